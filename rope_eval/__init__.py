@@ -1,0 +1,22 @@
+"""rope-eval: apply any RoPE setting to a language model, prove it was applied, measure what it did.
+
+The public names load what they need when they are first used, so importing this is instant.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "RopeSpec": "rope_eval.rope.spec",
+    "TokenScores": "rope_eval.backends.scorer",
+    "patched": "rope_eval.backends.patch",
+    "score_tokens": "rope_eval.backends.scorer",
+}
+__all__ = ["RopeSpec", "TokenScores", "patched", "score_tokens"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
