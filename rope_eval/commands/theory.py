@@ -1,0 +1,325 @@
+"""``rope-eval theory``: what the laws say of a model's base and lengths.
+
+Needs the standard library alone: a model's config.json is read as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rope_eval import theory
+from rope_eval.commands.lengths import parse_length
+from rope_eval.errors import DataError, SpecError
+
+_T = TypeVar("_T")
+
+_PRETRAIN_THETA = 10000.0
+
+_EPILOG = """\
+examples:
+  rope-eval theory --head-dim 128 --train-length 4k
+  rope-eval theory --head-dim 128 --train-length 4k --tune-length 16k --rope-theta 1000000
+  rope-eval theory --model DIR --target-length 128k --json
+
+Lengths are in tokens; k = 1024 and m = 1024². Sources: arXiv 2310.05209 for the laws,
+arXiv 2405.14591 for the lower bound on the base.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "theory",
+        help="critical dimension, critical base, extrapolation bound and the bases for a length",
+        description="Print what the scaling laws of RoPE say of a base and of lengths.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", type=Path, metavar="DIR", help="take what is not given from DIR/config.json")
+    add("--head-dim", type=int, metavar="D", help="rotary dimension of a head")
+    add("--train-length", metavar="LENGTH", help="length of the pre-training")
+    add("--tune-length", metavar="LENGTH", help="length of the tuning (default: train length)")
+    add("--rope-theta", type=float, metavar="BASE", help="base (default: the pre-training one)")
+    add(
+        "--pretrain-theta",
+        type=float,
+        metavar="BASE",
+        help=f"base of the pre-training (default: {_PRETRAIN_THETA:g})",
+    )
+    add("--target-length", metavar="LENGTH", help="also print the bases that a context needs")
+    add(
+        "--bases-per-decade",
+        type=int,
+        default=theory.BASES_PER_DECADE,
+        metavar="N",
+        help="grid of the lower bound on the base (default: %(default)s)",
+    )
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the figures, as a table or as JSON; return the exit status.
+
+    Raises:
+        SpecError: a value is missing or makes no sense.
+        DataError: the model's config.json cannot be read.
+    """
+    setting, notes = _setting(args)
+    facts = _laws(setting)
+    rows = _law_rows(setting, facts)
+    if args.target_length is not None:
+        facts |= _target(setting, parse_length(args.target_length), args.bases_per_decade)
+        rows += _target_rows(setting, facts)
+    if args.json:
+        print(json.dumps(asdict(setting) | facts | {"notes": notes}, indent=2, allow_nan=False))
+    else:
+        _print_table(setting, rows)
+        for note in notes:
+            print(f"note: {note}")
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Setting:
+    head_dim: int
+    train_length: int
+    tune_length: int
+    rope_theta: float
+    pretrain_theta: float
+
+
+def _setting(args: argparse.Namespace) -> tuple[_Setting, list[str]]:
+    """Put the flags and the model's config together, flags first; also return notes on them."""
+    config = None if args.model is None else _Config.read(args.model)
+
+    def given_or(value: _T | None, flag: str, read: Callable[[_Config], _T]) -> _T:
+        if value is not None:
+            return value
+        if config is None:
+            raise SpecError(f"{flag} is missing: give it, or take it from a model with --model DIR")
+        return read(config)
+
+    given_train = None if args.train_length is None else parse_length(args.train_length)
+    train_length = given_or(given_train, "--train-length", _Config.train_length)
+    pretrain_theta = _PRETRAIN_THETA if args.pretrain_theta is None else args.pretrain_theta
+    rope_theta = args.rope_theta
+    if rope_theta is None:
+        rope_theta = pretrain_theta if config is None else config.rope_theta()
+    setting = _Setting(
+        head_dim=given_or(args.head_dim, "--head-dim", _Config.head_dim),
+        train_length=train_length,
+        tune_length=train_length if args.tune_length is None else parse_length(args.tune_length),
+        rope_theta=rope_theta,
+        pretrain_theta=pretrain_theta,
+    )
+
+    notes = []
+    if train_length > theory.TWO_PI * pretrain_theta:
+        notes.append(
+            "every pair turns fully in pre-training: the critical dimension is capped at head_dim, "
+            "a case that the laws do not treat"
+        )
+    if config is not None:
+        if given_train is None:
+            notes.append(
+                f"train_length {train_length} is the config's max_position_embeddings; "
+                "if pre-training had another length, give --train-length and --tune-length"
+            )
+        if args.pretrain_theta is None and rope_theta != pretrain_theta:
+            notes.append(
+                f"pretrain_theta is taken as {pretrain_theta:g}, as a config does not say it; "
+                "if pre-training had another base, give --pretrain-theta"
+            )
+        if config.scaling() != "default":
+            notes.append(
+                f"the config scales its RoPE ({config.scaling()}); the laws are for the base alone"
+            )
+    return setting, notes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Config:
+    """A model's config.json, as transformers 4 (flat) or 5 (rope_parameters) writes it."""
+
+    path: Path
+    values: dict[str, Any]
+    parameters: dict[str, Any]  # of the RoPE
+
+    @classmethod
+    def read(cls, model: Path) -> _Config:
+        path = model / "config.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataError(
+                f"cannot read {path}: {error.strerror}; --model takes a model's directory"
+            ) from error
+        except ValueError as error:
+            raise DataError(f"{path} is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise DataError(f"{path} is not a model's config: it is a {type(values).__name__}")
+        parameters = values.get("rope_parameters") or values.get("rope_scaling") or {}
+        if not isinstance(parameters, dict):
+            raise DataError(f"{path}: rope_parameters must be an object, got {parameters!r}")
+        return cls(path=path, values=values, parameters=parameters)
+
+    def head_dim(self) -> int:
+        if self.values.get("head_dim") is not None:
+            dim = self._integer("head_dim")
+        elif {"hidden_size", "num_attention_heads"} <= self.values.keys():
+            dim = self._integer("hidden_size") // self._integer("num_attention_heads")
+        else:
+            raise self._missing("head_dim, nor hidden_size and num_attention_heads", "--head-dim")
+        factor = self._rope_number("partial_rotary_factor", "--head-dim")
+        return dim if factor is None else int(dim * factor)
+
+    def train_length(self) -> int:
+        if self.values.get("max_position_embeddings") is None:
+            raise self._missing("max_position_embeddings", "--train-length")
+        return self._integer("max_position_embeddings")
+
+    def rope_theta(self) -> float:
+        base = self._rope_number("rope_theta", "--rope-theta")
+        if base is None:
+            raise self._missing("rope_theta", "--rope-theta")
+        return base
+
+    def scaling(self) -> str:
+        """Return the type of RoPE scaling, ``default`` where there is none."""
+        return str(self.parameters.get("rope_type", self.parameters.get("type", "default")))
+
+    def _rope_number(self, name: str, flag: str) -> float | None:
+        if any(isinstance(value, dict) for value in self.parameters.values()):
+            raise SpecError(
+                f"{self.path} has RoPE parameters for each type of layer: choose with {flag}"
+            )
+        value = self.parameters.get(name)
+        if value is None:
+            value = self.values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise DataError(f"{self.path}: {name} must be a finite number, got {value!r}")
+        return value
+
+    def _integer(self, name: str) -> int:
+        value = self.values[name]
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise DataError(f"{self.path}: {name} must be a positive integer, got {value!r}")
+        return value
+
+    def _missing(self, what: str, flag: str) -> SpecError:
+        return SpecError(f"{self.path} has no {what}: give {flag}")
+
+
+def _laws(s: _Setting) -> dict[str, Any]:
+    tuned = asdict(s)
+    rope_theta = tuned.pop("rope_theta")
+    return {
+        "critical_dimension": theory.critical_dimension(
+            s.head_dim, s.train_length, pretrain_theta=s.pretrain_theta
+        ),
+        "critical_base": theory.critical_base(
+            s.train_length, s.tune_length, pretrain_theta=s.pretrain_theta
+        ),
+        "extrapolation_bound": theory.extrapolation_bound(rope_theta, **tuned),
+        "effective_dimension": theory.effective_dimension(rope_theta, **tuned),
+        "pivot_bases": list(theory.pivot_bases(s.tune_length)),
+    }
+
+
+def _target(s: _Setting, target_length: int, bases_per_decade: int) -> dict[str, Any]:
+    return {
+        "target_length": target_length,
+        "smallest_base": theory.smallest_base_for(
+            target_length, train_length=s.train_length, pretrain_theta=s.pretrain_theta
+        ),
+        "base_lower_bound": theory.base_lower_bound(
+            target_length, s.head_dim, bases_per_decade=bases_per_decade
+        ),
+        "bases_per_decade": bases_per_decade,
+        "published_base_lower_bound": theory.published_base_bound(target_length, s.head_dim),
+        "first_negative": theory.first_negative(s.rope_theta, target_length, s.head_dim),
+    }
+
+
+def _law_rows(s: _Setting, facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    pairs, trained = s.head_dim // 2, facts["critical_dimension"] // 2
+    pretrained = theory.periods(s.pretrain_theta, head_dim=s.head_dim)
+    turns = f"pair {trained - 1} in {pretrained[trained - 1]:.0f} tokens"
+    if trained < pairs:
+        turns += f"; pair {trained} needs {pretrained[trained]:.0f}"
+    if s.rope_theta > facts["critical_base"]:
+        limit = "2π·rope_theta^(critical dimension/head_dim)"
+    else:
+        limit = "the tune length, as rope_theta is not above the critical base"
+        below = sum(s.rope_theta < pivot for pivot in facts["pivot_bases"])
+        if below:
+            part = ("a quarter of a period", "half a period", "a full period")[below - 1]
+            limit += f"; exceeded in practice, as every pair saw {part}"
+    return [
+        (
+            "critical dimension",
+            str(facts["critical_dimension"]),
+            f"{trained} of {pairs} pairs turn fully in pre-training ({turns})",
+        ),
+        (
+            "  after tuning",
+            str(facts["effective_dimension"]),
+            f"{facts['effective_dimension'] // 2} of {pairs} pairs",
+        ),
+        (
+            "critical base",
+            f"{facts['critical_base']:.0f}",
+            "only above it does the bound grow with the base",
+        ),
+        ("extrapolation bound", f"{facts['extrapolation_bound']:.0f}", f"tokens: {limit}"),
+        (
+            "pivot bases",
+            " ".join(f"{pivot:.0f}" for pivot in facts["pivot_bases"]),
+            "below them every pair sees a quarter, half, full period in tuning",
+        ),
+    ]
+
+
+def _target_rows(s: _Setting, facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    scanned, published = facts["base_lower_bound"], facts["published_base_lower_bound"]
+    first = facts["first_negative"]
+    grid = f"scan of {facts['bases_per_decade']} bases a decade, up to {theory.MAX_BASE:.0e}"
+    return [
+        ("target length", str(facts["target_length"]), "tokens"),
+        (
+            "smallest base",
+            f"{facts['smallest_base']:.0f}",
+            "its extrapolation bound reaches the target length",
+        ),
+        (
+            "lower bound on base",
+            "none" if scanned is None else f"{scanned:.3g}",
+            grid + ("" if published is None else f"; published: {published:.2g}"),
+        ),
+        (
+            "first B(m) < 0",
+            "none" if first is None else str(first),
+            f"with rope_theta {s.rope_theta:g}: "
+            + (
+                "up to the target length" if first is None else "retrieval is at risk from there on"
+            ),
+        ),
+    ]
+
+
+def _print_table(setting: _Setting, rows: list[tuple[str, str, str]]) -> None:
+    print(" · ".join(f"{name} {value:.12g}" for name, value in asdict(setting).items()))
+    print()
+    widths = [max(len(row[column]) for row in rows) for column in range(2)]
+    for name, value, meaning in rows:
+        print(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {meaning}")
