@@ -1,0 +1,1 @@
+"""What a position method is: values and tensors, no model."""
