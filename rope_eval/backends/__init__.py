@@ -1,0 +1,1 @@
+"""Applying a RopeSpec to something that runs."""

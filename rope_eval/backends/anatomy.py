@@ -1,0 +1,111 @@
+"""Which models the mechanism fits, and where their parts are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rope_eval.errors import UnsupportedModelError
+from rope_eval.rope.rotary import RotaryGeometry
+
+FINAL_NORM = {  # supported families, and what each calls its last normalisation
+    "llama": "norm",
+    "mistral": "norm",
+    "phi": "final_layernorm",
+    "phi3": "norm",
+    "qwen2": "norm",
+    "qwen3": "norm",
+    "stablelm": "norm",
+}
+# fmt: off
+INTERLEAVED = frozenset((
+    "codegen", "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "ernie4_5", "glm", "glm4",
+    "gptj", "helium", "llama4_text",
+))
+# fmt: on
+MULTI_SECTION = frozenset(("glm4v", "glm4v_text", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_5"))
+STATIC_ROPE_TYPES = frozenset(("linear", "llama3", "yarn"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Anatomy:
+    """The parts of a causal language model that scoring and patching touch."""
+
+    embed: nn.Module
+    rotary: nn.Module
+    layers: nn.ModuleList
+    attentions: list[nn.Module]
+    norm: nn.Module
+    head: nn.Module
+
+    @classmethod
+    def of(cls, model: PreTrainedModel) -> Anatomy:
+        """Find the parts of a supported model; another one is an `UnsupportedModelError`."""
+        check_supported(model)
+        base = model.base_model
+        return cls(
+            embed=base.get_input_embeddings(),
+            rotary=base.rotary_emb,
+            layers=base.layers,
+            attentions=[layer.self_attn for layer in base.layers],
+            norm=getattr(base, FINAL_NORM[model.config.model_type]),
+            head=model.get_output_embeddings(),
+        )
+
+
+def check_supported(model: PreTrainedModel) -> None:
+    """Raise `UnsupportedModelError`, by name, for a model the mechanism does not fit."""
+    config = model.config
+    family = config.model_type
+    if family in INTERLEAVED:
+        raise UnsupportedModelError(
+            f"{family} models use interleaved rotary embeddings (neighbouring dimensions make a "
+            "pair), which are not supported"
+        )
+    if family in MULTI_SECTION:
+        raise UnsupportedModelError(
+            f"{family} models use multi-section rotary embeddings, which are not supported"
+        )
+    if family not in FINAL_NORM:
+        raise UnsupportedModelError(
+            f"{family} models are not supported; the supported families are {', '.join(FINAL_NORM)}"
+        )
+    layer_types = getattr(config, "layer_types", None) or []
+    window = getattr(config, "sliding_window", None)
+    if "sliding_attention" in layer_types or (family in ("mistral", "phi3") and window):
+        raise UnsupportedModelError(
+            f"this {family} model uses a sliding window of {window} tokens, which is not supported"
+        )
+
+
+def geometry(model: PreTrainedModel) -> RotaryGeometry:
+    """Read a supported model's own rotary embedding."""
+    config = model.config
+    parts = Anatomy.of(model)
+    rotary: Any = parts.rotary
+    attention: Any = parts.attentions[0]
+    inv_freq: Tensor = rotary.inv_freq.detach().to("cpu", torch.float64)
+    rotary_dim = 2 * len(inv_freq)
+    if rotary_dim < 4:
+        raise UnsupportedModelError(
+            f"a rotary embedding of {rotary_dim} dimensions has no frequencies to change"
+        )
+    rope_type = config.rope_parameters.get("rope_type", "default")
+    if rope_type != "default" and rope_type not in STATIC_ROPE_TYPES:
+        raise UnsupportedModelError(
+            f"the model's config asks for rope_type={rope_type}, whose frequencies depend on the "
+            "length: set rope_type=default in config.json, and ask for the method by its RopeSpec "
+            "field (dynamic_ntk=per_sequence,ntk_formula=continuous is transformers' dynamic)"
+        )
+    return RotaryGeometry(
+        head_dim=attention.head_dim,
+        rotary_dim=rotary_dim,
+        rope_theta=float(config.rope_parameters["rope_theta"]),
+        train_length=getattr(config, "max_position_embeddings", None),
+        inv_freq=None if rope_type == "default" else inv_freq,
+        attention_factor=float(rotary.attention_scaling),
+    )
