@@ -1,0 +1,317 @@
+"""Documents to score: the builtin book, the Pile's Books3, PG-19, folders of text and JSONL.
+
+Everything streams: one document is in memory at a time, never a whole collection, and a fault in
+a file is met when the reading gets there. Nothing is written beside the user's data.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+
+from rope_eval.errors import DataError, SpecError, did_you_mean
+
+BUILTIN_NAME = "python-documentation"
+BOOKS3 = "Books3"
+PG19_REPOSITORY = "emozilla/pg19"
+PG19_SPLITS = ("test", "validation", "train")
+SOURCE_WORDS = ("builtin", "builtin-chapters", "pg19", *(f"pg19:{split}" for split in PG19_SPLITS))
+JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+
+# Small, because a chunk of zstd can decompress to thousands of times its size.
+_CHUNK_BYTES = 1 << 14
+# What `zstd --long=31` writes; the library alone stops at 128 MiB windows.
+_ZSTD_WINDOW_BYTES = 1 << 31
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """One text to score.
+
+    Attributes:
+        name: What to call it in tables. Names may repeat: the identity is the digest.
+        text: The whole text; never empty.
+    """
+
+    name: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text's UTF-8 bytes, in hex: the same text is the same document."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def read_books(source: str | Path, *, limit: int | None = None) -> Iterator[Document]:
+    r"""Read documents one by one.
+
+    The words below win over a file or folder of that name; a ``Path``, or ``./pg19``, is always
+    the path.
+
+    - ``builtin``: the documentation that every Python interpreter carries, as one document. Its
+      text differs between Python versions, and so does its digest.
+    - ``builtin-chapters``: the same text, a document for each topic.
+    - ``pg19``, ``pg19:validation``, ``pg19:train``: a split of PG-19 (arXiv 1911.05507) from the
+      Hugging Face hub, ``test`` by default. The original ``deepmind/pg19`` is a loading script,
+      which datasets 4 and later refuse; this reads ``emozilla/pg19``, the same splits in parquet
+      with the same columns: ``short_book_title``, ``publication_date``, ``url``, ``text`` (100
+      books to test, 50 to validate, 28602 to train).
+    - a folder: every ``.txt`` below it, in the order of the relative paths; other files are no
+      books, and links to folders are not followed. PG-19 as distributed is such a folder.
+    - a ``.txt`` file.
+    - ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``, one object with a ``text`` a line; blank lines
+      hold no row. Rows of the Pile (arXiv 2101.00027), which say ``meta.pile_set_name``, are kept
+      only if that is ``Books3``: the Pile's ``val.jsonl.zst`` so read is what arXiv 2310.05209
+      measures perplexity on.
+
+    Text is UTF-8, a byte order mark is dropped; the line ends of ``.txt`` files become ``\n``, as
+    they are on the hub.
+
+    Args:
+        source: One of the words, or a path.
+        limit: Stop after this many documents; what comes after is not read, nor checked.
+
+    Raises:
+        SpecError: For a limit under 1.
+        DataError: At once where there is nothing to read; while iterating for a file, row or
+            frame that is empty, broken, truncated or not UTF-8.
+    """
+    if limit is not None and limit < 1:
+        raise SpecError(f"a limit of {limit} documents leaves nothing to read: give 1 or more")
+    return islice(_documents(source), limit)
+
+
+def _documents(source: str | Path) -> Iterator[Document]:
+    if isinstance(source, str):
+        word, _, split = source.partition(":")
+        if source == "builtin":
+            return iter([_builtin()])
+        if source == "builtin-chapters":
+            return _builtin_chapters()
+        if word == "pg19":
+            return _pg19(split or PG19_SPLITS[0])
+    path = Path(source)
+    try:
+        exists, is_folder = source != "" and path.exists(), path.is_dir()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if not exists:
+        words = ", ".join(SOURCE_WORDS)
+        raise DataError(
+            f"no books at {str(source)!r}: no such file or folder."
+            f"{did_you_mean(str(source), SOURCE_WORDS)}"
+            f" Give a .txt or JSONL file, a folder of .txt, or one of {words}"
+        )
+    if is_folder:
+        return _folder(path)
+    if path.suffix.lower() == ".txt":
+        return iter([_text_file(path, path.stem)])
+    if path.name.lower().endswith(JSONL_SUFFIXES):
+        return _jsonl(path)
+    raise DataError(
+        f"{path}: not a kind of book this reads. Give .txt, {', '.join(JSONL_SUFFIXES)}, "
+        "or a folder of .txt"
+    )
+
+
+def _topics() -> dict[str, str]:
+    from pydoc_data.topics import topics
+
+    return dict(sorted(topics.items()))
+
+
+def _builtin() -> Document:
+    return Document(name=BUILTIN_NAME, text="\n\n".join(_topics().values()))
+
+
+def _builtin_chapters() -> Iterator[Document]:
+    for name, text in _topics().items():
+        yield Document(name=name, text=text)
+
+
+def _folder(folder: Path) -> Iterator[Document]:
+    def stop(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+    files = {
+        Path(parent, name).relative_to(folder)
+        for parent, _, names in os.walk(folder, onerror=stop)
+        for name in names
+        if name.lower().endswith(".txt")
+    }
+    if not files:
+        raise DataError(f"{folder}: no .txt file in this folder. A JSONL file is given by itself")
+    return (
+        _text_file(folder / file, file.with_suffix("").as_posix())
+        for file in sorted(files, key=Path.as_posix)
+    )
+
+
+def _text_file(path: Path, name: str) -> Document:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    text = _decode(data, path, offset=0)
+    return _document(name, text.replace("\r\n", "\n").replace("\r", "\n"), str(path))
+
+
+def _document(name: str, text: str, where: str) -> Document:
+    if not text.strip():
+        raise DataError(f"{where}: an empty document, nothing to score. Remove it")
+    return Document(name=name, text=text)
+
+
+def _decode(data: bytes, path: Path, *, offset: int) -> str:
+    """Decode UTF-8 that starts ``offset`` bytes into the (uncompressed) file."""
+    if offset == 0 and data.startswith(codecs.BOM_UTF8):
+        offset = len(codecs.BOM_UTF8)
+        data = data[offset:]
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not UTF-8 text: byte 0x{data[error.start]:02x} at byte offset "
+            f"{offset + error.start}. Convert the file to UTF-8"
+        ) from error
+
+
+def _jsonl(path: Path) -> Iterator[Document]:
+    stem = path.name[: path.name.lower().rindex(".jsonl")]
+    offset = rows = kept = 0
+    for number, line in enumerate(_lines(_chunks(path)), start=1):
+        text = _decode(line, path, offset=offset)
+        offset += len(line) + 1
+        if not text.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(text)
+        except ValueError as error:
+            raise DataError(f"{where}: not valid JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: want an object with a 'text', got {type(row).__name__}")
+        rows += 1
+        meta = row.get("meta")
+        if isinstance(meta, dict) and meta.get("pile_set_name", BOOKS3) != BOOKS3:
+            continue
+        kept += 1
+        yield _row_document(row, where, fallback_name=f"{stem}-{number}")
+    if not rows:
+        raise DataError(f"{path}: an empty file, no row in it")
+    if not kept:
+        raise DataError(
+            f"{path}: {rows} rows of the Pile and none of {BOOKS3}. "
+            f"Give a file that holds {BOOKS3}, or rows without meta.pile_set_name"
+        )
+
+
+def _row_document(row: dict[str, Any], where: str, *, fallback_name: str) -> Document:
+    text = row.get("text")
+    if not isinstance(text, str):
+        raise DataError(
+            f"{where}: want a 'text' that is a string, got {type(text).__name__} "
+            f"(the row has {', '.join(sorted(row)) or 'no keys'})"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{where}: the text holds a lone surrogate, not a character") from error
+    meta = row.get("meta")
+    names = (
+        row.get("title"),
+        row.get("short_book_title"),
+        meta.get("title") if isinstance(meta, dict) else None,
+        row.get("id"),
+    )
+    name = next((str(name) for name in names if name not in (None, "")), fallback_name)
+    return _document(name, text, where)
+
+
+def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    pending: list[bytes] = []
+    for chunk in chunks:
+        first, *rest = chunk.split(b"\n")
+        pending.append(first)
+        for piece in rest:
+            yield b"".join(pending)
+            pending = [piece]
+    if last := b"".join(pending):
+        yield last
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """Yield the uncompressed bytes of a file, or raise DataError if there is less than a whole."""
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as raw:
+            if suffix == ".zst":
+                yield from _unzstd(raw)
+            elif suffix == ".gz":
+                with gzip.open(raw) as unzipped:
+                    yield from iter(partial(unzipped.read, _CHUNK_BYTES), b"")
+            else:
+                yield from iter(partial(raw.read, _CHUNK_BYTES), b"")
+    except EOFError as error:
+        raise DataError(
+            f"{path}: truncated: the file ends inside a compressed frame. Fetch it again"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise DataError(f"{path}: broken {suffix} data: {error}. Fetch it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _unzstd(raw: IO[bytes]) -> Iterator[bytes]:
+    """Decompress all frames; EOFError if the last is cut, where zstd's stream reader is silent."""
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    frame = None
+    while data := raw.read(_CHUNK_BYTES):
+        while data:
+            frame = frame or decompressor.decompressobj()
+            yield frame.decompress(data)
+            data = b""
+            if frame.eof:
+                data, frame = frame.unused_data, None
+    if frame:
+        raise EOFError
+
+
+def _pg19(split: str) -> Iterator[Document]:
+    if split not in PG19_SPLITS:
+        raise DataError(
+            f"PG-19 has no split {split!r}.{did_you_mean(split, PG19_SPLITS)}"
+            f" Give one of {', '.join(PG19_SPLITS)}"
+        )
+    return (
+        _row_document(row, f"{PG19_REPOSITORY} {split}, row {n}", fallback_name=f"pg19-{split}-{n}")
+        for n, row in enumerate(_hub_rows(PG19_REPOSITORY, split), start=1)
+    )
+
+
+def _hub_rows(repository: str, split: str) -> Iterator[dict[str, Any]]:
+    import datasets
+
+    # The hub's client has changed its HTTP library twice; this name follows it.
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        yield from datasets.load_dataset(repository, split=split, streaming=True)
+    except (OSError, ValueError, HTTPError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"the data set {repository} ({split}) cannot be read from the Hugging Face hub: "
+            f"{error}. Where the hub is out of reach, fetch PG-19 elsewhere and give its folder "
+            "of .txt files instead"
+        ) from error
