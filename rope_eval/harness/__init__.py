@@ -1,0 +1,1 @@
+"""One host each, thin, and never each other."""
