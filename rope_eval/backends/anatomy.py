@@ -97,9 +97,9 @@ def geometry(model: PreTrainedModel) -> RotaryGeometry:
     rope_type = config.rope_parameters.get("rope_type", "default")
     if rope_type != "default" and rope_type not in STATIC_ROPE_TYPES:
         raise UnsupportedModelError(
-            f"the model's config asks for rope_type={rope_type}, whose frequencies depend on the "
-            "length: set rope_type=default in config.json, and ask for the method by its RopeSpec "
-            "field (dynamic_ntk=per_sequence,ntk_formula=continuous is transformers' dynamic)"
+            f"the model's config asks for rope_type={rope_type}, which is not supported: set "
+            "rope_type=default in config.json, and ask for the method by its RopeSpec field "
+            "(dynamic_ntk=per_sequence,ntk_formula=continuous is transformers' dynamic)"
         )
     return RotaryGeometry(
         head_dim=attention.head_dim,

@@ -20,6 +20,10 @@ from rope_eval.rope.rotary import Rotary, octave, octave_alpha, rotate, scale_pa
 
 NAME = "rope_eval"  # in transformers' attention and mask interfaces
 ATTRIBUTE = "_rope_eval"  # where a patched module holds its RopeAttention
+PACKED = (
+    "position_ids must count up by one in each row: packed sequences are not supported; give each "
+    "document a row of its own"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,7 +103,8 @@ class RopeAttention:
     def _spans(self, position_ids: Tensor, padding: Tensor | None, Q: int, K: int) -> list[Span]:
         asked = (position_ids, padding, Q, K, self.lengths)
         if not _same(asked, self._planned):
-            self._plan = list(self._make_spans(position_ids, padding, Q, K))
+            with torch.inference_mode(False):
+                self._plan = list(self._make_spans(position_ids, padding, Q, K))
             self._planned = asked
         return self._plan
 
@@ -113,12 +118,19 @@ class RopeAttention:
         if padding is None:
             q_positions = position_ids
             if Q > 1 and bool((q_positions.diff(dim=-1) != 1).any()):
-                raise UnsupportedModelError(
-                    "position_ids must count up by one in each row: packed sequences are not "
-                    "supported; give each document a row of its own"
-                )
+                raise UnsupportedModelError(PACKED)
             k_positions = q_positions[:, -1:] - (K - 1) + torch.arange(K, device=q_positions.device)
+            if bool((k_positions[:, 0] < 0).any()):
+                raise UnsupportedModelError(
+                    f"position_ids end at {int(q_positions[:, -1].min())} but there are {K} keys: "
+                    "left-padded rows need an attention_mask"
+                )
         else:
+            packed = (
+                (position_ids.diff(dim=-1) != 1) & padding[:, -Q:][:, 1:] & padding[:, -Q:][:, :-1]
+            )
+            if bool(packed.any()):
+                raise UnsupportedModelError(PACKED)
             k_positions = (padding.cumsum(-1) - 1).clamp(min=0)
             q_positions = k_positions[:, -Q:]
         one_length = self.lengths is None or bool((self.lengths == self.lengths[0]).all())
@@ -132,11 +144,6 @@ class RopeAttention:
         rotary = self.rotary
         whole = int(self.lengths[0]) if self.lengths is not None else first + Q
         first_key = first + Q - K
-        if first_key < 0:
-            raise UnsupportedModelError(
-                f"position_ids end at {first + Q - 1} but there are {K} keys: "
-                "left-padded rows need an attention_mask"
-            )
         start = 0
         while start < Q:
             per_query = rotary.spec.dynamic_ntk == "per_query"
@@ -201,7 +208,8 @@ class RopeAttention:
             return {octave_alpha(k): octaves == k for k in octaves.unique().tolist()}
         if spec.dynamic_ntk == "per_sequence":
             lengths = self.lengths if self.lengths is not None else k_positions.amax(-1) + 1
-            alphas = [self.rotary.alpha(n) for n in lengths.expand(len(q_positions)).tolist()]
+            beams = len(q_positions) // len(lengths)
+            alphas = [self.rotary.alpha(n) for n in lengths.repeat_interleave(beams).tolist()]
             of_row = torch.tensor(alphas, device=q_positions.device, dtype=torch.float64)
             return {a: (of_row == a)[:, None].expand_as(q_positions) for a in set(alphas)}
         return {1.0: torch.ones_like(q_positions, dtype=torch.bool)}
@@ -268,6 +276,8 @@ def attention_function(
             "give the padding mask [batch, tokens]"
         )
     attention: RopeAttention = getattr(module, ATTRIBUTE)
+    if module.layer_idx == 0:  # a new forward pass; its tensors may be old ones, changed in place
+        attention.forget()
     out = attention.attend(query, key, value, attention_mask, position_ids, scaling)
     return out.transpose(1, 2).contiguous(), None
 
@@ -287,6 +297,11 @@ def mask_function(
         raise UnsupportedModelError(
             "only plain causal attention is supported, and this model or call asks for another "
             "pattern (packed sequences, a sliding window, chunks)"
+        )
+    if attention_mask is not None and attention_mask.shape[-1] != int(q_offset) + q_length:
+        raise UnsupportedModelError(
+            f"attention_mask has {attention_mask.shape[-1]} columns for {int(q_offset) + q_length} "
+            "tokens: give it for the cached tokens and the new ones"
         )
     if int(q_offset) + q_length != kv_length:
         raise UnsupportedModelError(

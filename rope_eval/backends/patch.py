@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers import (
+    AttentionInterface,
+    AttentionMaskInterface,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from rope_eval.backends.anatomy import Anatomy, geometry
 from rope_eval.backends.attention import (
@@ -48,9 +54,11 @@ def patched(model: PreTrainedModel, spec: RopeSpec) -> Iterator[PreTrainedModel]
     AttentionMaskInterface.register(NAME, mask_function)
 
     with ExitStack() as undo:
-        implementation = model.config._attn_implementation
-        undo.callback(setattr, model.config, "_attn_implementation", implementation)
-        model.config._attn_implementation = NAME
+        configs: dict[int, PreTrainedConfig] = {}  # copies: another model may share the original
+        for module in (model, model.base_model, *parts.attentions):
+            config = configs.setdefault(id(module.config), copy.copy(module.config))
+            config._attn_implementation = NAME
+            _override(undo, module, "config", config)
         rotary_dim = attention.rotary.geometry.rotary_dim
         _override(undo, parts.rotary, "forward", partial(_identity, rotary_dim))
         for module in (model, *parts.attentions):

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.api.registry import register_model
 from lm_eval.models.huggingface import HFLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
@@ -21,13 +20,13 @@ from rope_eval.backends.loading import check_checkpoint, encode
 from rope_eval.backends.patch import patched
 from rope_eval.backends.scorer import TokenScores, score_lengths, score_tokens
 from rope_eval.errors import LengthError, SpecError, did_you_mean
+from rope_eval.harness.lm_eval_plugin import register
 from rope_eval.rope.spec import FIELDS, RopeSpec
 
 LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
 HF_ARGUMENTS = tuple(inspect.signature(HFLM.__init__).parameters)[1:-1]
 
 
-@register_model("scaling_rope")
 class ScalingRopeLM(HFLM):
     """lm-eval's `hf` model with every `RopeSpec` field as a model argument.
 
@@ -70,6 +69,10 @@ class ScalingRopeLM(HFLM):
         super().__init__(pretrained=pretrained, backend="causal", **arguments)
         self._patch = ExitStack()
         self._patch.enter_context(patched(self.model, self.rope_spec))
+
+    def close(self) -> None:
+        """Take the RoPE setting off the model again; only a model of your own outlives this."""
+        self._patch.close()
 
     def get_model_info(self) -> dict[str, Any]:
         """Return what lm-eval records of a model, the RoPE setting included."""
@@ -204,9 +207,7 @@ class ScalingRopeLM(HFLM):
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
     ) -> torch.Tensor:
         prompts = kwargs["attention_mask"].sum(-1)
-        copies = max(kwargs.get("num_beams", 1), kwargs.get("num_return_sequences", 1))
-        whole = (prompts + max_length - context.shape[1]).repeat_interleave(copies)
-        with sequence_lengths(self.model, whole):
+        with sequence_lengths(self.model, prompts + max_length - context.shape[1]):
             return super()._model_generate(context, max_length, stop, **kwargs)
 
 
@@ -218,3 +219,6 @@ def _refuse_misspelt(arguments: dict[str, Any]) -> None:
                 f"scaling_rope has no argument {name!r}.{hint} "
                 f"The RoPE fields are: {', '.join(FIELDS)}"
             )
+
+
+register()

@@ -20,7 +20,7 @@ from rope_eval.rope.spec import RopeSpec
 
 XPOS_GAMMA = 0.4  # γ of Eq. 17
 XPOS_SPAN = 8  # reference lengths a block of queries may span: ζ₀^(−8/2) = 150 fits half precision
-TABLES_KEPT = 32  # octaves of a million tokens, with room; the continuous formula has one a length
+TABLES_KEPT = {"octave": 32, "continuous": 1}  # the latter has another base at every length
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,8 +112,14 @@ class Rotary:
         if spec.beyond_critical != "keep":
             self.critical_pair = self.critical_dimension // 2
         self.reference_length = math.inf
-        if spec.log_scale or spec.xpos or spec.dynamic_ntk:
-            self.reference_length = self._reference_length()
+        if spec.log_scale or spec.xpos or (spec.dynamic_ntk and spec.ntk_formula == "octave"):
+            self.reference_length = self._reference_length(spec.reference_length)
+        self.continuous_reference = math.inf
+        if spec.ntk_formula == "continuous":
+            given = spec.reference_length
+            self.continuous_reference = self._reference_length(
+                "train" if given == "extra" else given
+            )
 
     # ---- lengths -------------------------------------------------------------------------------
 
@@ -153,13 +159,10 @@ class Rotary:
             pretrain_theta=self.spec.pretrain_theta,
         )
 
-    def _reference_length(self) -> float:
-        reference = self.spec.reference_length
+    def _reference_length(self, reference: str | float) -> float:
         if isinstance(reference, float):
             return reference
-        if reference == "train" or self.spec.ntk_formula == "continuous":
-            return float(self.train_length)
-        return self.extrapolation_bound
+        return float(self.train_length) if reference == "train" else self.extrapolation_bound
 
     # ---- the base ------------------------------------------------------------------------------
 
@@ -170,7 +173,7 @@ class Rotary:
         if self.spec.ntk_formula == "octave":
             return octave_alpha(int(octave(torch.tensor(length), self.reference_length)))
         f, d = self.spec.ntk_factor, self.geometry.rotary_dim
-        stretch = f * max(length / self.reference_length, 1.0) - (f - 1)
+        stretch = f * max(length / self.continuous_reference, 1.0) - (f - 1)
         return float(stretch ** (d / (d - 2)))
 
     def alpha_end(self, t: int) -> float:
@@ -206,9 +209,10 @@ class Rotary:
         kept = self._tables.pop(key, None)
         if kept is None or len(kept[0]) < length:
             room = max(length, 2 * len(kept[0])) if kept is not None else length
-            kept = self._cos_sin(alpha, room, device)
+            with torch.inference_mode(False):  # so that autograd may use them later
+                kept = self._cos_sin(alpha, room, device)
         self._tables[key] = kept
-        if len(self._tables) > TABLES_KEPT:
+        if len(self._tables) > TABLES_KEPT[self.spec.ntk_formula]:
             self._tables.popitem(last=False)
         return kept[0][:length], kept[1][:length]
 

@@ -129,7 +129,7 @@ class RopeSpec:
         for name in fields:
             if name not in FIELDS:
                 raise SpecError(
-                    f"RopeSpec has no field {name!r}.{did_you_mean(name, FIELDS)} "
+                    f"RopeSpec has no field {name!r}.{did_you_mean(str(name), FIELDS)} "
                     f"The fields are: {', '.join(FIELDS)}"
                 )
         return cls(**fields)
