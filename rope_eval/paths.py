@@ -1,4 +1,4 @@
-"""Where the package's own tasks and model configurations lie."""
+"""Where the package's own tasks, model configurations and published tables lie."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ _PACKAGE = Path(__file__).resolve().parent
 
 
 def asset(name: str) -> Path:
-    """Return the folder `tasks` or `model_configs`: in an installed package, or in a checkout."""
+    """Return the folder `tasks`, `model_configs` or `results`, installed or in a checkout."""
     installed = _PACKAGE / "_assets" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name

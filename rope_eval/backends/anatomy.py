@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.rotary import RotaryGeometry
@@ -105,7 +107,19 @@ def geometry(model: PreTrainedModel) -> RotaryGeometry:
         head_dim=attention.head_dim,
         rotary_dim=rotary_dim,
         rope_theta=float(config.rope_parameters["rope_theta"]),
-        train_length=getattr(config, "max_position_embeddings", None),
+        train_length=_train_length(config),
         inv_freq=None if rope_type == "default" else inv_freq,
         attention_factor=float(rotary.attention_scaling),
     )
+
+
+def _train_length(config: PreTrainedConfig) -> int | None:
+    """Return max_position_embeddings, or None where config.json is silent.
+
+    transformers then puts its own default in the place, which says nothing of the checkpoint.
+    """
+    file = Path(config._name_or_path or "", "config.json")
+    if file.is_file() and "max_position_embeddings" not in json.loads(file.read_bytes()):
+        return None
+    length: int | None = getattr(config, "max_position_embeddings", None)
+    return length

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
@@ -55,7 +57,7 @@ def load_model(
                 trust_remote_code=trust_remote_code,
                 use_safetensors=None if allow_pickle else True,
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise DataError(f"the model {name} cannot be loaded: {error}") from error
     check_supported(model)
     return model.to(device).eval()
@@ -65,7 +67,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     """Load a model's tokenizer; one that cannot be read is a `DataError`."""
     try:
         return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise DataError(f"the tokenizer of {name} cannot be loaded: {error}") from error
 
 
@@ -93,7 +95,14 @@ def check_checkpoint(
             f"{name} asks for Python code of its own to be run (auto_map in config.json): "
             "say trust_remote_code=True if you trust it"
         )
-    if not any(directory.glob("*.safetensors")):
+    weights = sorted(directory.glob("*.safetensors"))
+    for file in weights:
+        try:
+            with safe_open(file, framework="pt"):  # reads the header, and checks the size
+                pass
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{file} is broken or cut off: {error}") from error
+    if not weights:
         pickles = [*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")]
         if pickles and not allow_pickle:
             raise DataError(

@@ -283,12 +283,14 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         A new tensor as x.
     """
     F = cos.shape[-1]
-    first, second = x[..., :F], x[..., F : 2 * F]
-    out = torch.empty_like(x)
-    out[..., :F] = first * cos - second * sin
-    out[..., F : 2 * F] = second * cos + first * sin
-    out[..., 2 * F :] = x[..., 2 * F :]
-    return out
+    precise = torch.promote_types(x.dtype, torch.float32)
+    cos, sin = cos.to(precise), sin.to(precise)
+    first, second = x[..., :F].to(precise), x[..., F : 2 * F].to(precise)
+    rotated = (
+        (first * cos).addcmul_(second, sin, value=-1),
+        (second * cos).addcmul_(first, sin),
+    )
+    return torch.cat((*(part.to(x.dtype) for part in rotated), x[..., 2 * F :]), dim=-1)
 
 
 def scale_pairs(x: Tensor, scale: Tensor) -> Tensor:

@@ -1,0 +1,51 @@
+"""`rope-eval`: the command line. What a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rope_eval import __version__
+from rope_eval.commands import COMMANDS
+from rope_eval.errors import RopeEvalError
+
+EPILOG = """\
+exit status: 0 done, 1 failed work, 2 bad input
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="rope-eval",
+        description="Apply any RoPE setting to a language model, and measure what it did.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"rope-eval {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command, and return its exit status; a user's mistake is a message, not a traceback."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args, rest = build_parser().parse_known_args(words)
+        if rest and not getattr(args, "passes_on", False):
+            build_parser().parse_args(words)  # says which argument is unknown, and exits
+        args.rest = rest
+        status: int = args.run(args)
+    except RopeEvalError as error:
+        print(f"rope-eval: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print("rope-eval: interrupted", file=sys.stderr)
+        return 130
+    return status

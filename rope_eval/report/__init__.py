@@ -1,0 +1,1 @@
+"""From results to eyes: tables and figures. Nothing here imports torch."""

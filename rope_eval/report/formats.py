@@ -1,0 +1,202 @@
+"""A table of results, and the five ways to write it down."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Literal, TypeAlias
+
+from tabulate import tabulate
+
+from rope_eval.errors import SpecError, did_you_mean
+
+Cell: TypeAlias = Decimal | str | None
+"""A number with the decimals it is written with, a text, or a blank."""
+
+_LATEX = str.maketrans(
+    {character: rf"\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"α": r"$\alpha$", "λ": r"$\lambda$", "Λ": r"$\Lambda$", "×": r"$\times$"}
+    | {"✓": r"\ding{51}", "✗": r"\ding{55}"}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Rows that a few labels name, and a column for everything that was measured.
+
+    Attributes:
+        name: what `rope-eval table` calls it, such as ``3+4``.
+        caption: what it shows, and where that comes from.
+        labels: headers of the cells that name a row. Rows that agree in all labels but the last
+            are a group: those of one model size.
+        columns: headers of the other cells.
+        rows: cells, those of the labels first.
+        best: which end of a column is the better one, or None where no such question arises.
+    """
+
+    name: str
+    caption: str
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    best: Literal["highest", "lowest"] | None = None
+
+    def __post_init__(self) -> None:
+        assert len(set(self.header)) == len(self.header), "a header is there twice"
+        assert all(len(row) == len(self.header) for row in self.rows), "a row is not of full width"
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """All headers, those of the labels first."""
+        return self.labels + self.columns
+
+    def key(self, row: tuple[Cell, ...]) -> tuple[Cell, ...]:
+        """Return the labels of a row, which name it."""
+        return row[: len(self.labels)]
+
+    def group(self, row: tuple[Cell, ...]) -> tuple[Cell, ...]:
+        """Return the labels that a row shares with its group."""
+        return self.key(row)[:-1]
+
+    def best_cells(self) -> frozenset[tuple[int, int]]:
+        """Return (row, cell) of the best number of every column and group; a tie is several."""
+        if self.best is None:
+            return frozenset()
+        choose = max if self.best == "highest" else min
+        numbers: dict[tuple[tuple[Cell, ...], int], list[tuple[Decimal, int]]] = {}
+        for index, row in enumerate(self.rows):
+            for position in range(len(self.labels), len(row)):
+                cell = row[position]
+                if isinstance(cell, Decimal):
+                    numbers.setdefault((self.group(row), position), []).append((cell, index))
+        return frozenset(
+            (index, position)
+            for (_, position), found in numbers.items()
+            for cell, index in found
+            if cell == choose(number for number, _ in found)
+        )
+
+    def is_numeric(self, position: int) -> bool:
+        """Return whether any cell at this position is a number: such columns are set right."""
+        return any(isinstance(row[position], Decimal) for row in self.rows)
+
+
+def render(table: Table, style: str) -> str:
+    """Return a table as text, without a newline at its end.
+
+    Args:
+        table: what to write.
+        style: ``markdown``; ``csv``; ``json``, where numbers are numbers; ``latex``, with booktabs
+            and the best of each column and group in bold; or ``html``, an element in ASCII.
+
+    Raises:
+        SpecError: there is no such format.
+    """
+    if style not in _WRITERS:
+        raise SpecError(
+            f"there is no format {style!r}: choose one of {', '.join(_WRITERS)}."
+            + did_you_mean(style, _WRITERS)
+        )
+    return _WRITERS[style](table)
+
+
+def _text(cell: Cell) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _markdown(table: Table) -> str:
+    positions = range(len(table.header))
+    header, *rows = (
+        [_text(cell).replace("|", r"\|") for cell in row] for row in (table.header, *table.rows)
+    )
+    grid = tabulate(
+        rows,
+        headers=header,
+        tablefmt="pipe",
+        disable_numparse=True,
+        colalign=["right" if table.is_numeric(position) else "left" for position in positions],
+    )
+    return f"{grid}\n\n{table.caption}"
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table.header)
+    writer.writerows([_text(cell) for cell in row] for row in table.rows)
+    return text.getvalue().removesuffix("\n")
+
+
+def _json(table: Table) -> str:
+    facts = {
+        "table": table.name,
+        "caption": table.caption,
+        "rows": [
+            {
+                name: float(cell) if isinstance(cell, Decimal) else cell
+                for name, cell in zip(table.header, row, strict=True)
+            }
+            for row in table.rows
+        ],
+    }
+    return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _latex(table: Table) -> str:
+    best = table.best_cells()
+    alignment = "".join("r" if table.is_numeric(i) else "l" for i in range(len(table.header)))
+    lines = [
+        r"% needs \usepackage{booktabs,pifont}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{table.caption.translate(_LATEX)}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        " & ".join(name.translate(_LATEX) for name in table.header) + r" \\",
+    ]
+    group = None
+    for index, row in enumerate(table.rows):
+        if table.group(row) != group:
+            group = table.group(row)
+            lines.append(r"\midrule")
+        cells = [_text(cell).translate(_LATEX) for cell in row]
+        bold = [
+            rf"\textbf{{{cell}}}" if (index, position) in best else cell
+            for position, cell in enumerate(cells)
+        ]
+        lines.append(" & ".join(bold) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
+
+
+def _html(table: Table) -> str:
+    def line(tag: str, cells: list[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    lines = [
+        "<table>",
+        f"<caption>{html.escape(table.caption)}</caption>",
+        "<thead>",
+        line("th", list(table.header)),
+        "</thead>",
+        "<tbody>",
+        *(line("td", [_text(cell) for cell in row]) for row in table.rows),
+        "</tbody>",
+        "</table>",
+    ]
+    return "\n".join(lines).encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+_WRITERS: dict[str, Callable[[Table], str]] = {
+    "markdown": _markdown,
+    "csv": _csv,
+    "json": _json,
+    "latex": _latex,
+    "html": _html,
+}
+FORMATS = tuple(_WRITERS)

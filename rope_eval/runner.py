@@ -1,0 +1,219 @@
+"""Measure, and keep what was measured: the same question asked again is read, not recomputed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rope_eval.backends.attention import rotary_of
+from rope_eval.backends.loading import check_checkpoint, encode, load_model, load_tokenizer
+from rope_eval.backends.patch import patched
+from rope_eval.backends.scorer import score_lengths
+from rope_eval.books import Document, read_books
+from rope_eval.cumulative import Sums, sums_at, total
+from rope_eval.errors import LengthError, ScoreError
+from rope_eval.provenance import model_fingerprint, provenance, timed
+from rope_eval.rope.spec import RopeSpec
+from rope_eval.store import Run, Store, run_key
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Progress = Callable[[str, float], None]  # what is being done, and the part of it that is
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CumulativeRequest:
+    """A question: the cumulative perplexity of a model under a spec, on books, at lengths.
+
+    Attributes:
+        model: a directory or a name on the hub.
+        rope: the RoPE setting.
+        books: a source of `rope_eval.books.read_books`.
+        lengths: tokens seen, BOS included, increasing.
+        documents: how many documents to score, the first that are long enough; None for all.
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        device: as in PyTorch, or None.
+        chunk_size: tokens of a chunk, or None; it does not change the scores.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        allow_pickle: load weights that are not safetensors.
+    """
+
+    model: str
+    rope: RopeSpec
+    books: str
+    lengths: tuple[int, ...]
+    documents: int | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    chunk_size: int | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+
+
+def measure(
+    request: CumulativeRequest,
+    store: Store,
+    *,
+    force: bool = False,
+    progress: Progress = lambda what, part: None,
+) -> Run:
+    """Answer a request from the store, or by scoring the documents; a failed run is stored too.
+
+    Raises:
+        DataError: for a model or books that cannot be read.
+        LengthError: where fewer documents than asked for are long enough.
+        ScoreError: for a score that is not a number.
+        RopeEvalError: any other of its kinds, for what cannot be done.
+    """
+    check_checkpoint(
+        request.model,
+        trust_remote_code=request.trust_remote_code,
+        allow_pickle=request.allow_pickle,
+    )
+    tokenizer = load_tokenizer(request.model, trust_remote_code=request.trust_remote_code)
+    documents = _long_enough(request, tokenizer)
+    asked: dict[str, Any] = {
+        "kind": "cumulative",
+        "model": _label(request.model),
+        "fingerprint": _fingerprint(request.model),
+        "rope": request.rope.to_dict(),
+        "lengths": list(request.lengths),
+        "documents": [{"name": d.name, "sha256": d.digest} for d, _ in documents],
+        "books": request.books,
+        "dtype": request.dtype,
+    }
+    key = run_key(asked)
+    kept = store.get(key)
+    if kept is not None and kept.status == "done" and not force:
+        return kept
+
+    model = load_model(
+        request.model,
+        dtype=request.dtype,
+        device=request.device,
+        trust_remote_code=request.trust_remote_code,
+        allow_pickle=request.allow_pickle,
+    )
+    record = provenance(gpu=_gpu_name(model.device))
+    results: dict[str, Any] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    error: ScoreError | None = None
+    with timed(record):
+        try:
+            results, arrays = _score(model, documents, request, progress)
+        except ScoreError as failed:
+            error = failed
+    run = Run(
+        key=key,
+        kind="cumulative",
+        status="failed" if error else "done",
+        request=asked,
+        results=results,
+        provenance=record,
+        error=str(error) if error else None,
+    )
+    run = store.put(run, arrays, replace=kept is not None)
+    if error is not None:
+        raise error
+    return run
+
+
+def curve(run: Run) -> dict[str, Any]:
+    """Return a done run of `measure` as the facts that people and tables want."""
+    totals = [Sums(**sums) for sums in run.results["totals"]]
+    return {
+        "model": run.request["model"],
+        "rope": run.request["rope"],
+        "books": run.request["books"],
+        "dtype": run.request["dtype"],
+        "documents": len(run.request["documents"]),
+        "tokens": totals[-1].tokens,
+        "extrapolation_bound": run.results["extrapolation_bound"],
+        "lengths": run.request["lengths"],
+        "perplexity": [sums.perplexity for sums in totals],
+        "accuracy": [sums.accuracy for sums in totals],
+        "key": run.key,
+    }
+
+
+def _score(
+    model: PreTrainedModel,
+    documents: list[tuple[Document, torch.Tensor]],
+    request: CumulativeRequest,
+    progress: Progress,
+) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    """Return the results and the token scores of all documents."""
+    by_document: list[list[Sums]] = []
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    with patched(model, request.rope):
+        rotary = rotary_of(model)
+        for i, (document, ids) in enumerate(documents):
+
+            def report(part: float, i: int = i, name: str = document.name) -> None:
+                progress(name, (i + part) / len(documents))
+
+            try:
+                scored = score_lengths(
+                    model, ids, request.lengths, chunk_size=request.chunk_size, progress=report
+                )
+            except ScoreError as error:
+                raise ScoreError(f"{document.name}: {error}") from error
+            by_document.append([sums_at(scored[n], n) for n in request.lengths])
+            # one array serves every length, except where each length is a pass of its own
+            per_length = request.rope.dynamic_ntk == "per_sequence"
+            for n in request.lengths if per_length else request.lengths[-1:]:
+                arrays[f"nll_{i}_{n}"] = scored[n].nll
+                arrays[f"hit_{i}_{n}"] = scored[n].hit
+        bound = rotary.extrapolation_bound if rotary.knows_train_length else None
+    results = {
+        "extrapolation_bound": bound,
+        "totals": [total(sums).to_dict() for sums in zip(*by_document, strict=True)],
+        "by_document": [[sums.to_dict() for sums in row] for row in by_document],
+    }
+    return results, arrays
+
+
+def _long_enough(
+    request: CumulativeRequest, tokenizer: PreTrainedTokenizerBase
+) -> list[tuple[Document, torch.Tensor]]:
+    """Return the documents that have the longest length, and their tokens up to it."""
+    longest = request.lengths[-1]
+    chosen: list[tuple[Document, torch.Tensor]] = []
+    seen = most = 0
+    for document in read_books(request.books):
+        ids = encode(tokenizer, document.text)
+        seen, most = seen + 1, max(most, len(ids))
+        if len(ids) >= longest:
+            chosen.append((document, ids[:longest].clone()))
+        if len(chosen) == request.documents:
+            break
+    wanted = request.documents or 1
+    if len(chosen) < wanted:
+        raise LengthError(
+            f"{_count(wanted)} of at least {longest} tokens {'is' if wanted == 1 else 'are'} "
+            f"needed, and {request.books} has {len(chosen)} (of {seen}; the longest has {most} "
+            "tokens): ask for shorter lengths or fewer documents"
+        )
+    return chosen
+
+
+def _count(documents: int) -> str:
+    return "1 document" if documents == 1 else f"{documents} documents"
+
+
+def _label(model: str) -> str:
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def _fingerprint(model: str) -> str:
+    return model_fingerprint(model) if Path(model).is_dir() else model
+
+
+def _gpu_name(device: torch.device) -> str | None:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else None
