@@ -4,14 +4,14 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import brute_force
-import models
 import pytest
 import torch
 from torch import Tensor
 from torch.testing import assert_close
 from transformers import DynamicCache, PreTrainedModel
 
+import brute_force
+import models
 from rope_eval import RopeSpec, patched
 from rope_eval.backends.attention import sequence_lengths
 

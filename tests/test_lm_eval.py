@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import models
 import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import PreTrainedTokenizerBase
 
+import models
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.errors import DataError, LengthError, SpecError
 from rope_eval.harness.lm_eval_model import ScalingRopeLM

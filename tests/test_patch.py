@@ -4,8 +4,6 @@ import copy
 from types import SimpleNamespace
 from typing import Any
 
-import brute_force
-import models
 import pytest
 import torch
 from torch.testing import assert_close
@@ -18,6 +16,8 @@ from transformers import (
     PreTrainedModel,
 )
 
+import brute_force
+import models
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.anatomy import FINAL_NORM, check_supported, geometry
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError

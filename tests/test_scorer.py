@@ -3,7 +3,6 @@
 import copy
 from typing import Any
 
-import models
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import PreTrainedModel
 
+import models
 from rope_eval import RopeSpec, TokenScores, patched, score_tokens
 from rope_eval.backends.attention import ATTRIBUTE
 from rope_eval.backends.kernels import causal_attention, masked_attention
