@@ -2,13 +2,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check clean
+OLDEST := .venv/transformers-oldest
+
+.PHONY: demo test test-oldest check clean
 
 demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a table and a figure
 	$(BIN)/rope-eval demo --output demo
 
 test: check  ## every test, offline
 	$(BIN)/python -m pytest
+
+test-oldest: $(INSTALLED)  ## the mechanism under the oldest transformers that is supported
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OLDEST) transformers==5.19.0
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest tests/test_patch.py tests/test_generation.py \
+	    tests/test_scorer.py tests/test_runner.py
 
 check: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 import models
 from rope_eval import RopeSpec, patched, score_tokens
@@ -368,3 +368,41 @@ def test_the_plugin_gives_way_to_entry_points() -> None:
     )
     done = lm_eval("", command=("-c", program))
     assert done.stdout.split() == ["True", "ScalingRopeLM"], done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft calls it
+def test_an_adapter_on_top_of_the_model(checkpoint: str, tmp_path: Path) -> None:
+    import peft
+
+    base = AutoModelForCausalLM.from_pretrained(checkpoint)
+    adapter = peft.get_peft_model(base, peft.LoraConfig(target_modules=["q_proj", "v_proj"]))
+    for name, parameter in adapter.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    adapter.save_pretrained(tmp_path)
+    adapter.merge_and_unload().save_pretrained(tmp_path / "merged")
+    build_tokenizer().save_pretrained(tmp_path / "merged")
+    spec = "rope_theta=500,dynamic_ntk=per_query,reference_length=20"
+    ours = scaling(checkpoint, spec, peft=str(tmp_path))
+    merged = scaling(str(tmp_path / "merged"), spec)
+    texts = requests("loglikelihood_rolling", [(CONTEXTS[1] * 2,)])
+    assert ours.loglikelihood_rolling(texts, disable_tqdm=True) == pytest.approx(
+        merged.loglikelihood_rolling(texts, disable_tqdm=True), abs=1e-3
+    )
+    assert [score for score, _ in loglikelihoods(ours)] == pytest.approx(
+        [score for score, _ in loglikelihoods(merged)], abs=1e-3
+    )
+
+
+def test_mixed_precision_as_hf_does(checkpoint: str) -> None:
+    texts = requests("loglikelihood_rolling", [(CONTEXTS[1] * 2,)])
+    arguments = {"pretrained": checkpoint, "device": "cpu", "max_length": 200}
+    full, mixed = (
+        ScalingRopeLM(**arguments, mixed_precision_dtype=dtype) for dtype in (None, "bfloat16")
+    )
+    theirs = HFLM(**arguments, mixed_precision_dtype="bfloat16")
+    (a,), (b,), (c,) = (
+        lm.loglikelihood_rolling(texts, disable_tqdm=True) for lm in (full, mixed, theirs)
+    )
+    assert a != b
+    assert b == pytest.approx(c, rel=0.02)

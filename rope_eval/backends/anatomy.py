@@ -48,6 +48,7 @@ class Anatomy:
     def of(cls, model: PreTrainedModel) -> Anatomy:
         """Find the parts of a supported model; another one is an `UnsupportedModelError`."""
         check_supported(model)
+        model = without_adapter(model)
         base = model.base_model
         return cls(
             embed=base.get_input_embeddings(),
@@ -57,6 +58,12 @@ class Anatomy:
             norm=getattr(base, FINAL_NORM[model.config.model_type]),
             head=model.get_output_embeddings(),
         )
+
+
+def without_adapter(model: PreTrainedModel) -> PreTrainedModel:
+    """Return the model that a PEFT adapter is wrapped around, the adapter's layers in it."""
+    inner: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner
 
 
 def check_supported(model: PreTrainedModel) -> None:

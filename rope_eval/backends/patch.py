@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from rope_eval.backends.anatomy import Anatomy, geometry
+from rope_eval.backends.anatomy import Anatomy, geometry, without_adapter
 from rope_eval.backends.attention import (
     ATTRIBUTE,
     NAME,
@@ -55,13 +55,14 @@ def patched(model: PreTrainedModel, spec: RopeSpec) -> Iterator[PreTrainedModel]
 
     with ExitStack() as undo:
         configs: dict[int, PreTrainedConfig] = {}  # copies: another model may share the original
-        for module in (model, model.base_model, *parts.attentions):
+        inner = without_adapter(model)
+        for module in (inner, inner.base_model, *parts.attentions):
             config = configs.setdefault(id(module.config), copy.copy(module.config))
             config._attn_implementation = NAME
             _override(undo, module, "config", config)
         rotary_dim = attention.rotary.geometry.rotary_dim
         _override(undo, parts.rotary, "forward", partial(_identity, rotary_dim))
-        for module in (model, *parts.attentions):
+        for module in (inner, *parts.attentions):
             _override(undo, module, ATTRIBUTE, attention)
         yield model
 

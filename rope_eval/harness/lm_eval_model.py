@@ -108,12 +108,9 @@ class ScalingRopeLM(HFLM):
         for text, lengths in bar:
             ids = encode(self.tokenizer, text, add_bos=self.add_bos_token is not False)
             tokens[text] = len(ids)
-            scored[text] = score_lengths(
-                self.model,
-                ids,
-                [n for n in sorted(lengths) if n <= len(ids)],
-                chunk_size=self.chunk_size,
-            )
+            fitting = [n for n in sorted(lengths) if n <= len(ids)]
+            with self._autocast():
+                scored[text] = score_lengths(self.model, ids, fitting, chunk_size=self.chunk_size)
         responses = [
             {length: scored[text][length] for length in lengths}
             if tokens[text] >= max(lengths)
@@ -145,11 +142,17 @@ class ScalingRopeLM(HFLM):
             total = 0.0
             for context, continuation in map(make_disjoint_window, windows):
                 ids = torch.tensor(context + continuation)
-                scores = score_tokens(self.model, ids, chunk_size=self.chunk_size)
+                with self._autocast():
+                    scores = score_tokens(self.model, ids, chunk_size=self.chunk_size)
                 total -= float(scores.nll[len(context) - 1 :].sum(dtype="float64"))
             totals.append(total)
             self.cache_hook.add_partial("loglikelihood_rolling", (text,), total)
         return totals
+
+    def _autocast(self) -> torch.autocast:
+        """Compute in `mixed_precision_dtype` where it is asked for, as `hf` does."""
+        dtype = self.mixed_precision_dtype
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
     # ---- "per_sequence" dynamic NTK: requests that share a base go together ---------------------
 
