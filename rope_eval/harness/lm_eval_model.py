@@ -6,6 +6,7 @@ import inspect
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -59,10 +60,11 @@ class ScalingRopeLM(HFLM):
         _refuse_misspelt(arguments)
         self.rope_spec = RopeSpec.from_dict(rope)
         self.chunk_size = chunk_size
-        if isinstance(pretrained, str):
+        if isinstance(pretrained, str) and not arguments.get("gguf_file"):
             arguments.setdefault("use_safetensors", True)
+            subfolder = arguments.get("subfolder")
             check_checkpoint(
-                pretrained,
+                str(Path(pretrained, subfolder)) if subfolder else pretrained,
                 trust_remote_code=bool(arguments.get("trust_remote_code")),
                 allow_pickle=not arguments["use_safetensors"],
             )
@@ -99,31 +101,41 @@ class ScalingRopeLM(HFLM):
         Raises:
             LengthError: where no text is long enough for any request.
         """
-        wanted: dict[str, set[int]] = defaultdict(set)
-        for request in requests:
-            wanted[request.args[0]] |= set(request.args[1])
-        bar = tqdm(wanted.items(), disable=disable_tqdm or self.rank != 0, desc="documents")
-        tokens: dict[str, int] = {}
-        scored: dict[str, dict[int, TokenScores]] = {}
-        for text, lengths in bar:
-            ids = encode(self.tokenizer, text, add_bos=self.add_bos_token is not False)
-            tokens[text] = len(ids)
-            fitting = [n for n in sorted(lengths) if n <= len(ids)]
-            with self._autocast():
-                scored[text] = score_lengths(self.model, ids, fitting, chunk_size=self.chunk_size)
-        responses = [
-            {length: scored[text][length] for length in lengths}
-            if tokens[text] >= max(lengths)
-            else None
-            for text, lengths in (request.args for request in requests)
-        ]
-        if not any(responses):
+        asked = [request.args for request in requests]
+        add_bos = self.add_bos_token is not False
+        ids = {text: encode(self.tokenizer, text, add_bos=add_bos) for text in dict(asked)}
+        fits = [len(ids[text]) >= max(lengths) for text, lengths in asked]
+        if not any(fits):
             raise LengthError(
-                f"no document has the {min(max(r.args[1]) for r in requests)} tokens that were "
-                f"asked for; the longest has {max(tokens.values())}: ask for shorter lengths, as "
-                "in --metadata lengths=[…]"
+                f"no document has the {min(max(lengths) for _, lengths in asked)} tokens that were "
+                f"asked for; the longest has {max(map(len, ids.values()))}: ask for shorter "
+                "lengths, as in --metadata lengths=[…]"
             )
-        return responses
+        wanted: dict[str, set[int]] = defaultdict(set)
+        for (text, lengths), fit in zip(asked, fits, strict=True):
+            if fit:
+                wanted[text] |= set(lengths)
+        scored: dict[str, dict[int, TokenScores]] = {}
+        quiet = disable_tqdm or self.rank != 0
+        with tqdm(total=sum(map(max, wanted.values())), unit="token", disable=quiet) as bar:
+            for text, lengths in wanted.items():
+                before, longest = bar.n, max(lengths)
+
+                def report(part: float, before: float = before, longest: int = longest) -> None:
+                    bar.update(int(before + part * longest - bar.n))
+
+                with self._autocast():
+                    scored[text] = score_lengths(
+                        self.model,
+                        ids[text],
+                        sorted(lengths),
+                        chunk_size=self.chunk_size,
+                        progress=report,
+                    )
+        return [
+            {n: scored[text][n] for n in lengths} if fit else None
+            for (text, lengths), fit in zip(asked, fits, strict=True)
+        ]
 
     def loglikelihood_rolling(
         self, requests: list[Instance], disable_tqdm: bool = False
