@@ -22,13 +22,14 @@ from rope_eval.backends.patch import patched
 from rope_eval.backends.scorer import TokenScores, score_lengths, score_tokens
 from rope_eval.errors import LengthError, SpecError, did_you_mean
 from rope_eval.harness.lm_eval_plugin import register
+from rope_eval.harness.paper_requests import WholePromptMixin
 from rope_eval.rope.spec import FIELDS, RopeSpec
 
 LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
 HF_ARGUMENTS = tuple(inspect.signature(HFLM.__init__).parameters)[1:-1]
 
 
-class ScalingRopeLM(HFLM):
+class ScalingRopeLM(WholePromptMixin, HFLM):
     """lm-eval's `hf` model with every `RopeSpec` field as a model argument.
 
     Args:
