@@ -1,25 +1,33 @@
-"""The catalogue: every row that ships, and files that are not as documented."""
+"""The catalogue: every row that ships, checkpoints of one's own, and files not as documented."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
+from rope_eval.report import paper
 from rope_eval.rope.spec import RopeSpec
 
 FAMILY = """\
 family: mine
 pretrain_theta: 500000
 train_length: 8192
+size: 8B
 rows:
   - name: released
     checkpoint: weights
     tune_length: 16384
     rope: {rope_theta: 1000000, log_scale: true}
   - name: unreleased
+    paper: {base=500: [1], "base=500, 16K": [3, 4]}
+  - name: unreleased-log
+    weights_of: unreleased
+    rope: {log_scale: true}
 """
 
 
@@ -28,13 +36,139 @@ def test_the_lab_family() -> None:
     row = rows["lab/base-20"]
     assert row.rope == RopeSpec(rope_theta=20, train_length=128, tune_length=128)
     assert (Path(row.require_checkpoint()) / "model.safetensors").is_file()
+    assert row.obstacle() is None
     assert catalogue.find("lab/base-20") == row
 
 
-def test_a_family_of_ones_own(tmp_path: Path) -> None:
+# --- the paper's rows -----------------------------------------------------------------------------
+
+
+def spec_of(table: str, label: str) -> RopeSpec:
+    """Return the setting that a row's label and the paper's appendix B.1 say."""
+    fields: dict[str, object] = {"train_length": 4096}
+    if match := re.match(r"base=(\d+)", label):
+        fields |= {"rope_theta": int(match[1])}
+        fields |= {"tune_length": 16384 if table == "1" or label.endswith("16K") else 4096}
+    if match := re.match(r"Linear PI λ = (\d)", label):
+        fields |= {"linear_factor": int(match[1]), "tune_length": 8192}
+    if "log-scaled" in label:
+        fields |= {"log_scale": True}
+    if label == "NTK fixed α = 8":
+        fields |= {"ntk_alpha": 8}
+    if label == "NTK dynamic":
+        fields |= {"dynamic_ntk": "per_query"}
+    return RopeSpec.from_dict(fields)
+
+
+@pytest.mark.parametrize("table", ["1", "3", "4", "5"])
+def test_every_row_of_the_paper_is_one_row_of_the_catalogue(table: str) -> None:
+    rows = [row for row in catalogue.load().values() if table in row.paper]
+    published = [(row[0], row[1]) for row in paper.published(table).rows]
+    assert sorted(row.paper[table] for row in rows) == sorted(published)
+    for row in rows:
+        size, label = row.paper[table]
+        assert row.name.startswith(f"llama2-{size.lower()}/")
+        assert row.rope == spec_of(table, label), row.name
+
+
+def test_only_what_changes_at_inference_needs_no_tuned_checkpoint() -> None:
+    for size in ("7b", "13b"):
+        rows = catalogue.load().values()
+        released = {r.name: r.checkpoint for r in rows if r.checkpoint and size in r.name}
+        hub = f"meta-llama/Llama-2-{size}-hf"
+        assert released == {
+            f"llama2-{size}/{name}": hub for name in ("plain", "ntk-fixed-8", "ntk-dynamic")
+        }
+
+
+# --- what can run ---------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_of_ones_own_serves_the_rows_with_the_same_weights(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(FAMILY)
+    rows = catalogue.load(tmp_path, {"mine/unreleased": "a", "mine/released": "b"})
+    assert [row.checkpoint for row in rows.values()] == ["b", "a", "a"]
+    rows = catalogue.load(tmp_path, {"mine/unreleased-log": "c"})
+    assert [row.checkpoint for row in rows.values()] == ["weights", None, "c"]
+    assert rows["mine/unreleased"].paper == {
+        "1": ("8B", "base=500"),
+        "3": ("8B", "base=500, 16K"),
+        "4": ("8B", "base=500, 16K"),
+    }
+
+
+def test_checkpoints_from_a_file_and_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert catalogue.read_checkpoints() == {}
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "checkpoints.yaml").write_text("llama2-7b/base-500: weights\nlab/base-20: me/hub\n")
+    assert catalogue.read_checkpoints() == {
+        "llama2-7b/base-500": "weights",
+        "lab/base-20": "me/hub",
+    }
+    assert catalogue.find("llama2-7b/base-500-log").require_checkpoint() == "weights"
+    assert catalogue.read_checkpoints(pairs=["lab/base-20=x=y"])["lab/base-20"] == "x=y"
+    other = tmp_path / "folder" / "mine.yaml"
+    (tmp_path / "folder" / "here").mkdir(parents=True)
+    other.write_text("lab/base-20: here\n")
+    assert catalogue.read_checkpoints(other) == {"lab/base-20": str(other.parent / "here")}
+    with pytest.raises(SpecError, match="written NAME=DIR, got 'lab/base-20'"):
+        catalogue.read_checkpoints(pairs=["lab/base-20"])
+    with pytest.raises(DataError, match="cannot read"):
+        catalogue.read_checkpoints(tmp_path / "none.yaml")
+    (tmp_path / "checkpoints.yaml").write_text("- weights\n")
+    with pytest.raises(DataError, match="expected lines of NAME: DIR"):
+        catalogue.find("lab/base-20")
+    with pytest.raises(DataError, match="Did you mean 'lab/base-20'"):
+        catalogue.load(checkpoints={"lab/base-2": "x"})
+
+
+def test_a_family_of_ones_own_beside_the_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model_configs").mkdir()
+    (tmp_path / "model_configs" / "mine.yaml").write_text(FAMILY)
+    assert catalogue.find("mine/released").rope.rope_theta == 1e6
+    assert catalogue.find("lab/base-20").rope.rope_theta == 20
+    (tmp_path / "model_configs" / "lab.yaml").write_text("family: lab\nrows: [{name: only}]\n")
+    assert [name for name in catalogue.load() if name.startswith("lab/")] == ["lab/only"]
+
+
+def test_obstacles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def obstacle(checkpoint: str | None) -> str | None:
+        return catalogue.ModelSpec(name="a/b", checkpoint=checkpoint, rope=RopeSpec()).obstacle()
+
+    assert obstacle(None) == "never released: give your own as --checkpoint a/b=DIR"
+    assert obstacle("/no/such") == "/no/such: no such directory"
+    assert obstacle(str(tmp_path)) == f"{tmp_path} has no config.json"
+    (tmp_path / "config.json").write_text("{}")
+    assert obstacle(str(tmp_path)) == f"{tmp_path} has no weights (*.safetensors or *.bin)"
+    index = {"weight_map": {"x": "model-1.safetensors", "y": "model-2.safetensors"}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    (tmp_path / "model-1.safetensors").touch()
+    assert obstacle(str(tmp_path)) == f"{tmp_path} has no model-2.safetensors"
+    (tmp_path / "model-2.safetensors").touch()
+    assert obstacle(str(tmp_path)) is None
+    (tmp_path / "model.safetensors.index.json").write_text("{")
+    assert obstacle(str(tmp_path)) == f"{tmp_path} has no readable model.safetensors.index.json"
+
+    monkeypatch.setattr(catalogue, "_cached", lambda name: None)
+    assert obstacle("me/hub") == "me/hub is not downloaded: the first run gets it from the hub"
+    (tmp_path / "model.safetensors.index.json").unlink()
+    monkeypatch.setattr(catalogue, "_cached", lambda name: tmp_path)
+    assert obstacle("me/hub") is None
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def test_a_family_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(FAMILY)
     rows = catalogue.load(tmp_path)
-    assert list(rows) == ["mine/released", "mine/unreleased"]
+    assert list(rows) == ["mine/released", "mine/unreleased", "mine/unreleased-log"]
     released = rows["mine/released"]
     assert released.checkpoint == "weights"  # no folder of that name beside the file: a hub name
     assert released.rope == RopeSpec(
@@ -46,8 +180,10 @@ def test_a_family_of_ones_own(tmp_path: Path) -> None:
     )
     (tmp_path / "weights").mkdir()
     assert catalogue.load(tmp_path)["mine/released"].checkpoint == str(tmp_path / "weights")
-    with pytest.raises(DataError, match=r"mine/unreleased was never released.*pretrained=DIR"):
-        rows["mine/unreleased"].require_checkpoint()
+    with pytest.raises(
+        DataError, match=r"unreleased-log was never .*--checkpoint mine/unreleased=DIR.*pretrained="
+    ):
+        rows["mine/unreleased-log"].require_checkpoint()
 
 
 @pytest.mark.parametrize(
@@ -60,6 +196,15 @@ def test_a_family_of_ones_own(tmp_path: Path) -> None:
         (FAMILY + "  - {name: z, tune_lenght: 5}\n", DataError, "Did you mean 'tune_length'"),
         (FAMILY + "  - {name: released}\n", DataError, "mine/released stands twice"),
         (FAMILY + "  - {name: z, rope: {rope_teta: 5}}\n", SpecError, "Did you mean 'rope_theta'"),
+        (
+            FAMILY + "  - {name: z, weights_of: relased}\n",
+            DataError,
+            "Did you mean 'mine/released'",
+        ),
+        (FAMILY + "  - {name: z, weights_of: unreleased-log}\n", DataError, "no row with weights"),
+        (FAMILY + "  - {name: z, checkpoint: y, weights_of: released}\n", DataError, "keep one"),
+        (FAMILY.replace("size: 8B\n", ""), DataError, "family has no size"),
+        (FAMILY.replace("[3, 4]}", "3}"), DataError, "lists of tables"),
     ],
 )
 def test_files_that_are_not_as_documented(

@@ -6,13 +6,17 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import lm_eval_files
 from rope_eval.commands import table as command
-from rope_eval.errors import SpecError
+from rope_eval.errors import DataError, SpecError
 from rope_eval.paths import asset
 from rope_eval.report.formats import FORMATS
+from rope_eval.report.imports import read_lm_eval
+from rope_eval.store import Store
 
 
 def run(*words: str) -> int:
@@ -92,6 +96,28 @@ def test_an_unknown_source_is_bad_input(capsys: pytest.CaptureFixture[str]) -> N
         run("3", "--source", "memory")
     assert caught.value.code == 2
     assert "invalid choice: 'memory'" in capsys.readouterr().err
+
+
+def test_runs_and_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm_eval_files.write(tmp_path, {"rope_leval_gsm": (0.25, 100)})
+    store = Store(tmp_path / "runs")
+    for imported in read_lm_eval(tmp_path, "llama2-7b/plain"):
+        store.put(imported.run)
+    words = ("5", "--format", "csv", "--results", str(store.root), "--protocol", "leval")
+    assert run(*words, "--source", "runs") == 0
+    out, err = capsys.readouterr()
+    assert out == "size,model,GSM,TOEFL,TopicRet,QuALITY,Coursera\n7B,LLaMA2 7B,25.00,,,,\n"
+    assert err.splitlines()[1] == "not run: llama2-7b/plain (TOEFL, TopicRet, QuALITY, Coursera)."
+    run(*words, "--source", "both")
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "7B,LLaMA2 7B,paper,0.00,34.94,0.00,3.96,0.00",
+        "7B,LLaMA2 7B,measured,25.00,,,,",
+        "7B,LLaMA2 7B,difference,25.00,,,,",
+    ]
+    for style in FORMATS:  # a caption of several lines fits them all
+        assert run(*words, "--source", "runs", "--format", style) == 0
+    with pytest.raises(DataError, match="no done run of protocol paper for table 5"):
+        run(*words, "--source", "runs", "--protocol", "paper")
 
 
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,15 +1,19 @@
-"""``rope-eval list``: the rows of the catalogue."""
+"""``rope-eval list``: the rows of the catalogue, and which of them can run here."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from pathlib import Path
 
 EPILOG = """\
-example:
-  rope-eval list
+examples:
+  rope-eval list models
+  rope-eval list models --checkpoint llama2-7b/base-500=/data/llama2-7b-base-500
   rope-eval ppl --config lab/base-20 --books builtin-chapters --lengths 128,256,512
+
+Checkpoints of rows that were never released come from --checkpoint, or from lines of
+`family/row: DIR` in checkpoints.yaml (in the current directory, or --checkpoints FILE).
 """
 
 
@@ -18,25 +22,69 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "list",
         help="the catalogue of models",
-        description="Print the rows of model_configs/: names that --config takes.",
+        description="Print the rows of model_configs/: names that --config takes, and which of "
+        "them can run on this machine now.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add = parser.add_argument
+    add("what", nargs="?", default="models", choices=("models",), help="(default: models)")
+    add(
+        "--checkpoint",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="the checkpoint of a row; may be given more than once",
+    )
+    add("--checkpoints", type=Path, metavar="FILE", help="(default: checkpoints.yaml, if any)")
+    add("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the catalogue; return the exit status."""
+    """Print the catalogue; return the exit status.
+
+    Raises:
+        DataError: for a file that is not as documented, or a checkpoint of an unknown row.
+        SpecError: for a --checkpoint that is not written NAME=DIR.
+    """
+    from tabulate import tabulate
+
     from rope_eval import catalogue
 
-    rows: list[dict[str, Any]] = [
-        {"name": row.name, "checkpoint": row.checkpoint, "rope": row.rope.to_dict()}
-        for row in catalogue.load().values()
-    ]
+    checkpoints = catalogue.read_checkpoints(args.checkpoints, args.checkpoint)
+    rows = catalogue.load(checkpoints=checkpoints).values()
+    obstacles = {row.name: row.obstacle() for row in rows}
     if args.json:
-        print(json.dumps(rows, indent=2))
+        facts = [
+            {
+                "name": row.name,
+                "checkpoint": row.checkpoint,
+                "rope": row.rope.to_dict(),
+                "paper": {table: list(place) for table, place in row.paper.items()},
+                "can_run": obstacles[row.name] is None,
+                "obstacle": obstacles[row.name],
+            }
+            for row in rows
+        ]
+        print(json.dumps(facts, indent=2))
         return 0
-    for spec in catalogue.load().values():
-        print(f"{spec.name:<24}{spec.rope}")
+    lines = [
+        (
+            row.name,
+            "no" if obstacles[row.name] else "yes",
+            ",".join(sorted(row.paper)),
+            str(row.rope),
+            obstacles[row.name] or "",
+        )
+        for row in rows
+    ]
+    print(
+        tabulate(
+            lines,
+            headers=["name", "can run", "tables", "rope", "why not"],
+            tablefmt="plain",
+            disable_numparse=True,
+        )
+    )
     return 0

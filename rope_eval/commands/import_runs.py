@@ -1,0 +1,77 @@
+"""``rope-eval import``: what plain lm_eval wrote, brought into the store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+EPILOG = """\
+examples:
+  lm_eval --model hf --model_args pretrained=DIR --tasks piqa --output_path out --log_samples
+  rope-eval import out
+  rope-eval import out --row llama2-7b/base-500
+
+With --log_samples a comparison can pair the items of two runs. The same files are the same run:
+importing them again changes nothing.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "import",
+        help="bring results of lm_eval --output_path into the store",
+        description="Read every results_*.json below a folder, of any model, with the samples "
+        "beside it, and keep each as a run.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("folder", type=Path, metavar="DIR", help="what lm_eval had as --output_path")
+    add("--row", metavar="NAME", help="the row of the catalogue that the scores belong to")
+    add("--results", type=Path, metavar="DIR", help="where runs are kept (default: results/runs)")
+    add("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Import the folder, and say what came in; return the exit status.
+
+    Raises:
+        DataError: for a folder without results, files that are not whole, or an unknown row.
+        StoreError: for a store that cannot be written.
+    """
+    from rope_eval import catalogue
+    from rope_eval.report.imports import read_lm_eval
+    from rope_eval.store import DEFAULT_ROOT, Store
+
+    if args.row is not None:
+        catalogue.find(args.row)
+    store = Store(args.results or DEFAULT_ROOT)
+    facts = []
+    for imported in read_lm_eval(args.folder, args.row):
+        older = store.get(imported.run.key)
+        moved = older is not None and args.row not in (None, older.results["row"])
+        run = store.put(imported.run, imported.arrays, replace=moved)
+        tasks = run.results["tasks"]
+        facts.append(
+            {
+                "key": run.key,
+                "new": older is None,
+                "model": run.request["model"],
+                "row": run.results["row"],
+                "protocols": run.results["protocols"],
+                "tasks": len(tasks),
+                "tasks_with_samples": sum(bool(task["samples"]) for task in tasks.values()),
+            }
+        )
+    if args.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    for fact in facts:
+        print(
+            f"{fact['key']}  {'new  ' if fact['new'] else 'known'}  {fact['row'] or fact['model']}"
+            f"  {fact['tasks']} tasks, {fact['tasks_with_samples']} of them with samples"
+        )
+    return 0
