@@ -10,11 +10,11 @@ demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a t
 	$(BIN)/rope-eval demo --output demo
 
 test: check  ## every test, offline
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-oldest: $(INSTALLED)  ## the mechanism under the oldest transformers that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OLDEST) transformers==5.19.0
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest tests/test_patch.py tests/test_generation.py \
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_patch.py tests/test_generation.py \
 	    tests/test_scorer.py tests/test_runner.py
 
 check: $(INSTALLED)  ## style and types

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Any
 
-import lm_eval.tasks
 import pytest
 import torch
-import yaml
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.evaluator import simple_evaluate
@@ -401,21 +398,6 @@ def test_a_model_without_a_tokenizer_is_refused() -> None:
     request = Instance("whole_prompt_nll", {}, ("a",), 0, metadata=("rope_paper_piqa", 0, 1))
     with pytest.raises(UnsupportedModelError, match=r"rope_paper_piqa .* --model scaling_rope"):
         Remote().whole_prompt_nll([request])
-
-
-def test_the_stock_group_names_stock_tasks() -> None:
-    members = yaml.safe_load((ROOT / "tasks/rope_lm_eval/rope_lm_eval.yaml").read_text())["task"]
-    assert len(members) == 12
-    stock = Path(lm_eval.tasks.__file__).parent
-    folders = "arc hellaswag lambada mmlu nq_open openbookqa piqa super_glue"
-    folders += " triviaqa truthfulqa winogrande"
-    text = "\n".join(
-        file.read_text()
-        for folder in [*folders.split(), "winogrande"]
-        for file in (stock / folder).rglob("*.yaml")
-    )
-    for member in members:
-        assert re.search(rf"^(?:(?:task|group): |  - ){member}$", text, re.MULTILINE), member
 
 
 def test_a_protocol_is_not_bent(folder: Path, lm: ScalingRopeLM) -> None:
