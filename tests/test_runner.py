@@ -257,6 +257,7 @@ def test_models_that_cannot_be_scored(
         ({"--model": "./nowhere"}, "no model directory"),
         ({"--docs": "0"}, "--docs must be 1 or more"),
         ({"--chunk-size": "0"}, "--chunk-size must be 1 or more"),
+        ({"--device": "tpu9"}, "the device 'tpu9' cannot be used here"),
     ],
 )
 def test_bad_input(

@@ -21,9 +21,7 @@ from transformers import (
 from transformers.utils import logging
 
 from rope_eval.backends.anatomy import check_supported
-from rope_eval.errors import DataError
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+from rope_eval.errors import DataError, SpecError
 
 
 def load_model(
@@ -38,17 +36,18 @@ def load_model(
 
     Args:
         name: a directory, or a name on the hub.
-        dtype: one of `DTYPES`; "auto" is what the config says.
+        dtype: "auto", which is what the config says, "float32", "bfloat16" or "float16".
         device: as in PyTorch; None is CUDA where there is one.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors; loading a pickle can run code.
 
     Raises:
         DataError: where the directory or the weights cannot be read.
+        SpecError: for a device that is not there.
         UnsupportedModelError: for a model the mechanism does not fit.
     """
     check_checkpoint(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = _usable(device)
     try:
         with _no_loading_bar():
             model = AutoModelForCausalLM.from_pretrained(
@@ -60,7 +59,7 @@ def load_model(
     except (OSError, ValueError, StrictDataclassError) as error:
         raise DataError(f"the model {name} cannot be loaded: {error}") from error
     check_supported(model)
-    return model.to(device).eval()
+    return model.to(place).eval()
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -119,6 +118,16 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, add_bos: bool = Tru
     ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     bos = tokenizer.bos_token_id
     return torch.tensor([bos, *ids] if add_bos and bos is not None else ids, dtype=torch.int64)
+
+
+def _usable(device: str | None) -> torch.device:
+    """Return the device, or CUDA where there is one; `SpecError` where it cannot hold a tensor."""
+    name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:  # PyTorch raises either, by the device
+        reason = str(error).splitlines()[0]
+        raise SpecError(f"the device {name!r} cannot be used here: {reason}") from error
 
 
 @contextmanager

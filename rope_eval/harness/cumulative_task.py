@@ -7,14 +7,14 @@ from typing import Any, NoReturn
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from lm_eval.api.task import Task
 
 from rope_eval.books import read_books
 from rope_eval.cumulative import Sums, check_lengths, sums_at, total
 from rope_eval.errors import DataError, UnsupportedModelError
+from rope_eval.harness.local_task import LocalTask
 
 
-class CumulativeTask(Task):
+class CumulativeTask(LocalTask):
     """Cumulative perplexity and accuracy of whole documents at every length.
 
     Its YAML gives the defaults in ``metadata``: ``books`` (a source of `rope_eval.books`),
@@ -38,18 +38,6 @@ class CumulativeTask(Task):
             config={k: v for k, v in config.items() if k != "class"}
             | {"output_type": self.OUTPUT_TYPE}
         )
-
-    def download(self, *_: Any, **__: Any) -> None:
-        """Nothing is downloaded: the books are read where they are."""
-
-    def has_training_docs(self) -> bool:  # noqa: D102
-        return False
-
-    def has_validation_docs(self) -> bool:  # noqa: D102
-        return False
-
-    def has_test_docs(self) -> bool:  # noqa: D102
-        return True
 
     def test_docs(self) -> list[dict[str, Any]]:
         """Return the books' names, digests and places."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
-from lm_eval.api.task import Task
 from lm_eval.config.task import TaskConfig
 
 from rope_eval.errors import DataError, SpecError
 from rope_eval.harness import paper_data
+from rope_eval.harness.local_task import LocalTask
 from rope_eval.harness.paper_data import PROMPTS
 from rope_eval.harness.paper_docs import Doc, mmlu_shot, questions
 from rope_eval.harness.paper_requests import SIDES
@@ -23,7 +23,7 @@ TRUNCATE_AT = 16384
 log = logging.getLogger(__name__)
 
 
-class PaperTask(Task):
+class PaperTask(LocalTask):
     """A column of Tables 3 to 5, or a part of one, by the rules of a protocol.
 
     Its YAML names the ``protocol`` and the ``entry`` in paper_prompts.yaml, and for MMLU the
@@ -96,18 +96,6 @@ class PaperTask(Task):
         return {"until": [], "max_gen_toks": self._entry["max_tokens"], "do_sample": False}
 
     # ---- documents -----------------------------------------------------------------------------
-
-    def download(self, *_: Any, **__: Any) -> None:
-        """Nothing more is downloaded: the questions have been read."""
-
-    def has_training_docs(self) -> bool:  # noqa: D102
-        return False
-
-    def has_validation_docs(self) -> bool:  # noqa: D102
-        return False
-
-    def has_test_docs(self) -> bool:  # noqa: D102
-        return True
 
     def test_docs(self) -> list[Doc]:
         """Return the questions; for a task without its data, one that only says so."""
