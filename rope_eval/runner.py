@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rope_eval.backends.attention import rotary_of
-from rope_eval.backends.loading import check_checkpoint, encode, load_model, load_tokenizer
-from rope_eval.backends.patch import patched
-from rope_eval.backends.scorer import score_lengths
+from rope_eval.backends.documents import DocumentScorer, Loading, document_scorer
+from rope_eval.backends.loading import check_checkpoint, encode, load_tokenizer
 from rope_eval.books import Document, read_books
 from rope_eval.cumulative import Sums, sums_at, total
 from rope_eval.errors import LengthError, ScoreError
@@ -22,7 +20,7 @@ from rope_eval.store import Run, Store, run_key
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Progress = Callable[[str, float], None]  # what is being done, and the part of it that is
 
@@ -37,11 +35,7 @@ class CumulativeRequest:
         books: a source of `rope_eval.books.read_books`.
         lengths: tokens seen, BOS included, increasing.
         documents: how many documents to score, the first that are long enough; None for all.
-        dtype: "auto", "float32", "bfloat16" or "float16".
-        device: as in PyTorch, or None.
-        chunk_size: tokens of a chunk, or None; it does not change the scores.
-        trust_remote_code: run Python code that comes with the checkpoint.
-        allow_pickle: load weights that are not safetensors.
+        loading: the backend, and how the model is loaded into it.
     """
 
     model: str
@@ -49,11 +43,7 @@ class CumulativeRequest:
     books: str
     lengths: tuple[int, ...]
     documents: int | None = None
-    dtype: str = "auto"
-    device: str | None = None
-    chunk_size: int | None = None
-    trust_remote_code: bool = False
-    allow_pickle: bool = False
+    loading: Loading = field(default_factory=Loading)
 
 
 def measure(
@@ -71,12 +61,13 @@ def measure(
         ScoreError: for a score that is not a number.
         RopeEvalError: any other of its kinds, for what cannot be done.
     """
+    loading = request.loading
     check_checkpoint(
         request.model,
-        trust_remote_code=request.trust_remote_code,
-        allow_pickle=request.allow_pickle,
+        trust_remote_code=loading.trust_remote_code,
+        allow_pickle=loading.allow_pickle,
     )
-    tokenizer = load_tokenizer(request.model, trust_remote_code=request.trust_remote_code)
+    tokenizer = load_tokenizer(request.model, trust_remote_code=loading.trust_remote_code)
     documents = _long_enough(request, tokenizer)
     asked: dict[str, Any] = {
         "kind": "cumulative",
@@ -86,29 +77,25 @@ def measure(
         "lengths": list(request.lengths),
         "documents": [{"name": d.name, "sha256": d.digest} for d, _ in documents],
         "books": request.books,
-        "dtype": request.dtype,
+        "dtype": loading.dtype,
     }
+    if loading.backend != "hf":
+        asked["backend"] = loading.backend
     key = run_key(asked)
     kept = store.get(key)
     if kept is not None and kept.status == "done" and not force:
         return kept
 
-    model = load_model(
-        request.model,
-        dtype=request.dtype,
-        device=request.device,
-        trust_remote_code=request.trust_remote_code,
-        allow_pickle=request.allow_pickle,
-    )
-    record = provenance(gpu=_gpu_name(model.device))
     results: dict[str, Any] = {}
     arrays: dict[str, npt.NDArray[Any]] = {}
     error: ScoreError | None = None
-    with timed(record):
-        try:
-            results, arrays = _score(model, documents, request, progress)
-        except ScoreError as failed:
-            error = failed
+    with document_scorer(request.model, request.rope, request.lengths[-1], loading) as scorer:
+        record = provenance(gpu=scorer.gpu)
+        with timed(record):
+            try:
+                results, arrays = _score(scorer, documents, request, progress)
+            except ScoreError as failed:
+                error = failed
     run = Run(
         key=key,
         kind="cumulative",
@@ -143,7 +130,7 @@ def curve(run: Run) -> dict[str, Any]:
 
 
 def _score(
-    model: PreTrainedModel,
+    scorer: DocumentScorer,
     documents: list[tuple[Document, torch.Tensor]],
     request: CumulativeRequest,
     progress: Progress,
@@ -151,28 +138,24 @@ def _score(
     """Return the results and the token scores of all documents."""
     by_document: list[list[Sums]] = []
     arrays: dict[str, npt.NDArray[Any]] = {}
-    with patched(model, request.rope):
-        rotary = rotary_of(model)
-        for i, (document, ids) in enumerate(documents):
+    for i, (document, ids) in enumerate(documents):
 
-            def report(part: float, i: int = i, name: str = document.name) -> None:
-                progress(name, (i + part) / len(documents))
+        def report(part: float, i: int = i, name: str = document.name) -> None:
+            progress(name, (i + part) / len(documents))
 
-            try:
-                scored = score_lengths(
-                    model, ids, request.lengths, chunk_size=request.chunk_size, progress=report
-                )
-            except ScoreError as error:
-                raise ScoreError(f"{document.name}: {error}") from error
-            by_document.append([sums_at(scored[n], n) for n in request.lengths])
-            # one array serves every length, except where each length is a pass of its own
-            per_length = request.rope.dynamic_ntk == "per_sequence"
-            for n in request.lengths if per_length else request.lengths[-1:]:
-                arrays[f"nll_{i}_{n}"] = scored[n].nll
-                arrays[f"hit_{i}_{n}"] = scored[n].hit
-        bound = rotary.extrapolation_bound if rotary.knows_train_length else None
+        try:
+            scored = scorer.score(ids, request.lengths, report)
+        except ScoreError as error:
+            raise ScoreError(f"{document.name}: {error}") from error
+        by_document.append([sums_at(scored[n], n) for n in request.lengths])
+        # one array serves every length, except where each length is a pass of its own
+        per_length = request.rope.dynamic_ntk == "per_sequence"
+        for n in request.lengths if per_length else request.lengths[-1:]:
+            arrays[f"nll_{i}_{n}"] = scored[n].nll
+            arrays[f"hit_{i}_{n}"] = scored[n].hit
+    rotary = scorer.rotary
     results = {
-        "extrapolation_bound": bound,
+        "extrapolation_bound": rotary.extrapolation_bound if rotary.knows_train_length else None,
         "totals": [total(sums).to_dict() for sums in zip(*by_document, strict=True)],
         "by_document": [[sums.to_dict() for sums in row] for row in by_document],
     }
@@ -213,7 +196,3 @@ def _label(model: str) -> str:
 
 def _fingerprint(model: str) -> str:
     return model_fingerprint(model) if Path(model).is_dir() else model
-
-
-def _gpu_name(device: torch.device) -> str | None:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else None

@@ -398,7 +398,7 @@ def test_other_models_are_refused(kind: Any, changes: dict[str, Any], message: s
 def test_families_are_refused_by_their_config_alone(family: str, message: str) -> None:
     model: Any = SimpleNamespace(config=SimpleNamespace(model_type=family))
     with pytest.raises(UnsupportedModelError, match=message):
-        check_supported(model)
+        check_supported(model.config)
 
 
 @pytest.mark.parametrize(

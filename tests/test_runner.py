@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rope_eval import runner
+from rope_eval.backends.documents import Loading
 from rope_eval.cli import main
 from rope_eval.errors import DataError, LengthError, ScoreError
 from rope_eval.paths import asset
@@ -39,12 +40,16 @@ def store(tmp_path: Path) -> Store:
 
 
 def request(books: Path, **changes: object) -> runner.CumulativeRequest:
+    loading = {"device": "cpu"}
+    for name in ("chunk_size", "dtype"):
+        if name in changes:
+            loading[name] = changes.pop(name)
     fields = {
         "model": str(LAB / "base-20"),
         "rope": RopeSpec(log_scale=True),
         "books": str(books),
         "lengths": LENGTHS,
-        "device": "cpu",
+        "loading": Loading(**loading),
     }
     return runner.CumulativeRequest(**(fields | changes))
 
@@ -98,7 +103,7 @@ def test_the_same_question_is_read(
     books: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = runner.measure(request(books), store)
-    monkeypatch.setattr(runner, "load_model", _must_not_run)
+    monkeypatch.setattr(runner, "document_scorer", _must_not_run)
     assert runner.measure(request(books), store) == first
     assert runner.measure(request(books, chunk_size=32), store) == first
     for changed in ({"rope": RopeSpec()}, {"lengths": (64,)}, {"documents": 1}):

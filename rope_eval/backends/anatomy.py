@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from rope_eval.errors import UnsupportedModelError
-from rope_eval.rope.rotary import RotaryGeometry
+from rope_eval.rope.rotary import RotaryGeometry, inverse_frequencies
 
 FINAL_NORM = {  # supported families, and what each calls its last normalisation
     "llama": "norm",
@@ -47,7 +48,7 @@ class Anatomy:
     @classmethod
     def of(cls, model: PreTrainedModel) -> Anatomy:
         """Find the parts of a supported model; another one is an `UnsupportedModelError`."""
-        check_supported(model)
+        check_supported(model.config)
         model = without_adapter(model)
         base = model.base_model
         return cls(
@@ -66,9 +67,8 @@ def without_adapter(model: PreTrainedModel) -> PreTrainedModel:
     return inner
 
 
-def check_supported(model: PreTrainedModel) -> None:
+def check_supported(config: PreTrainedConfig) -> None:
     """Raise `UnsupportedModelError`, by name, for a model the mechanism does not fit."""
-    config = model.config
     family = config.model_type
     if family in INTERLEAVED:
         raise UnsupportedModelError(
@@ -93,11 +93,31 @@ def check_supported(model: PreTrainedModel) -> None:
 
 def geometry(model: PreTrainedModel) -> RotaryGeometry:
     """Read a supported model's own rotary embedding."""
-    config = model.config
     parts = Anatomy.of(model)
     rotary: Any = parts.rotary
     attention: Any = parts.attentions[0]
-    inv_freq: Tensor = rotary.inv_freq.detach().to("cpu", torch.float64)
+    return _geometry(
+        model.config, attention.head_dim, rotary.inv_freq.detach(), rotary.attention_scaling
+    )
+
+
+def config_geometry(config: PreTrainedConfig) -> RotaryGeometry:
+    """Read the rotary embedding of a supported model from its config alone, as `geometry` does."""
+    check_supported(config)
+    heads = config.num_attention_heads
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    parameters = config.rope_parameters
+    rotary_dim = int(head_dim * parameters.get("partial_rotary_factor", 1.0))
+    rope_type = parameters.get("rope_type", "default")
+    inv_freq, attention_factor = inverse_frequencies(parameters["rope_theta"], rotary_dim), 1.0
+    if rope_type in STATIC_ROPE_TYPES:
+        inv_freq, attention_factor = ROPE_INIT_FUNCTIONS[rope_type](config, "cpu")
+    return _geometry(config, head_dim, inv_freq, attention_factor)
+
+
+def _geometry(
+    config: PreTrainedConfig, head_dim: int, inv_freq: Tensor, attention_factor: float
+) -> RotaryGeometry:
     rotary_dim = 2 * len(inv_freq)
     if rotary_dim < 4:
         raise UnsupportedModelError(
@@ -111,12 +131,12 @@ def geometry(model: PreTrainedModel) -> RotaryGeometry:
             "(dynamic_ntk=per_sequence,ntk_formula=continuous is transformers' dynamic)"
         )
     return RotaryGeometry(
-        head_dim=attention.head_dim,
+        head_dim=head_dim,
         rotary_dim=rotary_dim,
         rope_theta=float(config.rope_parameters["rope_theta"]),
         train_length=_train_length(config),
-        inv_freq=None if rope_type == "default" else inv_freq,
-        attention_factor=float(rotary.attention_scaling),
+        inv_freq=None if rope_type == "default" else inv_freq.to("cpu", torch.float64),
+        attention_factor=float(attention_factor),
     )
 
 

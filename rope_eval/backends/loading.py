@@ -13,8 +13,10 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -58,7 +60,7 @@ def load_model(
             )
     except (OSError, ValueError, StrictDataclassError) as error:
         raise DataError(f"the model {name} cannot be loaded: {error}") from error
-    check_supported(model)
+    check_supported(model.config)
     return model.to(place).eval()
 
 
@@ -68,6 +70,14 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
         return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, StrictDataclassError) as error:
         raise DataError(f"the tokenizer of {name} cannot be loaded: {error}") from error
+
+
+def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
+    """Load a model's config; one that cannot be read is a `DataError`."""
+    try:
+        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, StrictDataclassError) as error:
+        raise DataError(f"the config of {name} cannot be loaded: {error}") from error
 
 
 def check_checkpoint(

@@ -23,7 +23,7 @@ from rope_eval.backends.anatomy import Anatomy
 from rope_eval.backends.attention import ATTRIBUTE, RopeAttention, rotary_of, sequence_lengths
 from rope_eval.backends.patch import patched
 from rope_eval.errors import LengthError, ScoreError, SpecError
-from rope_eval.rope.rotary import rotate
+from rope_eval.rope.rotary import Rotary, rotate
 from rope_eval.rope.spec import RopeSpec
 
 CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
@@ -104,7 +104,30 @@ def score_lengths(
     Returns:
         For each length L the scores of tokens 1 … L − 1, in the order of `lengths`.
     """
-    rotary = rotary_of(model)
+    return score_by_base(
+        rotary_of(model),
+        lengths,
+        lambda longest, report: score_tokens(
+            model, input_ids[:longest], chunk_size=chunk_size, progress=report
+        ),
+        progress,
+    )
+
+
+def score_by_base(
+    rotary: Rotary,
+    lengths: Sequence[int],
+    score: Callable[[int, Callable[[float], None]], TokenScores],
+    progress: Callable[[float], None] | None = None,
+) -> dict[int, TokenScores]:
+    """Score a document at several lengths by one pass for each base that they have.
+
+    Args:
+        rotary: the setting.
+        lengths: what the document is cut to.
+        score: scores its first L tokens, and reports the part of that work done.
+        progress: as in `score_tokens`.
+    """
     passes: dict[float, list[int]] = defaultdict(list)
     for length in lengths:
         whole = rotary.spec.dynamic_ntk == "per_sequence"
@@ -119,7 +142,7 @@ def score_lengths(
             if progress:
                 progress((done + part * longest) / work)
 
-        scores = score_tokens(model, input_ids[:longest], chunk_size=chunk_size, progress=report)
+        scores = score(longest, report)
         done += longest
         for n in same_base:
             scored[n] = TokenScores(nll=scores.nll[: n - 1], hit=scores.hit[: n - 1])

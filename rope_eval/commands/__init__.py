@@ -9,8 +9,9 @@ from rope_eval.commands import (
     list,
     lm_eval,
     ppl,
+    serve,
     table,
     theory,
 )
 
-COMMANDS = (theory, list, ppl, lm_eval, import_runs, table, compare, data, lab, demo)
+COMMANDS = (theory, list, ppl, serve, lm_eval, import_runs, table, compare, data, lab, demo)

@@ -6,13 +6,11 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rope_eval.commands.lengths import parse_lengths
+from rope_eval.commands.setting import model_and_rope
 from rope_eval.errors import SpecError
-
-if TYPE_CHECKING:
-    from rope_eval.rope.spec import RopeSpec
 
 EPILOG = """\
 examples:
@@ -20,6 +18,8 @@ examples:
   rope-eval ppl --model DIR --books val.jsonl.zst --docs 10 --lengths 4k,16k,64k \\
       --rope rope_theta=500,log_scale=true,dynamic_ntk=per_query,tune_length=16384
   rope-eval ppl --config lab/base-1e6 --books builtin-chapters --lengths 128,512,1k --json
+  rope-eval ppl --model DIR --books pg19 --lengths 32k --backend vllm --tensor-parallel-size 4 \\
+      --engine '{"gpu_memory_utilization": 0.8}'
 
 A length counts tokens seen, BOS included; k = 1024 and m = 1024². Only documents of at least the
 longest length count. Results are kept in --results, and the same question is read from there.
@@ -48,6 +48,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--lengths", required=True, metavar="LIST", help="tokens seen, such as 4k,8k,16k")
     add("--rope", default="", metavar="SPEC", help="RopeSpec fields, such as rope_theta=500")
     add("--docs", type=int, metavar="N", help="the first N long enough documents (default: all)")
+    add("--backend", default="hf", choices=("hf", "vllm"), help="what runs the model (default: hf)")
+    add("--tensor-parallel-size", type=int, metavar="N", help="GPUs to part the model over (vllm)")
+    add("--engine", default="{}", metavar="JSON", help="arguments of vllm.LLM, as a JSON object")
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
     add("--device", help="as in PyTorch (default: CUDA where there is one)")
     add("--chunk-size", type=int, metavar="N", help="tokens at a time: memory against speed")
@@ -66,14 +69,16 @@ def run(args: argparse.Namespace) -> int:
         RopeEvalError: of the kind that fits what is wrong.
     """
     lengths = parse_lengths(args.lengths)
-    for name in ("docs", "chunk_size"):
+    for name in ("docs", "chunk_size", "tensor_parallel_size"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise SpecError(
                 f"--{name.replace('_', '-')} must be 1 or more, got {getattr(args, name)}"
             )
-    model, rope = _model_and_rope(args)
+    model, rope = model_and_rope(args.config, args.model, args.rope)
+    engine = _engine(args)
 
     from rope_eval import runner
+    from rope_eval.backends.documents import Loading
     from rope_eval.store import DEFAULT_ROOT, Store
 
     request = runner.CumulativeRequest(
@@ -82,11 +87,15 @@ def run(args: argparse.Namespace) -> int:
         books=args.books,
         lengths=tuple(lengths),
         documents=args.docs,
-        dtype=args.dtype,
-        device=args.device,
-        chunk_size=args.chunk_size,
-        trust_remote_code=args.trust_remote_code,
-        allow_pickle=args.allow_pickle,
+        loading=Loading(
+            backend=args.backend,
+            dtype=args.dtype,
+            device=args.device,
+            chunk_size=args.chunk_size,
+            trust_remote_code=args.trust_remote_code,
+            allow_pickle=args.allow_pickle,
+            engine=engine,
+        ),
     )
     store = Store(args.results or DEFAULT_ROOT)
     facts = runner.curve(measure_with_bar(request, store, force=args.force))
@@ -115,18 +124,17 @@ def measure_with_bar(request: Any, store: Any, *, force: bool = False) -> Any:
         )
 
 
-def _model_and_rope(args: argparse.Namespace) -> tuple[str, RopeSpec]:
-    from rope_eval import catalogue
-    from rope_eval.rope.spec import RopeSpec
-
-    rope = RopeSpec.parse(args.rope)
-    if args.config is not None:
-        row = catalogue.find(args.config)
-        rope = RopeSpec.from_dict(row.rope.to_dict() | rope.to_dict())
-        return args.model or row.require_checkpoint(), rope
-    if args.model is None:
-        raise SpecError("give a model: --model DIR, or --config NAME for a row of the catalogue")
-    return args.model, rope
+def _engine(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments of `vllm.LLM` that are not the model's own."""
+    try:
+        engine = json.loads(args.engine)
+    except ValueError as error:
+        raise SpecError(f"--engine is no JSON ({error}): {args.engine!r}") from None
+    if not isinstance(engine, dict):
+        raise SpecError(f"--engine must be a JSON object, got {args.engine!r}")
+    if args.tensor_parallel_size is not None:
+        engine["tensor_parallel_size"] = args.tensor_parallel_size
+    return engine
 
 
 def _text(facts: dict[str, Any], root: Path) -> str:

@@ -1,0 +1,194 @@
+"""`backend=vllm` of `scaling_rope`, and `rope-eval ppl --backend vllm`: the numbers of `hf`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pydoc_data.topics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lm_eval.api.instance import Instance
+
+import conftest
+from rope_eval.errors import LengthError, SpecError
+from rope_eval.harness.lm_eval_model import ScalingRopeLM
+from rope_eval.paths import asset
+
+LAB = asset("model_configs") / "lab"
+ROPE = (
+    f"pretrained={LAB / 'base-1e4'},rope_theta=500,log_scale=True,xpos=True,"
+    "dynamic_ntk=per_sequence,reference_length=100,train_length=128,max_length=256,dtype=float32"
+)
+TEXT = pydoc_data.topics.topics["class"]
+NATS = 1e-3  # of sums over hundreds of tokens
+
+
+def requests(kind: Any, *arguments: tuple[Any, ...]) -> list[Instance]:
+    return [Instance(request_type=kind, doc={}, arguments=some, idx=0) for some in arguments]
+
+
+@pytest.fixture(scope="module")
+def vllm() -> Iterator[Any]:
+    model: Any = ScalingRopeLM.create_from_arg_string(
+        f"{ROPE},backend=vllm,enforce_eager=True,max_num_seqs=4,block_size=32", {"device": None}
+    )
+    yield model
+    model.model.llm_engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="module")
+def hf() -> Iterator[ScalingRopeLM]:
+    model = ScalingRopeLM.create_from_arg_string(ROPE, {"device": "cpu", "batch_size": 3})
+    yield model
+    model.close()
+
+
+def test_loglikelihood(vllm: Any, hf: ScalingRopeLM) -> None:
+    asked = requests(
+        "loglikelihood",
+        *(
+            (TEXT[k * 10 : k * 10 + n], TEXT[k * 10 + n : k * 10 + n + 7])
+            for k, n in enumerate((5, 30, 91, 92, 93, 94, 150, 192, 193, 249))
+        ),
+        ("", "class"),
+    )
+    ours, theirs = vllm.loglikelihood(asked), hf.loglikelihood(asked)
+    assert [score for score, _ in ours] == pytest.approx([s for s, _ in theirs], abs=NATS)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+
+
+def test_a_greedy_continuation_is_a_hit(vllm: Any, hf: ScalingRopeLM) -> None:
+    until = {"until": [], "max_gen_toks": 6}
+    (text,) = vllm.generate_until(requests("generate_until", (TEXT[:40], until)))
+    ((_, greedy), (_, other)) = vllm.loglikelihood(
+        requests("loglikelihood", (TEXT[:40], text), (TEXT[:40], "\x00" * 6))
+    )
+    assert (greedy, other) == (True, False)
+
+
+def test_rolling_windows_are_those_of_hf(vllm: Any, hf: ScalingRopeLM) -> None:
+    asked = requests(
+        "loglikelihood_rolling", *((TEXT[:n],) for n in (30, 99, 100, 101, 255, 256, 257, 700))
+    )
+    ours = vllm.loglikelihood_rolling(asked)
+    assert ours == pytest.approx(hf.loglikelihood_rolling(asked), abs=NATS)
+
+
+def test_whole_documents(vllm: Any, hf: ScalingRopeLM) -> None:
+    asked = requests("token_loglikelihoods", (TEXT, (50, 100, 101, 200, 256)), ("short", (50,)))
+    (ours, no), (theirs, _) = vllm.token_loglikelihoods(asked), hf.token_loglikelihoods(asked)
+    assert no is None
+    for n, scores in theirs.items():
+        assert ours[n].nll == pytest.approx(scores.nll, abs=1e-4)
+        assert (ours[n].hit == scores.hit).all()
+
+
+def test_generation(vllm: Any, hf: ScalingRopeLM) -> None:
+    until = {"until": ["\n\n"], "max_gen_toks": 40}
+    asked = requests("generate_until", *((TEXT[:n], until) for n in (20, 59, 60, 120, 200)))
+    assert vllm.generate_until(asked) == hf.generate_until(asked)
+
+
+def test_whole_prompts_of_the_paper(vllm: Any, hf: ScalingRopeLM) -> None:
+    asked = requests("whole_prompt_nll", *((TEXT[:n],) for n in (20, 21, 99, 100, 255)))
+    for (ours, tokens), (theirs, same) in zip(
+        vllm.whole_prompt_nll(asked), hf.whole_prompt_nll(asked), strict=True
+    ):
+        assert ours == pytest.approx(theirs, abs=NATS)
+        assert tokens == same
+
+
+def test_the_setting_is_recorded(vllm: Any, hf: ScalingRopeLM) -> None:
+    assert vllm.get_model_info()["rope"] == hf.get_model_info()["rope"]
+    assert vllm.get_model_info()["rope"]["rope_theta"] == 500
+
+
+def test_too_long_is_an_error_and_not_a_cut(vllm: Any) -> None:
+    with pytest.raises(LengthError, match="a request of 308 tokens"):
+        vllm.loglikelihood(requests("loglikelihood", (TEXT[:300], TEXT[300:307])))
+    with pytest.raises(LengthError, match="leaves no room to generate 40"):
+        vllm.generate_until(requests("generate_until", (TEXT[:230], {"max_gen_toks": 40})))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("rope_teta=500", "Did you mean 'rope_theta'"),
+        ("dynamic_ntk=per_query", "per_query cannot be served"),
+        ("worker_extension_cls=mine", "leave it out"),
+    ],
+)
+def test_mistakes(arguments: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        ScalingRopeLM.create_from_arg_string(
+            f"pretrained={LAB / 'base-20'},backend=vllm,{arguments}"
+        )
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program of the environment as a user does: several processes, compilation on."""
+    defaults = {name: value for name, value in os.environ.items() if name not in conftest.FAST}
+    return subprocess.run(
+        [str(Path(sys.executable).with_name(words[0])), *words[1:]],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=defaults | {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"},
+        check=False,
+    )
+
+
+def test_the_command_lines_agree(tmp_path: Path) -> None:
+    """In vLLM's own default, a worker in a process of its own, and compiled."""
+    rope = "log_scale=true,dynamic_ntk=per_sequence"
+    found = []
+    for backend in ("hf", "vllm"):
+        done = run(
+            *("rope-eval", "ppl", "--config", "lab/base-1e5", "--rope", rope, "--lengths"),
+            *("128,512,700", "--docs", "2", "--books", "builtin-chapters", "--json"),
+            *("--backend", backend, "--dtype", "float32", "--results", "runs"),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    hf, vllm = found
+    assert vllm["perplexity"] == pytest.approx(hf["perplexity"], rel=1e-5)
+    assert vllm["accuracy"] == pytest.approx(hf["accuracy"], abs=1e-6)
+    assert vllm["key"] != hf["key"]
+
+
+def test_the_literal_lm_eval_command(tmp_path: Path) -> None:
+    done = run(
+        *("lm_eval", "--model", "scaling_rope", "--tasks", "builtin_cumulative"),
+        *("--model_args", f"{ROPE},backend=vllm,enforce_eager=True"),
+        *("--include_path", str(asset("tasks")), "--metadata", "lengths=[64,200]"),
+        *("--output_path", "out"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("out/**/results_*.json")
+    config = json.loads(file.read_text())["config"]
+    assert config["rope"]["dynamic_ntk"] == "per_sequence"
+    assert "perplexity@200" in done.stdout
+
+
+def test_bad_input_exits_2_and_is_no_traceback(tmp_path: Path) -> None:
+    for words in (
+        ("--engine", "[]"),
+        ("--engine", "{"),
+        ("--device", "cuda:1"),
+        ("--rope", "dynamic_ntk=per_query"),
+    ):
+        done = run(
+            *("rope-eval", "ppl", "--config", "lab/base-1e5", "--lengths", "64"),
+            *("--backend", "vllm", *words),
+            cwd=tmp_path,
+        )
+        assert done.returncode == 2, done.stderr
+        assert "Traceback" not in done.stderr
+        assert not list(tmp_path.iterdir())
