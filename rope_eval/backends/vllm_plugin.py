@@ -8,6 +8,7 @@ What is wrapped, in the order of an engine's life:
 
 ========================================  ========================================================
 ``EngineArgs.create_engine_config``       refuses what cannot be served, before anything is loaded
+``EngineArgs.create_model_config``        lets max_model_len go past the config's
 ``BaseModelLoader.load_model``            builds the model with `SpecRotary` for its rotary
 ``InputProcessor.process_inputs``         keeps prefixes of different octaves apart in the cache
 ``GPUModelRunner._prepare_inputs`` (V1),  tell `SpecRotary` which octave each token of a batch is in
@@ -21,7 +22,7 @@ import functools
 import importlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rope_eval.backends.vllm_model import check_model, find_rotary, our_rotary
@@ -62,17 +63,28 @@ def check_hooks() -> None:
 def _create_engine_config(create: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(create)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
-        additional = self.additional_config
-        if not isinstance(additional, dict) or KEY not in additional:
+        if not _has_spec(self):
             return create(self, *args, **kwargs)
         check_hooks()
         _warn_of_version()
-        with _any_length():
-            config = create(self, *args, **kwargs)
+        config = create(self, *args, **kwargs)
         check_config(config)
         return config
 
     return wrapper
+
+
+def _create_model_config(create: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(create)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        with _any_length() if _has_spec(self) else nullcontext():
+            return create(self, *args, **kwargs)
+
+    return wrapper
+
+
+def _has_spec(engine_args: Any) -> bool:
+    return isinstance(engine_args.additional_config, dict) and KEY in engine_args.additional_config
 
 
 def _load_model(load: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,6 +119,7 @@ class WorkerExtension:
 
 HOOKS = {
     "vllm.engine.arg_utils:EngineArgs.create_engine_config": _create_engine_config,
+    "vllm.engine.arg_utils:EngineArgs.create_model_config": _create_model_config,
     "vllm.model_executor.model_loader.base_loader:BaseModelLoader.load_model": _load_model,
     "vllm.v1.engine.input_processor:InputProcessor.process_inputs": process_inputs,
 }

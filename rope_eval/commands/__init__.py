@@ -8,10 +8,26 @@ from rope_eval.commands import (
     lab,
     list,
     lm_eval,
+    opencompass,
+    path,
     ppl,
     serve,
     table,
     theory,
 )
 
-COMMANDS = (theory, list, ppl, serve, lm_eval, import_runs, table, compare, data, lab, demo)
+COMMANDS = (
+    theory,
+    list,
+    ppl,
+    serve,
+    lm_eval,
+    opencompass,
+    import_runs,
+    table,
+    compare,
+    data,
+    lab,
+    demo,
+    path,
+)

@@ -11,7 +11,7 @@ import numpy as np
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.report import paper
 from rope_eval.report.columns import TASKS
-from rope_eval.report.runs import Part, Row, Score, rows_of
+from rope_eval.report.runs import HARNESSES, Part, Row, Score, rows_of
 from rope_eval.report.stats import (
     Interval,
     Z,
@@ -87,7 +87,8 @@ def side(text: str, store: Store, protocol: str = "paper") -> Side:
     Args:
         text: ``paper:LLaMA2 7B/base=10000`` (a row of Tables 3 to 5; ``paper:LLaMA2 7B`` is the
             row of that name), a run's key or the beginning of it, or a row of the catalogue or of
-            a table of runs.
+            a table of runs; where both harnesses ran it, ``lm_eval:`` or ``opencompass:`` and its
+            name.
         store: where runs are.
         protocol: of measured scores.
 
@@ -98,17 +99,18 @@ def side(text: str, store: Store, protocol: str = "paper") -> Side:
     if text.startswith("paper:"):
         return _published(text, protocol)
     columns = list(TASKS[protocol])
-    keys = [run.key for run in store.runs() if run.kind == "lm_eval" and run.key.startswith(text)]
+    keys = [run.key for run in store.runs() if run.kind in HARNESSES and run.key.startswith(text)]
     rows = rows_of(store)
-    found = [row for row in rows if row.name == text and row.parts]
+    found = [row for row in rows if text in (row.name, f"{row.harness}:{row.name}") and row.parts]
     if not found and len(keys) == 1:
         found = rows_of(store, keys)
     if len(found) != 1:
         names = [row.name for row in rows if row.parts]
         several = len(found) > 1 or len(keys) > 1
         raise DataError(
-            f"{text!r} names {'several runs' if several else 'no run'} of lm_eval in {store.root}: "
-            "give a run's key, a row that was measured, or paper:LLaMA2 7B/base=10000."
+            f"{text!r} names {'several runs' if several else 'no run'} of tasks in {store.root}: "
+            "give a run's key, a row that was measured (lm_eval:ROW or opencompass:ROW where both "
+            "ran it), or paper:LLaMA2 7B/base=10000."
             + ("" if several else did_you_mean(text, names))
         )
     return Side(name=text, scores=_scores(found[0], columns, protocol))

@@ -11,7 +11,7 @@ from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.report import paper
 from rope_eval.report.columns import PROTOCOLS
 from rope_eval.report.formats import Cell, Table
-from rope_eval.report.runs import Row
+from rope_eval.report.runs import HARNESSES, Row
 
 _K, _M = 1024, 1024**2
 
@@ -133,15 +133,18 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     table = paper.published(name)
     lines: list[_Line] = []
     notes = _Notes()
+    mixed = any(row.harness == "opencompass" for row in rows)
     for row in rows:
         scores = {column: row.score(column, protocol) for column in table.columns}
         if all(score.value is None for score in scores.values()):
             continue
         cells = {column: _percent(score.value) for column, score in scores.items()}
-        lines.append(_Line(row=row, labels=_labels(row, name), cells=cells))
+        size, label = _labels(row, name)
+        host = f" [{HARNESSES[row.harness]}]" if mixed else ""
+        lines.append(_Line(row=row, labels=(size, label + host), cells=cells))
         for column, score in scores.items():
             for note in score.notes:
-                notes.add(note, row.name, column)
+                notes.add(note, row.name + host, column)
     return _Made(
         title=f"{table.caption.split('.')[0]}, protocol {protocol}",
         labels=table.labels,

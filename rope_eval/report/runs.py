@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rope_eval import catalogue
@@ -14,6 +15,11 @@ from rope_eval.cumulative import Sums
 from rope_eval.report.columns import TASKS, metric_of
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.store import Run, Store
+
+HARNESSES: Mapping[str, str] = MappingProxyType(
+    {"lm_eval": "lm-eval", "opencompass": "OpenCompass"}
+)
+"""Who ran the tasks, by the kind of a run."""
 
 _NO_NUMBER = "its score is not a number"
 _LENGTHS_MATTER = ("log_scale", "dynamic_ntk", "xpos", "beyond_critical")
@@ -65,6 +71,7 @@ class Row:
         name: the row's name in the catalogue, or the model's and its setting.
         weights: which checkpoint was run, where rows of one name differ in it; else empty.
         paper: where it stands in results/paper: (size, label) by the table's name.
+        harness: who ran its tasks, a key of HARNESSES; else empty.
         parts: the newest score of each task.
         repeated: tasks that an older run scored otherwise.
         curves: (length, perplexity) of each set of documents, by what they are called
@@ -74,6 +81,7 @@ class Row:
     name: str
     weights: str
     paper: Mapping[str, tuple[str, str]]
+    harness: str = ""
     parts: dict[str, Part] = field(default_factory=dict)
     repeated: set[str] = field(default_factory=set)
     curves: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -121,14 +129,16 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
     for run in store.runs():
         if run.status != "done" or (wanted is not None and run.key not in wanted):
             continue
-        if run.kind not in ("lm_eval", "cumulative"):
+        if run.kind not in (*HARNESSES, "cumulative"):
             continue
         name, weights = _row_name(run, known), _weights(run, known)
         places = known[name].paper if name in known else {}
+        harness = run.kind if run.kind in HARNESSES else ""
         row = rows.setdefault(
-            (run.kind, name, weights), Row(name=name, weights=weights, paper=places)
+            (run.kind, name, weights),
+            Row(name=name, weights=weights, paper=places, harness=harness),
         )
-        if run.kind == "lm_eval":
+        if harness:
             _add_tasks(row, run, store)
         else:
             _add_curve(row, run)
@@ -210,6 +220,8 @@ def _add_curve(row: Row, run: Run) -> None:
     content = hashlib.sha256("".join(digests).encode()).hexdigest()[:6]
     plural = "" if len(digests) == 1 else "s"
     books = f"{run.request['books']} ({len(digests)} document{plural}, {content})"
+    if "harness" in run.request:
+        books += f", {HARNESSES[run.request['harness']]}"
     totals = [Sums(**sums).perplexity for sums in run.results["totals"]]
     row.curves.setdefault(books, {}).update(zip(run.request["lengths"], totals, strict=True))
 

@@ -130,6 +130,20 @@ def test_mistakes(arguments: str, message: str) -> None:
         )
 
 
+def test_replicas_on_ray(hf: ScalingRopeLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """lm-eval's data parallelism: an engine in each Ray actor, where the plug-in is loaded too."""
+    import ray
+
+    monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING")
+    ray.init(num_gpus=2, num_cpus=2, include_dashboard=False)  # lm-eval asks for a GPU each
+    model: Any = ScalingRopeLM.create_from_arg_string(
+        f"{ROPE},backend=vllm,enforce_eager=True,data_parallel_size=2"
+    )
+    asked = requests("loglikelihood", *((TEXT[:n], TEXT[n : n + 5]) for n in (30, 94, 95, 150)))
+    ours, theirs = model.loglikelihood(asked), hf.loglikelihood(asked)
+    assert [score for score, _ in ours] == pytest.approx([s for s, _ in theirs], abs=NATS)
+
+
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a program of the environment as a user does: several processes, compilation on."""
     defaults = {name: value for name, value in os.environ.items() if name not in conftest.FAST}

@@ -1,0 +1,5 @@
+"""ARC_e_ppl_a450bd; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_arc_e_datasets = _configs.paper("arc_e")
+del _configs

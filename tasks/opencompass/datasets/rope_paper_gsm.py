@@ -1,0 +1,5 @@
+"""leval_gsm100_gen_77dd94; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_gsm_datasets = _configs.paper("gsm")
+del _configs

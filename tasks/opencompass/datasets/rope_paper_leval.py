@@ -1,0 +1,5 @@
+"""group leval; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_leval_datasets = _configs.paper("leval")
+del _configs

@@ -1,0 +1,5 @@
+"""mmlu_ppl_ac766d; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_mmlu_datasets = _configs.paper("mmlu")
+del _configs

@@ -1,0 +1,5 @@
+"""obqa_ppl_c7c154; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_obqa_datasets = _configs.paper("obqa")
+del _configs

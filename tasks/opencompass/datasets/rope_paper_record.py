@@ -1,0 +1,5 @@
+"""SuperGLUE_ReCoRD_gen_30dea0; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_record_datasets = _configs.paper("record")
+del _configs

@@ -1,0 +1,5 @@
+"""leval_tpo_gen_36a006; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_toefl_datasets = _configs.paper("toefl")
+del _configs

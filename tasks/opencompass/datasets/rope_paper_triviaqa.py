@@ -1,0 +1,5 @@
+"""triviaqa_gen_2121ce; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_triviaqa_datasets = _configs.paper("triviaqa")
+del _configs

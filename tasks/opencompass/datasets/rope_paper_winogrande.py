@@ -1,0 +1,5 @@
+"""winogrande_ppl_55a66e; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+rope_paper_winogrande_datasets = _configs.paper("winogrande")
+del _configs

@@ -1,0 +1,5 @@
+"""lab/pretrained; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+models = _configs.models("lab/pretrained")
+del _configs

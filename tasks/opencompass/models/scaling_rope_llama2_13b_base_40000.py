@@ -1,0 +1,5 @@
+"""llama2-13b/base-40000; written by rope_eval.harness.opencompass_configs."""
+
+_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+models = _configs.models("llama2-13b/base-40000")
+del _configs
