@@ -1,6 +1,7 @@
 """The subcommands of rope-eval: one module a command, each with add_parser and run."""
 
 from rope_eval.commands import (
+    attention,
     compare,
     data,
     demo,
@@ -21,6 +22,7 @@ COMMANDS = (
     list,
     ppl,
     serve,
+    attention,
     lm_eval,
     opencompass,
     import_runs,

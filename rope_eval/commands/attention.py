@@ -1,0 +1,218 @@
+"""``rope-eval attention``: attention scores before and beyond the critical dimension."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import operator
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rope_eval.commands.lengths import parse_length
+from rope_eval.commands.setting import model_and_rope
+from rope_eval.errors import DataError, LengthError, SpecError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+    from transformers import PreTrainedModel
+
+    from rope_eval.backends.attention_scores import AttentionProfile
+    from rope_eval.rope.spec import RopeSpec
+
+EPILOG = """\
+examples:
+  rope-eval attention --model DIR --length 16k
+  rope-eval attention --model DIR --length 16k --rope dynamic_ntk=per_query --output figure.png
+  rope-eval attention --config lab/base-1e6 --length 2k
+  rope-eval attention --model DIR --books builtin-chapters --documents 4 --length 1k --json
+
+The score is q·k times the softmax scale, before the softmax. Its mean over queries, heads and
+layers is split at the critical dimension of arXiv 2310.05209, as in its Figs. 6, 8 and 10.
+"""
+FORMATS = (".png", ".pdf", ".svg")
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "attention",
+        help="mean attention scores against relative position",
+        description="Measure attention scores, before the softmax, by relative position: those of "
+        "the dimensions before the critical one, and those from it on.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", metavar="DIR", help="a model directory, or a name on the hub")
+    add("--config", metavar="NAME", help="a row of the catalogue, see `rope-eval list`")
+    add("--rope", default="", metavar="SPEC", help="RopeSpec fields, such as rope_theta=500")
+    add("--books", default="builtin", metavar="SRC", help="as in `rope-eval ppl`")
+    add("--length", required=True, metavar="N", help="tokens of each document, such as 16k")
+    add("--documents", type=int, default=1, metavar="N", help="how many (default: 1)")
+    add("--bins", type=int, default=32, metavar="N", help="of relative position (default: 32)")
+    add("--spacing", default="log", choices=("log", "linear"), help="of the bins (default: log)")
+    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
+    add("--device", help="as in PyTorch (default: CUDA where there is one)")
+    add("--trust-remote-code", action="store_true", help="run code that comes with the model")
+    add("--allow-pickle", action="store_true", help="load weights that are not safetensors")
+    add("--output", type=Path, metavar="FILE", help="also draw a figure: .png, .pdf or .svg")
+    add("--json", action="store_true", help="print JSON, with the layers one by one")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print, and draw where it is asked for; return the exit status.
+
+    Raises:
+        RopeEvalError: of the kind that fits what is wrong.
+    """
+    length = parse_length(args.length)
+    if length < 2:
+        raise SpecError(f"--length must be 2 tokens or more, got {length}")
+    for option in ("documents", "bins"):
+        if getattr(args, option) < 1:
+            raise SpecError(f"--{option} must be 1 or more, got {getattr(args, option)}")
+    if args.output is not None:
+        _check_output(args.output)
+    name, rope = model_and_rope(args.config, args.model, args.rope)
+
+    from rope_eval.backends.loading import check_checkpoint, load_model
+    from rope_eval.report.attention import attention_table, plot_attention
+
+    safety = {
+        "trust_remote_code": args.trust_remote_code,
+        "allow_pickle": args.allow_pickle,
+    }
+    check_checkpoint(name, **safety)
+    documents = _documents(name, args, length)
+    model = load_model(name, dtype=args.dtype, device=args.device, **safety)
+    with _bar() as progress:
+        facts = _measured(name, model, rope, args, documents, progress)
+    if args.output is not None:
+        plot_attention(facts, args.output)
+    if args.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    print(f"model  {facts['model']}")
+    print(f"rope   {facts['setting']}")
+    print(
+        f"bound  {facts['extrapolation_bound']:.0f} tokens; critical dimension "
+        f"{facts['critical_dimension']} of {facts['rotary_dim']}"
+    )
+    print(f"books  {args.books}: {', '.join(facts['documents'])}, {length} tokens each\n")
+    print(attention_table(facts))
+    return 0
+
+
+def _check_output(file: Path) -> None:
+    if file.suffix not in FORMATS:
+        raise SpecError(f"--output must end in {', '.join(FORMATS)}, got {file}")
+    if not file.parent.is_dir():
+        raise DataError(f"--output {file}: there is no folder {file.parent}; make it first")
+
+
+def _documents(model: str, args: argparse.Namespace, length: int) -> list[tuple[str, Tensor]]:
+    """Return the names and the first tokens of the first documents that are long enough."""
+    from rope_eval.backends.loading import encode, load_tokenizer
+    from rope_eval.books import read_books
+
+    tokenizer = load_tokenizer(model, trust_remote_code=args.trust_remote_code)
+    found: list[tuple[str, Tensor]] = []
+    longest = 0
+    for document in read_books(args.books):
+        ids = encode(tokenizer, document.text)
+        longest = max(longest, len(ids))
+        if len(ids) >= length:
+            found.append((document.name, ids[:length].clone()))
+        if len(found) == args.documents:
+            return found
+    raise LengthError(
+        f"--documents {args.documents} asks for so many of at least {length} tokens, and "
+        f"{args.books} has {len(found)} (the longest document has {longest} tokens): ask for a "
+        "shorter length or fewer documents"
+    )
+
+
+def _measured(
+    name: str,
+    model: PreTrainedModel,
+    rope: RopeSpec,
+    args: argparse.Namespace,
+    documents: list[tuple[str, Tensor]],
+    progress: Callable[[float], None],
+) -> dict[str, Any]:
+    """Return what was measured, as plain JSON values."""
+    from rope_eval.backends.attention import rotary_of
+    from rope_eval.backends.attention_scores import attention_by_distance, bin_edges
+    from rope_eval.backends.patch import patched
+
+    length = len(documents[0][1])
+    with patched(model, rope):
+        rotary = rotary_of(model)
+        profiles = [
+            attention_by_distance(
+                model,
+                ids,
+                first_pair_beyond=rotary.critical_dimension // 2,
+                bin_edges=bin_edges(length - 1, args.bins, args.spacing),
+                progress=lambda part, i=i: progress((i + part) / len(documents)),  # type: ignore[misc]
+            )
+            for i, (_, ids) in enumerate(documents)
+        ]
+    profile = functools.reduce(operator.add, profiles)
+    return {
+        "model": Path(name).resolve().name if Path(name).is_dir() else name,
+        "rope": rope.to_dict(),
+        "setting": str(rope),
+        "books": args.books,
+        "documents": [title for title, _ in documents],
+        "length": length,
+        "train_length": rotary.train_length,
+        "extrapolation_bound": rotary.extrapolation_bound,
+        "critical_dimension": rotary.critical_dimension,
+        "rotary_dim": rotary.geometry.rotary_dim,
+        "bins": _bins(profile),
+        "layers": [_bins(profile.layer(i)) for i in range(len(profile.sums))],
+    }
+
+
+def _bins(profile: AttentionProfile) -> list[dict[str, Any]]:
+    from rope_eval.backends.attention_scores import PARTS
+
+    mean, std = profile.mean(), profile.std()
+    scores = profile.counts * profile.sums.shape[0] * profile.sums.shape[1]
+    return [
+        {
+            "from": int(profile.bin_edges[i]),
+            "to": int(profile.bin_edges[i + 1]) - 1,
+            "count": int(scores[i]),
+        }
+        | {
+            part: {"mean": float(m[i]), "std": float(s[i])}
+            for part, m, s in zip(PARTS, mean, std, strict=True)
+        }
+        for i in range(len(scores))
+    ]
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float], None]]:
+    """Show a progress bar on standard error, on a terminal alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task("attention", total=1.0)
+        yield lambda part: bar.update(task, completed=part)

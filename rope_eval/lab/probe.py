@@ -1,0 +1,33 @@
+"""The lab's retrieval probes: the form its models are trained on, in text that they are not."""
+
+from __future__ import annotations
+
+import functools
+
+from rope_eval.lab.retrieval_text import (
+    KEYS,
+    VALUE_LENGTH,
+    VALUE_LETTERS,
+    fact,
+    question,
+)
+from rope_eval.lab.text import training_text
+from rope_eval.retrieval import Form
+
+LAB = Form(
+    fact=fact("{key}", "{value}"),
+    question=question("{key}"),
+    answer="{value}",
+    key_letters=KEYS,
+    key_length=1,
+    value_letters=VALUE_LETTERS,
+    value_length=VALUE_LENGTH,
+    after=r"\n",
+)
+"""The wording of `rope_eval.lab.retrieval_text`."""
+
+
+@functools.cache
+def held_out_text() -> str:
+    """Return the library's sources that no model of the lab was trained on, one after another."""
+    return "".join(path.read_text(encoding="utf-8") for path in training_text().held_out)
