@@ -60,15 +60,8 @@ class RopeAttention:
         out = torch.empty_like(query)
         for span in self._spans(position_ids, padding, query.shape[2], key.shape[2]):
             rows = slice(None) if span.rows is None else span.rows
-            q = query[rows, :, span.queries]
-            k, v = key[rows, :, : span.keys], value[rows, :, : span.keys]
-            if span.q_scale is not None:
-                q = (q * span.q_scale).to(query.dtype)
-            q = rotate(q, *span.q_table)
-            if not self.keys_are_rotated:
-                k = rotate(k, *span.k_table)
-            if span.q_xpos is not None and span.k_xpos is not None:
-                q, k = scale_pairs(q, span.q_xpos), scale_pairs(k, span.k_xpos)
+            v = value[rows, :, : span.keys]
+            q, k = self.rotated(span, query[rows, :, span.queries], key[rows, :, : span.keys])
             if span.mask is None or span.chosen is None:
                 out[:, :, span.queries] = causal_attention(q, k, v, scale)
             else:
@@ -76,6 +69,23 @@ class RopeAttention:
                 kept = out[rows, :, span.queries]
                 out[rows, :, span.queries] = torch.where(span.chosen, attended, kept)
         return out
+
+    def rotated(self, span: Span, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a span's queries and keys as they meet in the score, in the shapes they came.
+
+        Args:
+            span: which it is.
+            query: its queries, unrotated.
+            key: the keys that they see, unrotated (but see `keys_are_rotated`).
+        """
+        if span.q_scale is not None:
+            query = (query * span.q_scale).to(query.dtype)
+        query = rotate(query, *span.q_table)
+        if not self.keys_are_rotated:
+            key = rotate(key, *span.k_table)
+        if span.q_xpos is not None and span.k_xpos is not None:
+            query, key = scale_pairs(query, span.q_xpos), scale_pairs(key, span.k_xpos)
+        return query, key
 
     def _spans(self, position_ids: Tensor, padding: Tensor | None, Q: int, K: int) -> list[Span]:
         asked = (position_ids, padding, Q, K, self.lengths)

@@ -31,7 +31,6 @@ from rope_eval.backends.patch import patched
 from rope_eval.backends.scorer import score_tokens
 from rope_eval.backends.spans import spans
 from rope_eval.errors import SpecError
-from rope_eval.rope.rotary import rotate, scale_pairs
 from rope_eval.rope.spec import RopeSpec
 
 BLOCK = 256  # queries at a time: one float64 matrix of so many rows and T columns is held
@@ -238,14 +237,7 @@ class _Layer:
             query.shape[2],
             key.shape[2],
         ):
-            q, k = query[:, :, span.queries], key[:, :, : span.keys]
-            if span.q_scale is not None:
-                q = (q * span.q_scale).to(query.dtype)
-            q = rotate(q, *span.q_table)
-            if not attention.keys_are_rotated:
-                k = rotate(k, *span.k_table)
-            if span.q_xpos is not None and span.k_xpos is not None:
-                q, k = scale_pairs(q, span.q_xpos), scale_pairs(k, span.k_xpos)
+            q, k = attention.rotated(span, query[:, :, span.queries], key[:, :, : span.keys])
             self._add(q[0], k[0], scale)
         return attention.attend(query, key, value, padding, position_ids, scale)
 
