@@ -295,6 +295,10 @@ def test_the_command_prints_every_length(checkpoint: str, tmp_path: Path) -> Non
     assert results["documents,none"] == 1
     assert results["tokens,none"] == 299
     assert stored["config"]["rope"] == spec.to_dict()
+    asked = stored["configs"]["builtin_cumulative"]
+    assert asked["metadata"]["lengths"] == [64, 300]
+    assert asked["metadata"]["books"] == "builtin"
+    assert "Python documentation" in asked["description"]
 
 
 def test_the_command_with_books_of_ones_own(checkpoint: str, tmp_path: Path) -> None:

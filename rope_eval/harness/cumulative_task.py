@@ -35,8 +35,11 @@ class CumulativeTask(LocalTask):
             )
         self._books = list(read_books(metadata["books"], limit=metadata.get("docs")))
         super().__init__(
-            config={k: v for k, v in config.items() if k != "class"}
-            | {"output_type": self.OUTPUT_TYPE}
+            task=config["task"],
+            description=config.get("description", ""),
+            num_fewshot=0,
+            output_type=self.OUTPUT_TYPE,
+            metadata=dict(metadata),
         )
 
     def test_docs(self) -> list[dict[str, Any]]:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lm_eval.api.task import Task
+from lm_eval.config.task import TaskConfig
 
 
 class LocalTask(Task):
-    """A task with test documents alone, and nothing for lm-eval to download."""
+    """A task with test documents alone, and nothing for lm-eval to download.
+
+    Args:
+        fields: of lm-eval's `TaskConfig`, which its results file shows.
+    """
+
+    def __init__(self, **fields: Any):
+        with _unheard("lm_eval.config.task"):  # that the base class's empty config is empty
+            super().__init__()
+        self._config = TaskConfig(**fields)
 
     def download(self, *_: Any, **__: Any) -> None:
         """Download nothing: the documents have been read."""
@@ -21,3 +34,13 @@ class LocalTask(Task):
 
     def has_test_docs(self) -> bool:  # noqa: D102
         return True
+
+
+@contextmanager
+def _unheard(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
-from lm_eval.config.task import TaskConfig
 
 from rope_eval.errors import DataError, SpecError
 from rope_eval.harness import paper_data
@@ -50,11 +48,9 @@ class PaperTask(LocalTask):
                 raise
             log.warning("%s is left out: %s", self._name, error)
             self._docs, record = [{"missing": str(error)}], {"missing": str(error)}
-        with _unheard("lm_eval.config.task"):  # that the base class's empty config is empty
-            super().__init__()
         self.OUTPUT_TYPE = "whole_prompt_nll" if "choices" in self._entry else "generate_until"
         limits = {"truncation": self._truncation, "truncate_at": self._truncate_at}
-        self._config = TaskConfig(
+        super().__init__(
             task=self._name,
             num_fewshot=self._entry.get("shots", 0),
             output_type=self.OUTPUT_TYPE,
@@ -172,16 +168,6 @@ class PaperTask(LocalTask):
     def higher_is_better(self) -> dict[str, bool]:
         """Return which way is up."""
         return {"acc": True}
-
-
-@contextmanager
-def _unheard(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = False
 
 
 def _limits(given: Mapping[str, Any]) -> tuple[str, int]:

@@ -11,13 +11,11 @@ from typing import Any, ClassVar
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.model import LM
-from lm_eval.config.task import TaskConfig
 
 from rope_eval.books import read_books
 from rope_eval.cumulative import Sums, total
 from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
 from rope_eval.harness.local_task import LocalTask
-from rope_eval.harness.paper_tasks import _unheard
 from rope_eval.retrieval import CHARACTERS_A_TOKEN, PASSKEY, Form, Probe, ProbePlan
 
 VARIETY = 4  # times the text that the longest probe needs, for samples to be of different places
@@ -41,9 +39,7 @@ class RetrievalTask(LocalTask):
         empty = self._planned(given, "")  # a mistake is told before anything is read
         self._plan = self._planned(given, self.filler(given, max(empty.lengths)))
         given["filler_sha256"] = hashlib.sha256(self._plan.text.encode()).hexdigest()
-        with _unheard("lm_eval.config.task"):  # that the base class's empty config is empty
-            super().__init__()
-        self._config = TaskConfig(
+        super().__init__(
             task=config["task"],
             description=config["description"],
             num_fewshot=0,
