@@ -54,7 +54,9 @@ class Document:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
-def read_books(source: str | Path, *, limit: int | None = None) -> Iterator[Document]:
+def read_books(
+    source: str | Path, *, limit: int | None = None, whole_pile: bool = False
+) -> Iterator[Document]:
     r"""Read documents one by one.
 
     The words below win over a file or folder of that name; a ``Path``, or ``./pg19``, is always
@@ -82,6 +84,7 @@ def read_books(source: str | Path, *, limit: int | None = None) -> Iterator[Docu
     Args:
         source: One of the words, or a path.
         limit: Stop after this many documents; what comes after is not read, nor checked.
+        whole_pile: Keep the rows of every part of the Pile, as for training.
 
     Raises:
         SpecError: For a limit under 1.
@@ -90,10 +93,10 @@ def read_books(source: str | Path, *, limit: int | None = None) -> Iterator[Docu
     """
     if limit is not None and limit < 1:
         raise SpecError(f"a limit of {limit} documents leaves nothing to read: give 1 or more")
-    return islice(_documents(source), limit)
+    return islice(_documents(source, whole_pile), limit)
 
 
-def _documents(source: str | Path) -> Iterator[Document]:
+def _documents(source: str | Path, whole_pile: bool) -> Iterator[Document]:
     if isinstance(source, str):
         word, _, split = source.partition(":")
         if source == "builtin":
@@ -119,7 +122,7 @@ def _documents(source: str | Path) -> Iterator[Document]:
     if path.suffix.lower() == ".txt":
         return iter([_text_file(path, path.stem)])
     if path.name.lower().endswith(JSONL_SUFFIXES):
-        return _jsonl(path)
+        return _jsonl(path, whole_pile)
     raise DataError(
         f"{path}: not a kind of book this reads. Give .txt, {', '.join(JSONL_SUFFIXES)}, "
         "or a folder of .txt"
@@ -188,7 +191,7 @@ def _decode(data: bytes, path: Path, *, offset: int) -> str:
         ) from error
 
 
-def _jsonl(path: Path) -> Iterator[Document]:
+def _jsonl(path: Path, whole_pile: bool) -> Iterator[Document]:
     stem = path.name[: path.name.lower().rindex(".jsonl")]
     offset = rows = kept = 0
     for number, line in enumerate(_lines(_chunks(path)), start=1):
@@ -205,7 +208,8 @@ def _jsonl(path: Path) -> Iterator[Document]:
             raise DataError(f"{where}: want an object with a 'text', got {type(row).__name__}")
         rows += 1
         meta = row.get("meta")
-        if isinstance(meta, dict) and meta.get("pile_set_name", BOOKS3) != BOOKS3:
+        part = meta.get("pile_set_name", BOOKS3) if isinstance(meta, dict) else BOOKS3
+        if part != BOOKS3 and not whole_pile:
             continue
         kept += 1
         yield _row_document(row, where, fallback_name=f"{stem}-{number}")

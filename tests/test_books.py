@@ -161,6 +161,7 @@ def test_a_pile_file_without_books3_is_refused(tmp_path: Path) -> None:
     path.write_bytes(jsonl([pile_row("web", "Pile-CC"), pile_row("code", "Github")]))
     with pytest.raises(DataError, match=r"2 rows of the Pile and none of Books3"):
         list(read_books(path))
+    assert named(read_books(path, whole_pile=True)) == [("val-1", "web"), ("val-2", "code")]
 
 
 def frames(*, split: int, **options: Any) -> tuple[list[str], list[bytes]]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rope_eval.catalogue import ModelSpec
 
 LENGTHS = (64, 128, 192, 256, 384, 512, 768, 1024, 2048)
 BOOKS = "builtin-chapters"
@@ -32,6 +36,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
 
 
+def _as_in_pretraining(row: ModelSpec) -> bool:
+    """Tell whether a checkpoint differs from the pre-trained one in its base alone."""
+    rope = row.rope
+    same_length = rope.tune_length in (None, rope.train_length)
+    return same_length and rope.beyond_critical == "keep"
+
+
 def run(args: argparse.Namespace) -> int:
     """Measure the lab family, print the table and write the figure; return the exit status."""
     from rope_eval import catalogue, runner
@@ -43,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     store = Store(args.output / "runs")
     curves = {}
     for row in catalogue.load().values():
-        if not row.name.startswith("lab/"):
+        if not row.name.startswith("lab/") or not _as_in_pretraining(row):
             continue
         request = runner.CumulativeRequest(
             model=row.require_checkpoint(),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError
+from rope_eval.lab.grids import HEAD_DIM
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,20 +58,30 @@ def _byte_characters() -> list[str]:
     return [chr(byte if byte in printable else next(others)) for byte in range(256)]
 
 
-def build_model(*, rope_theta: float, train_length: int, seed: int) -> LlamaForCausalLM:
-    """Return a Llama of 631,936 random parameters in float32; the global seed is left as it was."""
+def build_model(
+    *,
+    rope_theta: float,
+    train_length: int,
+    seed: int,
+    hidden_size: int = 128,
+    layers: int = 3,
+) -> LlamaForCausalLM:
+    """Return a byte-level Llama of random weights in float32, with heads of 64.
+
+    By default it has 631,936 parameters. The global seed is left as it was.
+    """
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
         architectures=["LlamaForCausalLM"],
         vocab_size=BOUNDARY_ID + 1,
-        hidden_size=128,
-        intermediate_size=320,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=64,
+        hidden_size=hidden_size,
+        intermediate_size=5 * hidden_size // 2,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden_size // HEAD_DIM,
+        num_key_value_heads=hidden_size // HEAD_DIM,
+        head_dim=HEAD_DIM,
         max_position_embeddings=train_length,
         rope_parameters={"rope_type": "default", "rope_theta": rope_theta},
         tie_word_embeddings=False,
@@ -83,7 +96,7 @@ def build_model(*, rope_theta: float, train_length: int, seed: int) -> LlamaForC
 
 
 def save_checkpoint(model: LlamaForCausalLM, directory: Path, record: dict[str, Any]) -> None:
-    """Write a checkpoint as transformers reads it, with its record, in one rename.
+    """Write one of the lab's checkpoints as transformers reads it.
 
     The weights are stored in float16, which halves them; ``config.json`` says float32, and that is
     what they are loaded as.
@@ -95,13 +108,25 @@ def save_checkpoint(model: LlamaForCausalLM, directory: Path, record: dict[str, 
     """
     from safetensors.torch import save
 
+    with checkpoint_folder(directory, record) as folder:
+        weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
+        (folder / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
+        model.config.save_pretrained(folder)
+        build_tokenizer().save_pretrained(folder)
+
+
+@contextmanager
+def checkpoint_folder(directory: Path, record: dict[str, Any]) -> Iterator[Path]:
+    """Give a folder to write a checkpoint to, which takes its place whole or not at all.
+
+    Args:
+        directory: What it becomes in the end, with ``record.json``; what was there is replaced.
+        record: How the checkpoint was made.
+    """
     partial = directory.with_name(f".{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
-    (partial / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
-    model.config.save_pretrained(partial)
-    build_tokenizer().save_pretrained(partial)
+    yield partial
     (partial / "record.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if directory.exists():
         shutil.rmtree(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 from rope_eval.lab.retrieval_text import (
     KEYS,
@@ -28,6 +29,11 @@ LAB = Form(
 
 
 @functools.cache
-def held_out_text() -> str:
-    """Return the library's sources that no model of the lab was trained on, one after another."""
-    return "".join(path.read_text(encoding="utf-8") for path in training_text().held_out)
+def held_out_text(root: Path | None = None) -> str:
+    """Return the sources that no model of the lab was trained on, one after another.
+
+    Args:
+        root: Folder of all sources, as for `rope_eval.lab.text.training_text`.
+    """
+    held_out = training_text(root).held_out
+    return "".join(path.read_text(encoding="utf-8", errors="replace") for path in held_out)

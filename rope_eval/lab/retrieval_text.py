@@ -23,6 +23,9 @@ VALUE_LENGTH = 2
 LINE_BYTES = len("@A42;\n")
 """Bytes of a fact's line, and of a question's, with the line end."""
 
+LONGEST_CUT = 32
+"""A planted text loses up to this many bytes at its end: that of a usual line of source."""
+
 
 def fact(key: str, value: str) -> str:
     r"""Return the line that plants a value.
@@ -60,20 +63,22 @@ def draw_facts(rng: random.Random, count: int) -> list[tuple[str, str]]:
 
 
 def plant(rng: random.Random, filler: bytes, length: int) -> bytes:
-    """Return ``length`` bytes: the end of ``filler`` with a fact and questions between its lines.
+    """Return ``length`` bytes of filler with a fact and questions between its lines.
 
     There are 2 to ``length // 6`` of these lines, every octave of that equally likely. The first is
     the fact, the others ask for it. Their places are uniform in the filler, moved to the nearest
-    line start.
+    line start. What is returned is cut anywhere, within a line too: otherwise its last byte would
+    always be a line end, and the model would learn that rather than the text.
 
     Args:
         rng: What is drawn from.
-        filler: Whole lines, at least ``length`` bytes of them.
+        filler: At least :func:`filler_bytes` of text, the end of which is used.
         length: Bytes to return.
     """
+    whole = length + rng.randrange(LONGEST_CUT)
     lines = round(2 * (length // LINE_BYTES / 2) ** rng.random())
     ((key, value),) = draw_facts(rng, 1)
-    room = length - LINE_BYTES * lines
+    room = whole - LINE_BYTES * lines
     filler = filler[len(filler) - room :]
     line_starts = [0, *(i + 1 for i, byte in enumerate(filler) if byte == ord("\n"))]
     places = sorted(_nearest(line_starts, rng.randint(0, room)) for _ in range(lines))
@@ -83,7 +88,12 @@ def plant(rng: random.Random, filler: bytes, length: int) -> bytes:
     for place, line in zip(places, planted, strict=True):
         parts += [filler[done:place], line.encode()]
         done = place
-    return b"".join([*parts, filler[done:]])
+    return b"".join([*parts, filler[done:]])[:length]
+
+
+def filler_bytes(length: int) -> int:
+    """Return how much filler a planted text of ``length`` bytes may need."""
+    return length + LONGEST_CUT
 
 
 def _nearest(places: list[int], wanted: int) -> int:

@@ -1,4 +1,4 @@
-"""What the lab is trained on: the standard library's sources, as one stream of bytes."""
+"""What the lab is trained on: Python sources of the machine's own, as one stream of bytes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class TrainingText:
     """The stream that the lab is trained on.
 
     Attributes:
-        tokens: int64 [T]: for each file :data:`~rope_eval.lab.BOUNDARY_ID`, then its bytes.
+        tokens: int16 [T]: for each file :data:`~rope_eval.lab.BOUNDARY_ID`, then its bytes.
         files: How many files the stream holds.
         held_out: The files of the same kind that it does not hold, for evaluation.
         sha256: Digest of the stream's files in order, their names not included.
@@ -36,6 +36,14 @@ class TrainingText:
     files: int
     held_out: tuple[Path, ...]
     sha256: str
+
+
+def text_root(source: str) -> Path:
+    """Return the folder of a grid's text: ``stdlib`` or ``site-packages``, the interpreter's own.
+
+    The standard library is nearly the same on every machine; site-packages is larger, and not.
+    """
+    return Path(sysconfig.get_path({"stdlib": "stdlib", "site-packages": "purelib"}[source]))
 
 
 def training_text(root: Path | None = None) -> TrainingText:
@@ -54,7 +62,8 @@ def training_text(root: Path | None = None) -> TrainingText:
     import numpy as np
     import torch
 
-    root = Path(sysconfig.get_path("stdlib")) if root is None else root
+    root = text_root("stdlib") if root is None else root
+    boundary = np.array([BOUNDARY_ID], dtype=np.int16)
     parts: list[np.ndarray] = []
     held_out: list[Path] = []
     digest = hashlib.sha256()
@@ -64,14 +73,14 @@ def training_text(root: Path | None = None) -> TrainingText:
             continue
         content = path.read_bytes()
         digest.update(len(content).to_bytes(8, "big") + content)
-        parts += [np.array([BOUNDARY_ID]), np.frombuffer(content, dtype=np.uint8)]
+        parts += [boundary, np.frombuffer(content, dtype=np.uint8).astype(np.int16)]
     if not parts:
         raise DataError(
             f"No training text: {root} holds no Python sources (*.py). Use an interpreter whose "
             "standard library is installed as sources."
         )
     return TrainingText(
-        tokens=torch.from_numpy(np.concatenate(parts).astype(np.int64)),
+        tokens=torch.from_numpy(np.concatenate(parts)),
         files=len(parts) // 2,
         held_out=tuple(held_out),
         sha256=digest.hexdigest(),

@@ -1,84 +1,133 @@
-"""From a recipe and the training text to a checkpoint on disk."""
+"""From a recipe and windows to a trained model, by transformers' Trainer."""
 
 from __future__ import annotations
 
-import hashlib
-import math
+import json
+import os
 import platform
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from rope_eval.lab.model import build_model, load_weights, save_checkpoint
+from rope_eval.errors import SpecError
+from rope_eval.lab.recipes import Recipe, Schedule
+from rope_eval.rope.spec import RopeSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
-    from transformers import LlamaForCausalLM
+    from torch.utils.data import Dataset
+    from transformers import PreTrainedConfig, PreTrainedModel, Trainer, TrainerState
 
-    from rope_eval.lab.text import TrainingText
+BETAS = (0.9, 0.999)
+STATE_EVERY = 500
+"""Steps between the states from which an interrupted training goes on."""
+
+LAST_LOSSES = 50
+"""Steps over which the loss that a record gives is taken."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
-    """How one checkpoint is made; the defaults are those of tuning.
+def training_arguments(
+    recipe: Recipe,
+    *,
+    devices: int = 1,
+    accumulation: int = 1,
+    bf16: bool = False,
+    gradient_checkpointing: bool = False,
+) -> dict[str, Any]:
+    """Return a recipe as arguments of `transformers.TrainingArguments`, without its folder.
 
-    Attributes:
-        name: Name of the checkpoint and of its folder.
-        rope_theta: Base it is trained with.
-        start_from: Name of the checkpoint to tune, or None to train from random weights.
-        steps: Optimiser steps, of ``batch_size`` windows each.
-        learning_rate: Peak learning rate of AdamW.
-        schedule: ``constant``, or ``cosine`` down to a tenth of the peak.
-        warmup_steps: Steps over which the learning rate first rises linearly.
-        batch_size: Windows a step.
-        train_length: Tokens a window: no query ever sees a key further away.
-        max_grad_norm: The gradient is scaled down to this norm when it is longer.
-        seed: Seed of the first weights and of the windows' places.
+    Args:
+        recipe: What to do.
+        devices: Processes that share a step.
+        accumulation: Forward passes of each of them a step.
+        bf16: Compute in bfloat16, on weights in float32.
+        gradient_checkpointing: Compute activations again instead of keeping them.
+
+    Raises:
+        SpecError: The batch does not divide by the devices and passes.
     """
+    each, left = divmod(recipe.batch_size, devices * accumulation)
+    if left or not each:
+        raise SpecError(
+            f"a batch of {recipe.batch_size} windows does not divide by {devices} device(s) and "
+            f"{accumulation} pass(es) a step: choose others, or another --batch-size"
+        )
+    schedules: dict[Schedule, dict[str, Any]] = {
+        "constant": {"lr_scheduler_type": "constant_with_warmup"},
+        "cosine": {
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
+        },
+    }
+    return schedules[recipe.schedule] | {
+        "max_steps": recipe.steps,
+        "per_device_train_batch_size": each,
+        "gradient_accumulation_steps": accumulation,
+        "learning_rate": recipe.learning_rate,
+        "warmup_steps": recipe.warmup_steps,
+        "max_grad_norm": recipe.max_grad_norm,
+        "weight_decay": 0.0,
+        "adam_beta1": BETAS[0],
+        "adam_beta2": BETAS[1],
+        "optim": "adamw_torch",
+        "seed": recipe.seed,
+        "train_sampling_strategy": "sequential",  # the windows are in their order already
+        "remove_unused_columns": False,
+        "logging_steps": 1,
+        "save_steps": STATE_EVERY,
+        "save_total_limit": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": False,
+        "ddp_find_unused_parameters": False,
+        "bf16": bf16,
+        **({_checkpointing_name(): True} if gradient_checkpointing else {}),
+    }
 
-    name: str
-    rope_theta: float
-    start_from: str | None = "pretrained"
-    steps: int = 300
-    learning_rate: float = 5e-4
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0
-    batch_size: int = 32
-    train_length: int = 128
-    max_grad_norm: float = 1.0
-    seed: int = 0
 
-    def learning_rate_at(self, step: int) -> float:
-        """Return the learning rate of a step, counted from 0."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        if self.schedule == "constant":
-            return self.learning_rate
-        progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
-        return self.learning_rate * (0.55 + 0.45 * math.cos(math.pi * progress))
+def _checkpointing_name() -> str:
+    """Return the argument's name: transformers is renaming it."""
+    from transformers import TrainingArguments
+
+    names = {field.name for field in fields(TrainingArguments)}
+    new = "activation_checkpointing"
+    return new if new in names else "gradient_checkpointing"
 
 
-RECIPES = (
-    Recipe(
-        name="pretrained",
-        rope_theta=10_000.0,
-        start_from=None,
-        steps=1600,
-        learning_rate=2e-3,
-        schedule="cosine",
-        warmup_steps=100,
-    ),
-    Recipe(name="base-20", rope_theta=20.0),
-    Recipe(name="base-1e4", rope_theta=10_000.0),
-    Recipe(name="base-1e5", rope_theta=100_000.0),
-    Recipe(name="base-1e6", rope_theta=1_000_000.0),
-)
-"""The lab's checkpoints, each after the one it starts from.
+def configure(config: PreTrainedConfig, spec: RopeSpec) -> RopeSpec | None:
+    """Write into a config what it can say of a setting: the base, interpolation and the length.
 
-20 is under the smallest pivot base of 128 tokens, 128/2π = 20.4; 10000 is the control.
-"""
+    Args:
+        config: Of the model to train; it is changed.
+        spec: What to train under.
+
+    Returns:
+        The spec to train under, inside `patched`, where the config cannot say all of it, else None.
+
+    Raises:
+        SpecError: The config has scaled frequencies of its own, and the spec asks for others.
+    """
+    parameters = dict(config.rope_parameters)
+    if spec.rope_theta is not None:
+        parameters["rope_theta"] = spec.rope_theta
+    if spec.linear_factor != 1.0:
+        if parameters.get("rope_type", "default") != "default":
+            raise SpecError(
+                f"linear_factor={spec.linear_factor:g} for a model whose config has rope_type "
+                f"{parameters['rope_type']}: start from one with default frequencies"
+            )
+        parameters |= {"rope_type": "linear", "factor": spec.linear_factor}
+    config.rope_parameters = parameters
+    length = spec.tune_length or spec.train_length or 0
+    config.max_position_embeddings = max(length, config.max_position_embeddings)
+    said = replace(spec, rope_theta=None, linear_factor=1.0)
+    return None if said.is_neutral else said
 
 
 def ignore_step(step: int, loss: float) -> None:
@@ -86,99 +135,129 @@ def ignore_step(step: int, loss: float) -> None:
 
 
 def train(
+    model: PreTrainedModel,
+    windows: Dataset[dict[str, Tensor]],
     recipe: Recipe,
-    tokens: Tensor,
+    folder: Path,
     *,
-    start: dict[str, Tensor] | None = None,
+    text: str,
+    rope: RopeSpec | None = None,
     on_step: Callable[[int, float], None] = ignore_step,
-) -> tuple[LlamaForCausalLM, list[float]]:
-    """Train on windows taken anywhere in the stream, with AdamW (0.9, 0.999; no weight decay).
+    **arguments: Any,
+) -> Trainer:
+    """Train a model on windows, with AdamW (0.9, 0.999; no weight decay).
 
-    The same recipe, text, machine, versions and number of threads give the same weights.
+    What was interrupted goes on from the last state in ``folder``. The same recipe, windows,
+    machine, versions and number of threads give the same weights; the global seed of PyTorch is
+    left as it was.
 
     Args:
+        model: What to train, its config set by :func:`configure`; it is changed.
+        windows: One a window, in the order of training; see `rope_eval.lab.windows`.
         recipe: What to do.
-        tokens: int64 [T], the training stream.
-        start: Weights to tune; None for the recipe's random ones.
+        folder: For the states to go on from.
+        text: What the windows are from: states of other text are not gone on from.
+        rope: What the config cannot say of the setting.
         on_step: Called after each step with the number of steps done and its loss.
+        arguments: More `transformers.TrainingArguments`, or other ones than the recipe's.
 
     Returns:
-        The model in float32, and each step's loss in nats a token.
+        The trainer, which knows the losses and, under a launcher, the parts of the model.
     """
     import torch
-    import torch.nn.functional as F
+    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+    from transformers.trainer_utils import get_last_checkpoint
 
-    model = build_model(
-        rope_theta=recipe.rope_theta, train_length=recipe.train_length, seed=recipe.seed
-    )
-    if start is not None:
-        model.load_state_dict(start)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.999), weight_decay=0.0)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    window = torch.arange(recipe.train_length + 1)
-    losses: list[float] = []
-    model.train()
-    for step in range(recipe.steps):
-        places = torch.randint(
-            len(tokens) - recipe.train_length, (recipe.batch_size, 1), generator=generator
+    from rope_eval.backends.patch import patched
+    from rope_eval.lab.windows import batch_of
+
+    class Report(TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if "loss" in state.log_history[-1]:
+                on_step(state.global_step, _losses(state)[-1])
+
+    asked = json.dumps({"recipe": recipe.to_dict(), "text": text})
+    use_cache = model.config.use_cache
+    given = training_arguments(recipe) | {"use_cpu": not torch.accelerator.is_available()}
+    given |= arguments
+    with torch.random.fork_rng(devices=[]), patched(model, rope) if rope else nullcontext():
+        trainer = Trainer(
+            model=model,
+            args=TrainingArguments(output_dir=str(folder), **given),
+            train_dataset=windows,
+            data_collator=batch_of,
+            callbacks=[Report()],
         )
-        batch = tokens[places + window]  # [B, T + 1]: the inputs, and each one's next token
-        logits = model(input_ids=batch[:, :-1], use_cache=False).logits
-        loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.max_grad_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(step)
-        optimizer.step()
-        losses.append(loss.item())
-        on_step(step + 1, losses[-1])
-    return model.eval(), losses
+        trainer.remove_callback(PrinterCallback)  # the progress bar shows what it would print
+        with quiet():
+            trainer.train(resume_from_checkpoint=_last_state(folder, asked, get_last_checkpoint))
+    model.config.use_cache = use_cache  # Trainer turns it off, and so it would be saved
+    model.eval()
+    return trainer
 
 
-def make_checkpoint(
-    recipe: Recipe,
-    text: TrainingText,
-    output: Path,
-    *,
-    on_step: Callable[[int, float], None] = ignore_step,
-) -> dict[str, Any]:
-    """Train a recipe's checkpoint and write it to ``output/<name>``, replacing what was there.
+def _losses(state: TrainerState) -> list[float]:
+    return [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
 
-    Tuning starts from the weights *as stored* in ``output/<start_from>``: an older pre-trained
-    checkpoint gives the same as one that was just made.
+
+def _last_state(folder: Path, asked: str, find: Callable[[str], str | None]) -> str | None:
+    """Return where to go on from; states of something else are deleted first."""
+    note = folder / "asked.json"
+    if note.is_file() and note.read_text(encoding="utf-8") == asked:
+        return find(str(folder))
+    if int(os.environ.get("RANK", "0")) == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        note.write_text(asked, encoding="utf-8")
+    return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Show none of transformers' and datasets' own bars: one bar is enough."""
+    import datasets
+    from transformers.utils import logging
+
+    bars = (
+        (
+            logging.is_progress_bar_enabled,
+            logging.disable_progress_bar,
+            logging.enable_progress_bar,
+        ),
+        (
+            datasets.is_progress_bar_enabled,
+            datasets.disable_progress_bars,
+            datasets.enable_progress_bars,
+        ),
+    )
+    shown = [enable for is_enabled, _, enable in bars if is_enabled()]
+    for _, disable, _ in bars:
+        disable()
+    try:
+        yield
+    finally:
+        for enable in shown:
+            enable()
+
+
+def record_of(recipe: Recipe, trainer: Trainer, began: float, **facts: Any) -> dict[str, Any]:
+    """Return what is written beside a checkpoint: how it came about.
 
     Args:
-        recipe: What to do.
-        text: What to train on.
-        output: Folder of the checkpoints.
-        on_step: As for :func:`train`.
-
-    Returns:
-        The record that was written: recipe, start, text, results and versions.
-
-    Raises:
-        DataError: The checkpoint to start from is not there.
+        recipe: What was done.
+        trainer: What did it.
+        began: ``time.monotonic()`` when it began.
+        facts: More to tell.
     """
     import tokenizers
     import torch
     import transformers
 
-    start = None
-    start_sha256 = None
-    if recipe.start_from is not None:
-        source = output / recipe.start_from
-        start = load_weights(source)
-        start_sha256 = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
-    began = time.monotonic()
-    model, losses = train(recipe, text.tokens, start=start, on_step=on_step)
-    last = losses[-50:]
-    record: dict[str, Any] = {
-        "recipe": asdict(recipe),
-        "start_sha256": start_sha256,
-        "optimizer": {"name": "AdamW", "betas": [0.9, 0.999], "weight_decay": 0.0},
-        "text": {"files": text.files, "tokens": len(text.tokens), "sha256": text.sha256},
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    last = _losses(trainer.state)[-LAST_LOSSES:]
+    return {
+        "recipe": recipe.to_dict(),
+        **facts,
+        "optimizer": {"name": "AdamW", "betas": list(BETAS), "weight_decay": 0.0},
         "final_loss": {"nats": round(sum(last) / len(last), 4), "steps": len(last)},
         "seconds": round(time.monotonic() - began, 1),
         "threads": torch.get_num_threads(),
@@ -190,5 +269,3 @@ def make_checkpoint(
             "tokenizers": tokenizers.__version__,
         },
     }
-    save_checkpoint(model, output / recipe.name, record)
-    return record

@@ -1,0 +1,105 @@
+"""What a training would do, as YAML that transformers and accelerate take as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from rope_eval.lab.grids import Grid
+from rope_eval.lab.recipes import Recipe
+from rope_eval.lab.training import training_arguments
+
+PAPER_DEVICES = 32
+"""A100s, in arXiv 2310.05209, B.1."""
+
+
+def grid_plan(recipes: Sequence[Recipe], grid: Grid) -> str:
+    """Return a grid's recipes, each with its `transformers.TrainingArguments`."""
+    plan = {
+        "text": grid.text,
+        "model": {"hidden_size": grid.hidden_size, "num_hidden_layers": grid.layers},
+        "tokens": sum(recipe.tokens for recipe in recipes),
+        "checkpoints": [
+            {
+                "name": recipe.name,
+                "start_from": recipe.start_from,
+                "rope": recipe.rope.to_dict(),
+                "tokens_per_window": recipe.length,
+                "training_arguments": training_arguments(recipe),
+            }
+            for recipe in recipes
+        ],
+    }
+    return _yaml(plan)
+
+
+def tuning_plan(preset: str, recipe: Recipe, source: str | None, *, accumulation: int) -> str:
+    """Return B.1's tuning on the paper's 32 devices: what it does, and how it is launched.
+
+    ``training_arguments`` are those of `transformers.TrainingArguments`, and ``accelerate`` is the
+    file that ``accelerate launch --config_file`` reads.
+    """
+    devices = min(PAPER_DEVICES, max(1, recipe.batch_size // accumulation))
+    given = training_arguments(
+        recipe,
+        devices=devices,
+        accumulation=accumulation,
+        bf16=True,
+        gradient_checkpointing=True,
+    )
+    plan = {
+        "source": "arXiv 2310.05209, Appendix B.1",
+        "model": recipe.start_from,
+        "rope": recipe.rope.to_dict(),
+        "text": source or "the Pile in the paper: give --text",
+        "tokens_per_window": recipe.length,
+        "windows_per_step": recipe.batch_size,
+        "tokens": recipe.tokens,
+        "training_arguments": given,
+        "accelerate": _accelerate(devices),
+        "launch": (
+            "accelerate launch --config_file FILE_WITH_THE_ACCELERATE_PART -m rope_eval lab train "
+            f"--preset {preset} --base-model {recipe.start_from} {_options(recipe)}"
+            f"--text {source or 'SRC'} --accumulation {accumulation} --gradient-checkpointing"
+        ),
+    }
+    return _yaml(plan)
+
+
+def _options(recipe: Recipe) -> str:
+    theta = recipe.rope.rope_theta
+    base = "" if theta is None else f"--rope-theta {theta:g} "
+    more = replace(recipe.rope, rope_theta=None, train_length=None, tune_length=None)
+    rope = f"--rope {more} " if more.to_dict() else ""
+    return f"{base}--tune-length {recipe.length} {rope}"
+
+
+def _accelerate(devices: int) -> dict[str, Any]:
+    """Return accelerate's configuration for ZeRO 3 over machines of eight devices."""
+    return {
+        "compute_environment": "LOCAL_MACHINE",
+        "distributed_type": "DEEPSPEED",
+        "deepspeed_config": {
+            "zero_stage": 3,
+            "zero3_init_flag": True,
+            "zero3_save_16bit_model": True,
+            "offload_optimizer_device": "none",
+            "offload_param_device": "none",
+        },
+        "mixed_precision": "bf16",
+        "num_machines": max(1, devices // 8),
+        "num_processes": devices,
+        "main_process_ip": "ADDRESS_OF_MACHINE_0",
+        "main_process_port": 29500,
+        "machine_rank": 0,
+        "rdzv_backend": "static",
+        "use_cpu": False,
+        "debug": False,
+    }
+
+
+def _yaml(plan: dict[str, Any]) -> str:
+    return yaml.safe_dump(plan, sort_keys=False, allow_unicode=True, width=100)
