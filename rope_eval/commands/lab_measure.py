@@ -1,0 +1,141 @@
+"""``rope-eval lab measure``: every checkpoint, under every method, at every length."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rope_eval.errors import DataError, SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from rope_eval.lab.grids import Grid
+    from rope_eval.lab.questions import Question
+    from rope_eval.lab.recipes import Recipe
+
+DEFAULT_STORE = Path("results", "lab")
+
+EXAMPLE = """\
+examples:
+  rope-eval lab measure --checkpoints lab               # all of the grid, an hour on two cores
+  rope-eval lab measure --checkpoints model_configs/lab --quick --store quick
+
+What is in the store already is not measured again: the same command goes on where it stopped, and
+several may run side by side with other --only.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add ``measure``."""
+    parser = subparsers.add_parser(
+        "measure",
+        help="measure the checkpoints: curves, retrieval and attention scores",
+        description="Measure each checkpoint of a grid under each method of inference: perplexity\n"
+        "and accuracy at every length, planted values, and attention scores by distance.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--checkpoints", type=Path, default=Path("lab"), metavar="DIR", help="(default: lab)")
+    add("--store", type=Path, default=DEFAULT_STORE, metavar="DIR", help="(default: results/lab)")
+    add("--preset", default="lab", metavar="NAME", help="whose grid: lab or gpu (default: lab)")
+    add("--only", nargs="+", metavar="NAME", help="checkpoints (default: all that are there)")
+    add("--quick", action="store_true", help="less text, shorter, without methods: a first look")
+    add("--device", help="as in PyTorch (default: CUDA where there is one)")
+    add("--dry-run", action="store_true", help="print what would be measured, and stop")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure what the store lacks.
+
+    Raises:
+        SpecError: No such grid or checkpoint.
+        DataError: A checkpoint is not there, or was made by another recipe.
+        ScoreError: A score is not a number.
+        StoreError: A run cannot be written.
+    """
+    from rope_eval.lab.grids import find_grid
+    from rope_eval.lab.questions import questions
+
+    grid = find_grid(args.preset)
+    made = _made(args, grid)
+    methods = frozenset() if args.quick else grid.with_methods
+    asked = list(questions(replace(grid, recipes=tuple(made), with_methods=methods)))
+    if args.dry_run:
+        for question in asked:
+            print(f"{question.kind:14} {question.recipe.name:16} {question.method}")
+        return 0
+    _answer(asked, args, grid.text)
+    measured = {recipe.name for recipe in made}
+    absent = [recipe.name for recipe in grid.recipes if recipe.name not in measured]
+    if absent and args.only is None:
+        print(f"not there, not measured: {', '.join(absent)}", file=sys.stderr)
+    print(f"{len(asked)} measurements are in {args.store}")
+    return 0
+
+
+def _made(args: argparse.Namespace, grid: Grid) -> list[Recipe]:
+    """Return the recipes that the checkpoints to measure were made by: those named, or all."""
+    from rope_eval.lab.checkpoints import recipe_of
+
+    recipes = {recipe.name: recipe for recipe in grid.recipes}
+    for name in args.only or ():
+        if name not in recipes:
+            raise SpecError(
+                f"the grid {args.preset} has no checkpoint {name!r}; it has "
+                f"{', '.join(recipes)}.{did_you_mean(name, recipes)}"
+            )
+    names = [
+        name
+        for name in recipes
+        if (name in args.only if args.only else (args.checkpoints / name).is_dir())
+    ]
+    if not names:
+        raise DataError(
+            f"{args.checkpoints} holds no checkpoint of the grid {args.preset}: make them with "
+            "`rope-eval lab train`, or give --checkpoints"
+        )
+    made = [recipe_of(args.checkpoints / name) for name in names]
+    for name, recipe in zip(names, made, strict=True):
+        if (recipe.name, recipe.rope) != (name, recipes[name].rope):
+            raise DataError(
+                f"{args.checkpoints / name} was trained as {recipe.name} under {recipe.rope}, and "
+                f"the grid's {name} is under {recipes[name].rope}: make it again with "
+                f"`rope-eval lab train --only {name} --force`"
+            )
+    return made
+
+
+def _answer(asked: list[Question], args: argparse.Namespace, source: str) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    from rope_eval.lab.evaluation import evaluation_text
+    from rope_eval.lab.measuring import Laboratory
+    from rope_eval.lab.probe import held_out_text
+    from rope_eval.lab.protocol import PROTOCOLS, QUICK
+    from rope_eval.lab.text import text_root, training_text
+    from rope_eval.store import Store
+
+    protocol = QUICK[args.preset] if args.quick else PROTOCOLS[args.preset]
+    root = text_root(source)
+    held_out = training_text(root).held_out
+    laboratory = Laboratory(
+        args.preset,
+        args.checkpoints,
+        evaluation_text(held_out, pieces=protocol.pieces, tokens=protocol.tokens),
+        held_out_text(root),
+        Store(args.store),
+        protocol,
+        device=args.device,
+    )
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("measurements", total=len(asked))
+        for question in asked:
+            progress.update(task, description=f"{question.recipe.name}, {question.method}")
+            laboratory.answer(question)
+            progress.advance(task)

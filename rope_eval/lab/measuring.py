@@ -1,0 +1,261 @@
+"""Measure the lab's checkpoints, and keep what was measured."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from rope_eval.backends.attention import rotary_of
+from rope_eval.backends.attention_scores import attention_by_distance, bin_edges
+from rope_eval.backends.loading import load_model
+from rope_eval.backends.patch import patched
+from rope_eval.backends.scorer import score_lengths
+from rope_eval.cumulative import sums_at
+from rope_eval.lab.evaluation import SETS, EvaluationText
+from rope_eval.lab.grids import GRIDS, HEAD_DIM
+from rope_eval.lab.model import BOUNDARY_ID
+from rope_eval.lab.probe import LAB
+from rope_eval.lab.protocol import Protocol
+from rope_eval.lab.questions import Kind, Question
+from rope_eval.provenance import model_fingerprint, provenance, timed
+from rope_eval.retrieval import Probe, ProbePlan
+from rope_eval.store import Run, Store, run_key
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Arrays = dict[str, npt.NDArray[Any]]
+Report = Callable[[float], None]
+
+DEPTHS = (0.0, 0.5)
+ATTENTION_BINS = 48
+TOKENS_AT_ONCE = 1 << 16
+"""Of probes that go through the model together."""
+
+
+class Laboratory:
+    """Answers questions about one grid's checkpoints, from the store where they are there.
+
+    Args:
+        grid: Its name.
+        checkpoints: The folder that has them, each by its recipe's name.
+        text: What they are measured on.
+        filler: Held-out text for values to be planted in.
+        store: Where measurements are kept.
+        protocol: How much is measured.
+        device: As in PyTorch; None is CUDA where there is one.
+    """
+
+    def __init__(
+        self,
+        grid: str,
+        checkpoints: Path,
+        text: EvaluationText,
+        filler: str,
+        store: Store,
+        protocol: Protocol,
+        *,
+        device: str | None = None,
+    ):
+        self.grid = grid
+        self.checkpoints = checkpoints
+        self.text = text
+        self.filler = filler
+        self.store = store
+        self.protocol = protocol
+        self.device = device
+        self._fingerprints: dict[str, str] = {}
+        self._models: dict[str, PreTrainedModel] = {}
+        self._probes: dict[int, list[Probe]] = {}
+
+    def answer(self, question: Question, report: Report = lambda part: None) -> Run:
+        """Return the run that answers a question, measured now if it is not in the store.
+
+        Raises:
+            DataError: There is no such checkpoint.
+            ScoreError: A score is not a number.
+            StoreError: The run cannot be written.
+        """
+        request = self._request(question)
+        kept = self.store.get(run_key(request))
+        if kept is not None and kept.status == "done":
+            return kept
+        model = self._model(question.recipe.name)
+        record = provenance(gpu=_gpu(model))
+        with timed(record), patched(model, question.rope):
+            rotary = rotary_of(model)
+            arrays = _MEASURES[question.kind](self, model, report)
+        run = Run(
+            key=run_key(request),
+            kind=question.kind,
+            status="done",
+            request=request,
+            results={
+                "extrapolation_bound": rotary.extrapolation_bound,
+                "critical_dimension": rotary.critical_dimension,
+                "reference_length": _finite(rotary.reference_length),
+            },
+            provenance=record,
+        )
+        return self.store.put(run, arrays, replace=kept is not None)
+
+    def _request(self, question: Question) -> dict[str, Any]:
+        name = question.recipe.name
+        if name not in self._fingerprints:
+            self._fingerprints[name] = model_fingerprint(self.checkpoints / name)
+        return {
+            "kind": question.kind,
+            "grid": self.grid,
+            "checkpoint": name,
+            "fingerprint": self._fingerprints[name],
+            "recipe": question.recipe.to_dict(),
+            "head_dim": HEAD_DIM,
+            "method": question.method,
+            "rope": question.rope.to_dict(),
+            "text": {
+                "source": f"held-out {GRIDS[self.grid].text}",
+                "sha256": self.text.sha256,
+                "sets": SETS,
+                "documents": self.protocol.pieces,
+                "tokens": self.protocol.tokens,
+            },
+            **self._asked(question.kind),
+        }
+
+    def _asked(self, kind: Kind) -> dict[str, Any]:
+        """Return what determines an answer of this kind besides the checkpoint and the setting."""
+        protocol = self.protocol
+        if kind == "lab-curve":
+            return {"lengths": list(protocol.lengths)}
+        if kind == "lab-attention":
+            return {"bin_edges": list(self._edges()), "pieces": protocol.attention_pieces}
+        return {
+            "lengths": list(protocol.probe_lengths),
+            "depths": list(DEPTHS),
+            "samples": protocol.samples,
+            "filler": hashlib.sha256(self.filler.encode()).hexdigest(),
+        }
+
+    def _model(self, name: str) -> PreTrainedModel:
+        """Return a checkpoint; the last one is held, as its questions come together."""
+        if name not in self._models:
+            self._models = {name: load_model(str(self.checkpoints / name), device=self.device)}
+        return self._models[name]
+
+    def _edges(self) -> tuple[int, ...]:
+        return bin_edges(self.protocol.attention_tokens - 1, ATTENTION_BINS)
+
+    def _curve(self, model: PreTrainedModel, report: Report) -> Arrays:
+        """Return nats and hits up to each length: float32 and int32 ``[pieces, lengths]``."""
+        lengths = self.protocol.lengths
+        pieces = self.text.pieces
+        nll = np.empty((len(pieces), len(lengths)), dtype=np.float32)
+        hits = np.empty((len(pieces), len(lengths)), dtype=np.int32)
+        for i, piece in enumerate(pieces):
+            scored = score_lengths(model, piece, lengths)
+            for k, length in enumerate(lengths):
+                sums = sums_at(scored[length], length)
+                nll[i, k], hits[i, k] = sums.nll, sums.hits
+            report((i + 1) / len(pieces))
+        return {"nll": nll, "hits": hits}
+
+    def _retrieval(self, model: PreTrainedModel, report: Report) -> Arrays:
+        """Return marks and nats of the values: ``[samples, lengths, depths]``."""
+        lengths = self.protocol.probe_lengths
+        right, nll = [], []
+        for k, length in enumerate(lengths):
+            probes = self._probes_of(length)
+            rows = max(1, TOKENS_AT_ONCE // length)
+            parts = [
+                _values(model, probes[start : start + rows])
+                for start in range(0, len(probes), rows)
+            ]
+            right.append(np.concatenate([part[0] for part in parts]))
+            nll.append(np.concatenate([part[1] for part in parts]))
+            report((k + 1) / len(lengths))
+        shape = (len(lengths), self.protocol.samples, len(DEPTHS))
+        return {
+            "right": np.stack(right).reshape(shape).swapaxes(0, 1).copy(),
+            "nll": np.stack(nll).reshape(shape).swapaxes(0, 1).copy(),
+        }
+
+    def _probes_of(self, length: int) -> list[Probe]:
+        """Return the probes of a length, sample by sample; they are the same for all models."""
+        if length not in self._probes:
+            plan = ProbePlan(
+                form=LAB,
+                text=self.filler,
+                lengths=self.protocol.probe_lengths,
+                depths=DEPTHS,
+                samples=self.protocol.samples,
+                seed=0,
+            )
+            self._probes[length] = [
+                plan.probe(_encode, sample=sample, length=length, depth=depth)
+                for sample in range(plan.samples)
+                for depth in DEPTHS
+            ]
+        return self._probes[length]
+
+    def _attention(self, model: PreTrainedModel, report: Report) -> Arrays:
+        """Return each piece's sums over layers and heads ``[pieces, 2, bins]``, and counts."""
+        protocol = self.protocol
+        profiles = []
+        for i, piece in enumerate(self.text.pieces[: protocol.attention_pieces]):
+            profiles.append(
+                attention_by_distance(
+                    model,
+                    piece[: protocol.attention_tokens],
+                    first_pair_beyond=rotary_of(model).critical_dimension // 2,
+                    bin_edges=self._edges(),
+                )
+            )
+            report((i + 1) / protocol.attention_pieces)
+        layers, heads = profiles[0].sums.shape[:2]
+        return {
+            "sums": np.stack([profile.sums.sum((0, 1)) for profile in profiles]),
+            "squares": np.stack([profile.squares.sum((0, 1)) for profile in profiles]),
+            "counts": profiles[0].counts * layers * heads,
+        }
+
+
+_MEASURES: Mapping[Kind, Callable[[Laboratory, PreTrainedModel, Report], Arrays]] = {
+    "lab-curve": Laboratory._curve,
+    "lab-retrieval": Laboratory._retrieval,
+    "lab-attention": Laboratory._attention,
+}
+
+
+@torch.inference_mode()
+def _values(
+    model: PreTrainedModel, probes: Sequence[Probe]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
+    """Return whether each value is what the model says greedily, and its nats; ``[probes]``."""
+    tokens = torch.tensor([probe.tokens for probe in probes], device=model.device)
+    value = probes[0].value_tokens
+    logits = model(input_ids=tokens[:, :-1], logits_to_keep=value, use_cache=False).logits.float()
+    target: Tensor = tokens[:, -value:]
+    nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none").sum(1)
+    right = (logits.argmax(-1) == target).all(1)
+    return right.cpu().numpy(), nll.cpu().numpy()
+
+
+def _encode(text: str) -> list[int]:
+    """Return a text's tokens as the lab's tokenizer does; it is asked for thousands of them."""
+    return [BOUNDARY_ID, *text.encode()]
+
+
+def _finite(length: float) -> float | None:
+    return length if math.isfinite(length) else None
+
+
+def _gpu(model: PreTrainedModel) -> str | None:
+    return torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else None

@@ -1,0 +1,29 @@
+"""The laboratory: what `rope-eval lab measure` stored, as findings with figures and verdicts.
+
+::
+
+    laboratory = read_laboratory(Store("results/lab"))
+    found = find_all(laboratory)
+    print(summary_table(found))
+    write_findings(laboratory, folder, found)
+"""
+
+from rope_eval.report.laboratory.document import (
+    find_all,
+    summary_table,
+    to_dict,
+    to_markdown,
+    write_findings,
+)
+from rope_eval.report.laboratory.reading import read_laboratory
+from rope_eval.report.laboratory.runs import Laboratory
+
+__all__ = [
+    "Laboratory",
+    "find_all",
+    "read_laboratory",
+    "summary_table",
+    "to_dict",
+    "to_markdown",
+    "write_findings",
+]

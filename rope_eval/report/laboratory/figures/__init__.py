@@ -1,0 +1,1 @@
+"""The laboratory's figures. Each function takes numbers and returns a Figure."""

@@ -1,0 +1,126 @@
+"""Fig. 11: log scale, xPos and dynamic NTK, on smaller and larger bases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from rope_eval.errors import DataError
+from rope_eval.report.laboratory.finding import Finding, Picture, markdown_table
+from rope_eval.report.laboratory.findings.basis import basis
+from rope_eval.report.laboratory.findings.comparison import Difference, compare
+from rope_eval.report.laboratory.findings.measured_methods import (
+    NTK,
+    PER_SEQUENCE,
+    Measured,
+    groups,
+    measured,
+)
+from rope_eval.report.laboratory.findings.method_claims import NOTABLE, claims
+from rope_eval.report.laboratory.runs import AS_TRAINED, Laboratory
+
+FACTORS = (8, 32)
+
+
+def find(laboratory: Laboratory) -> Finding:
+    """Return the finding."""
+    from rope_eval.report.laboratory.figures import methods as figures
+
+    lengths = laboratory.multiples(*FACTORS)
+    found = measured(laboratory, lengths)
+    if not found or not lengths:
+        raise DataError("no checkpoint under any position method")
+    panels = groups(found, laboratory.pretrain_theta)
+    longest = lengths[-1]
+    sequence = _per_sequence(laboratory, found, lengths)
+    checks = claims(laboratory, panels, longest)
+    held = sum(check.holds is True for check in checks)
+    return Finding(
+        name="methods",
+        title="Log scale, xPos and dynamic NTK",
+        source="arXiv 2310.05209, App. D and Fig. 11",
+        claim="Log-scaled attention does almost nothing for the base of pre-training, but helps "
+        "the model tuned without the dimensions beyond the critical one. As the base is reduced, "
+        "log scale helps more and dynamic NTK less, up to doing harm. For larger bases dynamic "
+        'NTK helps, where it refers to T_extra ("correct") and not to T_train ("wrong").',
+        basis=basis(laboratory, [m.checkpoint for m in found]),
+        numbers={
+            "checkpoints": [m.to_dict() for m in found],
+            "per_query_minus_per_sequence": [
+                {"checkpoint": name, "length": length, **difference.to_dict()}
+                for name, length, difference in sequence
+            ],
+        },
+        headline=f"{held} of {len(checks)} statements hold at {longest} tokens",
+        checks=tuple(checks),
+        tables=(_methods(found, lengths), _sequence_table(sequence)),
+        pictures=(
+            Picture(
+                file="methods.png",
+                shows="cumulative perplexity against length under each position method, a panel a "
+                "checkpoint: the base of pre-training, smaller bases, larger bases",
+                draw=partial(
+                    figures.draw_methods,
+                    [
+                        [
+                            [laboratory.curves[m.checkpoint.name, method] for method in m.methods]
+                            for m in row
+                        ]
+                        for row in (panels.own, panels.smaller, panels.larger)
+                        if row
+                    ],
+                ),
+            ),
+        ),
+        definitions=(
+            "Differences are paired by documents, to the same checkpoint as it was trained, in "
+            'nats a token of the cumulative loss; below zero the method helps. "Almost nothing" '
+            f"is less than {NOTABLE:.0%} of what extrapolation adds to the loss. Methods refer to "
+            'T_extra, "(wrong)" ones to T_train; where the two are equal, there is no wrong one.',
+        ),
+    )
+
+
+def _per_sequence(
+    laboratory: Laboratory, found: Sequence[Measured], lengths: Sequence[int]
+) -> list[tuple[str, int, Difference]]:
+    rows = []
+    for m in found:
+        query = laboratory.curve(m.checkpoint, NTK)
+        sequence = laboratory.curve(m.checkpoint, PER_SEQUENCE)
+        if query is not None and sequence is not None:
+            rows += [
+                (m.checkpoint.name, n, compare(laboratory, query, sequence, n))
+                for n in lengths
+                if n in query.lengths and n in sequence.lengths
+            ]
+    return rows
+
+
+def _methods(found: Sequence[Measured], lengths: Sequence[int]) -> str:
+    rows = []
+    for m in found:
+        for method in m.methods:
+            row = [m.checkpoint.name, method]
+            for length in lengths:
+                difference = m.against.get((method, length))
+                cells = ["–", "–"] if difference is None else difference.cells()
+                row += [cells[0], "" if method == AS_TRAINED else cells[1]]
+            rows.append(row)
+    headers = ["checkpoint", "method"]
+    for length in lengths:
+        headers += [f"ppl at {length}", "nats"]
+    return (
+        "Cumulative perplexity under each method, and the difference to the same checkpoint as "
+        f"trained, in nats a token:\n\n{markdown_table(headers, rows, left=2)}"
+    )
+
+
+def _sequence_table(sequence: Sequence[tuple[str, int, Difference]]) -> str:
+    rows = [[name, str(length), *difference.cells()] for name, length, difference in sequence]
+    headers = ["checkpoint", "length", "ppl per query", "nats to per sequence"]
+    return (
+        "Dynamic NTK per query (Eq. 18 as printed) against per sequence, one α for all queries "
+        "(no claim of the paper's; below zero per query is better):\n\n"
+        + (markdown_table(headers, rows) if rows else "not measured.")
+    )
