@@ -32,6 +32,8 @@ def test_the_readme_has_commands() -> None:
 def test_command(command: str, tmp_path: Path) -> None:
     for name in ("tasks", "model_configs"):
         (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "lab").symlink_to(ROOT / "results" / "lab")
     program, *words = shlex.split(command)
     done = subprocess.run(
         [str(Path(sys.executable).parent / program), *words],
