@@ -105,7 +105,13 @@ def test_every_checkpoint_is_asked_as_it_was_trained() -> None:
     grid = GRIDS["lab"]
     asked = list(questions(grid))
     assert len({(q.kind, q.recipe.name, q.method) for q in asked}) == len(asked)
+    assert all(
+        q.method == "as trained"
+        for q in questions(grid, methods=False)
+        if q.kind == "lab-retrieval"
+    )
     for recipe in grid.recipes:
+        assert {"ntk", "log", "ntk per_sequence"} < {q.method for q in asked if q.recipe == recipe}
         own = [q for q in asked if q.recipe == recipe and q.method == "as trained"]
         assert {q.kind for q in own} >= {"lab-curve", "lab-retrieval"}
         assert all(q.rope == recipe.rope for q in own)

@@ -62,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
     grid = find_grid(args.preset)
     made = _made(args, grid)
-    methods = frozenset() if args.quick else grid.with_methods
-    asked = list(questions(replace(grid, recipes=tuple(made), with_methods=methods)))
+    asked = list(questions(replace(grid, recipes=tuple(made)), methods=not args.quick))
     if args.dry_run:
         for question in asked:
             print(f"{question.kind:14} {question.recipe.name:16} {question.method}")

@@ -170,7 +170,8 @@ class Grid:
         text: What it is trained on: a source of `rope_eval.lab.text`.
         hidden_size: Of the byte-level Llama, in heads of :data:`HEAD_DIM`.
         layers: Of it.
-        with_methods: The checkpoints that are also run under the methods of inference (Fig. 11).
+        with_retrieval: The checkpoints that are also asked for planted values under methods of
+            inference.
         with_attention: Those whose attention scores are measured (Figs. 6, 8, 10).
     """
 
@@ -178,7 +179,7 @@ class Grid:
     text: Literal["stdlib", "site-packages"]
     hidden_size: int
     layers: int
-    with_methods: frozenset[str]
+    with_retrieval: frozenset[str]
     with_attention: frozenset[str]
 
 
@@ -188,7 +189,7 @@ GRIDS = {
         text="stdlib",
         hidden_size=128,
         layers=3,
-        with_methods=frozenset(
+        with_retrieval=frozenset(
             {"pretrained", "base-1e4-drop"}
             | {f"base-{base}" for base in ("20", "81", "300", "1e4", "3e4", "1e5", "3e5")}
         ),
@@ -202,7 +203,7 @@ GRIDS = {
         text="site-packages",
         hidden_size=256,
         layers=6,
-        with_methods=frozenset(
+        with_retrieval=frozenset(
             {"pretrained", "base-1e4-drop"}
             | {f"base-{base}" for base in ("81", "326", "1e3", "1e4", "3e4", "1e5", "3e5")}
         ),

@@ -58,17 +58,24 @@ class Question:
     rope: RopeSpec
 
 
-def questions(grid: Grid) -> Iterator[Question]:
-    """Return all that is asked of a grid, a checkpoint after another."""
+def questions(grid: Grid, *, methods: bool = True) -> Iterator[Question]:
+    """Return all that is asked of a grid, a checkpoint after another.
+
+    Args:
+        grid: Which it is.
+        methods: Whether each checkpoint is also run under the methods of inference (Fig. 11).
+    """
     for recipe in grid.recipes:
         settings = {AS_TRAINED: recipe.rope}
-        if recipe.name in grid.with_methods:
+        if methods:
             settings |= _with_methods(recipe)
         if recipe.name in grid.with_attention and _is_bounded_by_pretraining(recipe):
             settings |= {name: _changed(recipe, METHODS[name]) for name in ("clip", "drop")}
         for method, rope in settings.items():
             kinds: list[Kind] = ["lab-curve"]
-            if method == AS_TRAINED or method in IN_RETRIEVAL:
+            if method == AS_TRAINED or (
+                recipe.name in grid.with_retrieval and method in IN_RETRIEVAL
+            ):
                 kinds.append("lab-retrieval")
             if recipe.name in grid.with_attention and (
                 method == AS_TRAINED or method in IN_ATTENTION

@@ -17,7 +17,11 @@ from lm_eval.api.instance import Instance
 import conftest
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.harness.lm_eval_model import ScalingRopeLM
+from rope_eval.harness.retrieval_task import RetrievalTask
+from rope_eval.lab.probe import LAB as PROBE
+from rope_eval.lab.probe import held_out_text
 from rope_eval.paths import asset
+from rope_eval.retrieval import ProbePlan
 
 LAB = asset("model_configs") / "lab"
 ROPE = (
@@ -26,6 +30,7 @@ ROPE = (
 )
 TEXT = pydoc_data.topics.topics["class"]
 NATS = 1e-3  # of sums over hundreds of tokens
+assert RetrievalTask.OUTPUT_TYPE == "retrieval_probe"  # its module gives every model this request
 
 
 def requests(kind: Any, *arguments: tuple[Any, ...]) -> list[Instance]:
@@ -101,6 +106,32 @@ def test_whole_prompts_of_the_paper(vllm: Any, hf: ScalingRopeLM) -> None:
     ):
         assert ours == pytest.approx(theirs, abs=NATS)
         assert tokens == same
+
+
+def test_planted_values(vllm: Any, hf: ScalingRopeLM) -> None:
+    plan = ProbePlan(
+        form=PROBE,
+        text=held_out_text(),
+        lengths=(64, 100, 230),
+        depths=(0.0, 0.5),
+        samples=2,
+        seed=0,
+    )
+    greedy = {"until": [], "do_sample": False}
+    asked = requests(
+        "retrieval_probe",
+        *(
+            ("", plan, sample, length, depth, greedy)
+            for sample in range(2)
+            for length in plan.lengths
+            for depth in plan.depths
+        ),
+    )
+    ours, theirs = vllm.retrieval_probe(asked), hf.retrieval_probe(asked)
+    assert [(text, right, tokens) for text, _, right, tokens in ours] == [
+        (text, right, tokens) for text, _, right, tokens in theirs
+    ]
+    assert [nll for _, nll, _, _ in ours] == pytest.approx([n for _, n, _, _ in theirs], abs=NATS)
 
 
 def test_the_setting_is_recorded(vllm: Any, hf: ScalingRopeLM) -> None:

@@ -56,8 +56,7 @@ class Measured:
 
 
 def measured(laboratory: Laboratory, lengths: Sequence[int]) -> list[Measured]:
-    """Return the checkpoints of pre-training and of T_train that any method was measured on."""
-    train = laboratory.train_length
+    """Return the checkpoints that any method was measured on, of one seed each."""
     found = []
     for checkpoint in laboratory.checkpoints:
         curves = {
@@ -65,7 +64,7 @@ def measured(laboratory: Laboratory, lengths: Sequence[int]) -> list[Measured]:
             for method in (AS_TRAINED, *METHODS)
             if (curve := laboratory.curve(checkpoint, method)) is not None
         }
-        if checkpoint.tune_length != train or len(curves) < 2:
+        if checkpoint != laboratory.seeds_of(checkpoint)[0] or len(curves) < 2:
             continue
         trained = curves[AS_TRAINED]
         found.append(
@@ -85,17 +84,22 @@ def measured(laboratory: Laboratory, lengths: Sequence[int]) -> list[Measured]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Groups:
-    """The panels of Fig. 11: the base of pre-training, smaller bases, larger ones."""
+    """What Fig. 11 shows: the base of pre-training, smaller bases, larger ones; T_tune = T_train.
+
+    Those trained without the dimensions beyond the critical one are in the first group alone.
+    """
 
     own: tuple[Measured, ...]
     smaller: tuple[Measured, ...]
     larger: tuple[Measured, ...]
 
 
-def groups(found: Sequence[Measured], pretrain_theta: float) -> Groups:
-    """Sort into the panels of Fig. 11."""
+def groups(found: Sequence[Measured], pretrain_theta: float, train_length: int) -> Groups:
+    """Sort into the groups of Fig. 11."""
+    same = [m for m in found if m.checkpoint.tune_length == train_length]
+    whole = [m for m in same if not m.checkpoint.dropped]
     return Groups(
-        own=tuple(m for m in found if m.checkpoint.base == pretrain_theta),
-        smaller=tuple(m for m in found if m.checkpoint.base < pretrain_theta),
-        larger=tuple(m for m in found if m.checkpoint.base > pretrain_theta),
+        own=tuple(m for m in same if m.checkpoint.base == pretrain_theta),
+        smaller=tuple(m for m in whole if m.checkpoint.base < pretrain_theta),
+        larger=tuple(m for m in whole if m.checkpoint.base > pretrain_theta),
     )

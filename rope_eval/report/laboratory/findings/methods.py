@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import numpy as np
+
 from rope_eval.errors import DataError
-from rope_eval.report.laboratory.finding import Finding, Picture, markdown_table
+from rope_eval.report.laboratory.finding import Finding, Picture, markdown_table, perplexity
 from rope_eval.report.laboratory.findings.basis import basis
 from rope_eval.report.laboratory.findings.comparison import Difference, compare
 from rope_eval.report.laboratory.findings.measured_methods import (
+    METHODS,
     NTK,
     PER_SEQUENCE,
     Measured,
@@ -20,6 +23,7 @@ from rope_eval.report.laboratory.findings.method_claims import NOTABLE, claims
 from rope_eval.report.laboratory.runs import AS_TRAINED, Laboratory
 
 FACTORS = (8, 32)
+PANELS = 3  # of a row of the figure
 
 
 def find(laboratory: Laboratory) -> Finding:
@@ -30,7 +34,7 @@ def find(laboratory: Laboratory) -> Finding:
     found = measured(laboratory, lengths)
     if not found or not lengths:
         raise DataError("no checkpoint under any position method")
-    panels = groups(found, laboratory.pretrain_theta)
+    panels = groups(found, laboratory.pretrain_theta, laboratory.train_length)
     longest = lengths[-1]
     sequence = _per_sequence(laboratory, found, lengths)
     checks = claims(laboratory, panels, longest)
@@ -53,18 +57,18 @@ def find(laboratory: Laboratory) -> Finding:
         },
         headline=f"{held} of {len(checks)} statements hold at {longest} tokens",
         checks=tuple(checks),
-        tables=(_methods(found, lengths), _sequence_table(sequence)),
+        tables=(*(_methods(found, n) for n in lengths), _sequence_table(sequence, lengths)),
         pictures=(
             Picture(
                 file="methods.png",
                 shows="cumulative perplexity against length under each position method, a panel a "
-                "checkpoint: the base of pre-training, smaller bases, larger bases",
+                "checkpoint: the base of pre-training, smaller bases, larger bases, three of each",
                 draw=partial(
                     figures.draw_methods,
                     [
                         [
                             [laboratory.curves[m.checkpoint.name, method] for method in m.methods]
-                            for m in row
+                            for m in _spread_out(row)
                         ]
                         for row in (panels.own, panels.smaller, panels.larger)
                         if row
@@ -97,30 +101,43 @@ def _per_sequence(
     return rows
 
 
-def _methods(found: Sequence[Measured], lengths: Sequence[int]) -> str:
+def _spread_out(row: Sequence[Measured]) -> list[Measured]:
+    """Return at most `PANELS` of a row, the first and the last among them."""
+    count = min(PANELS, len(row))
+    places = np.linspace(0, len(row) - 1, count).round().astype(int)
+    return [row[place] for place in places]
+
+
+def _methods(found: Sequence[Measured], length: int) -> str:
+    methods = [m for m in METHODS if any((m, length) in one.against for one in found)]
     rows = []
-    for m in found:
-        for method in m.methods:
-            row = [m.checkpoint.name, method]
-            for length in lengths:
-                difference = m.against.get((method, length))
-                cells = ["–", "–"] if difference is None else difference.cells()
-                row += [cells[0], "" if method == AS_TRAINED else cells[1]]
-            rows.append(row)
-    headers = ["checkpoint", "method"]
-    for length in lengths:
-        headers += [f"ppl at {length}", "nats"]
+    for one in found:
+        row = [one.checkpoint.name, perplexity(one.against[AS_TRAINED, length].nll.value)]
+        row += [_cell(one.against.get((method, length))) for method in methods]
+        rows.append(row)
     return (
-        "Cumulative perplexity under each method, and the difference to the same checkpoint as "
-        f"trained, in nats a token:\n\n{markdown_table(headers, rows, left=2)}"
+        f"Cumulative perplexity at {length} under each method, and the difference to the same "
+        "checkpoint as trained in nats a token, ± half its interval:\n\n"
+        + markdown_table(["checkpoint", AS_TRAINED, *methods], rows)
     )
 
 
-def _sequence_table(sequence: Sequence[tuple[str, int, Difference]]) -> str:
-    rows = [[name, str(length), *difference.cells()] for name, length, difference in sequence]
-    headers = ["checkpoint", "length", "ppl per query", "nats to per sequence"]
+def _cell(difference: Difference | None) -> str:
+    if difference is None:
+        return "–"
+    nats = difference.difference
+    half = (nats.high - nats.low) / 2
+    return f"{perplexity(difference.nll.value)} ({nats.value:+.2f} ± {half:.2f})"
+
+
+def _sequence_table(sequence: Sequence[tuple[str, int, Difference]], lengths: Sequence[int]) -> str:
+    by_place = {(name, length): difference for name, length, difference in sequence}
+    rows = [
+        [name] + [_cell(by_place.get((name, length))) for length in lengths]
+        for name in dict.fromkeys(name for name, _, _ in sequence)
+    ]
     return (
-        "Dynamic NTK per query (Eq. 18 as printed) against per sequence, one α for all queries "
-        "(no claim of the paper's; below zero per query is better):\n\n"
-        + (markdown_table(headers, rows) if rows else "not measured.")
+        "Dynamic NTK per query (Eq. 18 as printed): perplexity, and the difference to one α for "
+        "the whole sequence (no claim of the paper's; below zero per query is better):\n\n"
+        + (markdown_table(["checkpoint", *map(str, lengths)], rows) if rows else "not measured.")
     )
