@@ -18,12 +18,20 @@ import pytest
 import torch
 import yaml
 from accelerate.commands.config.config_args import ClusterConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, TrainingArguments
+from safetensors.torch import save
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    TrainingArguments,
+)
 
 from rope_eval.backends.patch import patched
 from rope_eval.books import read_books
 from rope_eval.cli import main
-from rope_eval.errors import DataError, SpecError
+from rope_eval.errors import DataError, SpecError, UnsupportedModelError
 from rope_eval.lab import BOUNDARY_ID, GRIDS, SHIPPED, TrainingText, build_model, make_checkpoint
 from rope_eval.lab.grids import LAB
 from rope_eval.lab.model import load_weights
@@ -307,6 +315,28 @@ def test_a_config_takes_base_and_interpolation_and_returns_the_rest() -> None:
     assert rest == RopeSpec(beyond_critical="drop", train_length=64)
     with pytest.raises(SpecError, match="rope_type linear"):
         configure(config, RopeSpec(linear_factor=4))
+    for other in (GPT2Config(), Gemma3TextConfig()):
+        with pytest.raises(UnsupportedModelError, match="no single rotary base"):
+            configure(other, RopeSpec(rope_theta=500))
+
+
+def test_the_laws_are_told_the_base_of_pre_training(
+    plan: Callable[[str], Any], tmp_path: Path
+) -> None:
+    config = LlamaConfig(
+        max_position_embeddings=64,
+        rope_parameters={"rope_type": "default", "rope_theta": 500_000.0},
+    )
+    config.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(save({}))
+    facts = plan(f"--base-model {tmp_path} --rope-theta 1e6 --text x")
+    assert facts["rope"] == {
+        "rope_theta": 1e6,
+        "pretrain_theta": 5e5,
+        "train_length": 64,
+        "tune_length": 64,
+    }
+    assert facts["windows_per_step"] == 128 * 4096 // 64
 
 
 # --- checkpoints

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.lab_progress import make_folder, say, training_bar
 from rope_eval.commands.lengths import parse_length
@@ -60,10 +60,9 @@ def _tuning_recipe(preset: str, args: argparse.Namespace) -> Recipe:
     recipe = PAPER[preset]
     fields = recipe.rope.to_dict()
     if args.base_model is not None:
-        length = _trained_length(args.base_model)
-        fields["train_length"] = length
+        fields |= _as_pretrained(args.base_model)
         if args.preset is None:
-            fields["tune_length"] = length
+            fields["tune_length"] = fields["train_length"]
     fields |= RopeSpec.parse(args.rope).to_dict()
     if args.rope_theta is not None:
         fields["rope_theta"] = args.rope_theta
@@ -83,17 +82,17 @@ def _tuning_recipe(preset: str, args: argparse.Namespace) -> Recipe:
     return replace(changed, batch_size=args.batch_size or max(1, step // changed.length))
 
 
-def _trained_length(model: str) -> int:
+def _as_pretrained(model: str) -> dict[str, Any]:
+    """Return what the laws need to know of a model's pre-training, as its config says it."""
     from rope_eval.backends.loading import check_checkpoint, load_config
 
     check_checkpoint(model)
-    length = getattr(load_config(model), "max_position_embeddings", None)
+    config = load_config(model)
+    length = getattr(config, "max_position_embeddings", None)
     if not length:
-        raise SpecError(
-            f"the config of {model} has no max_position_embeddings: give its length of "
-            "pre-training as --rope train_length=…"
-        )
-    return int(length)
+        raise SpecError(f"the config of {model} has no max_position_embeddings")
+    theta = (getattr(config, "rope_parameters", None) or {}).get("rope_theta")
+    return {"train_length": int(length)} | ({"pretrain_theta": theta} if theta else {})
 
 
 def _said(recipe: Recipe) -> str:

@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.errors import SpecError
+from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.lab.recipes import Recipe, Schedule
 from rope_eval.rope.spec import RopeSpec
 
@@ -112,8 +112,14 @@ def configure(config: PreTrainedConfig, spec: RopeSpec) -> RopeSpec | None:
 
     Raises:
         SpecError: The config has scaled frequencies of its own, and the spec asks for others.
+        UnsupportedModelError: The model has no rotary embedding, or several.
     """
-    parameters = dict(config.rope_parameters)
+    parameters = dict(getattr(config, "rope_parameters", None) or {})
+    if "rope_theta" not in parameters:
+        raise UnsupportedModelError(
+            f"a model of type {config.model_type} has no single rotary base in its config "
+            f"(rope_parameters: {parameters or 'none'}), so there is none to tune it with"
+        )
     if spec.rope_theta is not None:
         parameters["rope_theta"] = spec.rope_theta
     if spec.linear_factor != 1.0:

@@ -13,6 +13,7 @@ from rope_eval.report.laboratory.document import (
     summary_table,
     to_dict,
     to_markdown,
+    verdict_table,
     write_findings,
 )
 from rope_eval.report.laboratory.reading import read_laboratory
@@ -25,5 +26,6 @@ __all__ = [
     "summary_table",
     "to_dict",
     "to_markdown",
+    "verdict_table",
     "write_findings",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 from tabulate import tabulate
 
 from rope_eval.errors import DataError, StoreError
-from rope_eval.report.laboratory.finding import Finding
+from rope_eval.report.laboratory.finding import Finding, markdown_table
 from rope_eval.report.laboratory.findings import (
     attention,
     bases,
@@ -63,6 +63,15 @@ def summary_table(found: Sequence[Finding]) -> str:
         maxcolwidths=[None, None, 76],
         disable_numparse=True,
     )
+
+
+def verdict_table(found: Sequence[Finding]) -> str:
+    """Return the verdicts as Markdown, a finding a row."""
+    rows = [
+        [f.title, f.source or "–", f.verdict, f.headline if f.missing is None else f.missing]
+        for f in found
+    ]
+    return markdown_table(["finding", "claimed in", "verdict", "numbers"], rows, left=4)
 
 
 def to_dict(laboratory: Laboratory, found: Sequence[Finding]) -> dict[str, Any]:
