@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -21,11 +22,12 @@ from rope_eval.lab import BOUNDARY_ID
 from rope_eval.lab.checkpoints import recipe_of
 from rope_eval.lab.evaluation import SETS, EvaluationText, evaluation_text
 from rope_eval.lab.grids import GRIDS
+from rope_eval.lab.in_window import score_in_windows
 from rope_eval.lab.measuring import Laboratory
 from rope_eval.lab.model import build_tokenizer
 from rope_eval.lab.probe import LAB, held_out_text
 from rope_eval.lab.protocol import PROTOCOLS, QUICK, Protocol
-from rope_eval.lab.questions import Question, questions
+from rope_eval.lab.questions import Kind, Question, questions
 from rope_eval.lab.text import training_text
 from rope_eval.retrieval import ProbePlan
 from rope_eval.rope.spec import RopeSpec
@@ -113,7 +115,7 @@ def test_every_checkpoint_is_asked_as_it_was_trained() -> None:
     for recipe in grid.recipes:
         assert {"ntk", "log", "ntk per_sequence"} < {q.method for q in asked if q.recipe == recipe}
         own = [q for q in asked if q.recipe == recipe and q.method == "as trained"]
-        assert {q.kind for q in own} >= {"lab-curve", "lab-retrieval"}
+        assert {q.kind for q in own} >= {"lab-curve", "lab-window", "lab-retrieval"}
         assert all(q.rope == recipe.rope for q in own)
 
 
@@ -155,6 +157,37 @@ def test_a_curve_is_what_transformers_says(
         assert (arrays["hits"][:, k] == hits[:, : length - 1].sum(1).numpy()).all()
     assert run.request["text"]["sha256"] == text.sha256
     assert run.results["critical_dimension"] == 22
+
+
+@pytest.mark.parametrize("name", ["base-1e5", "base-1e4-512"])
+def test_in_windows_each_token_has_a_context_that_tuning_has_shown(name: str) -> None:
+    piece = evaluation_text(training_text().held_out, pieces=1, tokens=1100).pieces[0]
+    model = load_model(str(SHIPPED / name))
+    length = recipe_of(SHIPPED / name).length
+    scores = score_in_windows(model, piece, length)
+    for token in (1, length // 2, length, length + 1, 3 * length // 2, 1000, 1099):
+        contexts = []
+        for seen in range(min(token, length // 2), min(token, length) + 1):
+            with torch.no_grad():
+                logits = model(input_ids=piece[None, token - seen : token]).logits[0, -1]
+            contexts.append(-logits.log_softmax(-1)[piece[token]].item())
+        assert min(abs(c - scores.nll[token - 1]) for c in contexts) < 1e-4
+        if token <= length:  # the first window gives what a pass over the document does
+            assert contexts[-1] == pytest.approx(scores.nll[token - 1], abs=1e-4)
+    whole = score_tokens(model, piece)
+    assert scores.nll[-300:].mean() < whole.nll[-300:].mean() - 0.5  # past the bound it is lost
+
+
+def test_windows_and_curves_are_of_the_same_tokens(laboratory: Laboratory) -> None:
+    curve, window = (
+        laboratory.answer(_question(kind, "base-1e5")) for kind in ("lab-curve", "lab-window")
+    )
+    assert curve.request["lengths"] == window.request["lengths"]
+    assert curve.request["text"] == window.request["text"]
+    one, other = (laboratory.store.arrays(run.key)["nll"] for run in (curve, window))
+    np.testing.assert_allclose(one[:, :17], other[:, :17], rtol=1e-4)  # up to 128 tokens
+    assert one.shape == other.shape
+    assert not np.allclose(one[:, -1], other[:, -1], rtol=1e-3)
 
 
 def test_a_method_is_applied_and_each_length_of_per_sequence_is_a_pass(
@@ -238,10 +271,10 @@ def test_the_command_measures_what_is_there_and_says_what_is_not(
     words = ["lab", "measure", "--store", str(tmp_path / "store"), "--quick"]
     some = [*words, "--checkpoints", str(SHIPPED)]
     assert main([*some, "--only", "base-20", "base-1e6"]) == 0
-    assert f"9 measurements are in {tmp_path / 'store'}" in capsys.readouterr().out
+    assert f"11 measurements are in {tmp_path / 'store'}" in capsys.readouterr().out
     runs = list(Store(tmp_path / "store").runs())
     assert {run.request["checkpoint"] for run in runs} == {"base-20", "base-1e6"}
-    assert {run.kind for run in runs} == {"lab-curve", "lab-retrieval", "lab-attention"}
+    assert {run.kind for run in runs} == set(get_args(Kind))
     assert all(run.status == "done" and math.isfinite(run.provenance["duration_s"]) for run in runs)
     assert main([*some, "--dry-run"]) == 0
     listed = capsys.readouterr().out

@@ -133,7 +133,25 @@ def put_curve(
     nll = (loss[at - 1] + hard).astype(np.float32)
     hits = np.floor(at * 0.5 * np.exp(-(nll / at - LOSS) / 2)).clip(0).astype(np.int32)
     arrays = {"nll": nll, "hits": hits}
+    if "method" not in fields:
+        rope = recipe["rope"]
+        tune = rope.get("tune_length") or rope["train_length"]
+        near = np.where(positions < tune, positions, 0.75 * tune)
+        shown = np.cumsum(local(near))[at - 1] + hard
+        put_window(store, recipe, shown, lengths, **fields)
     return put(store, "lab-curve", recipe, arrays, lengths=list(lengths), **fields)
+
+
+def put_window(
+    store: Store,
+    recipe: dict[str, Any],
+    nll: npt.NDArray[np.float64],
+    lengths: Sequence[int] = LENGTHS,
+    **fields: Any,
+) -> Run:
+    """Store what the same tokens cost in windows that tuning has shown."""
+    arrays = {"nll": nll.astype(np.float32), "hits": np.zeros(nll.shape, dtype=np.int32)}
+    return put(store, "lab-window", recipe, arrays, lengths=list(lengths), **fields)
 
 
 def step(at: float, height: float = 1.0, loss: float = LOSS) -> Local:
@@ -332,11 +350,30 @@ def test_a_step_below_the_margin_is_no_loss(store: Store) -> None:
     assert not contexts.held(lab, checkpoint, margin=0.2).beyond
 
 
+def test_a_hard_passage_is_not_a_lost_context(store: Store) -> None:
+    hard: Local = lambda t: np.where((t > 200) & (t < 300), 2.5, LOSS)  # noqa: E731
+    one = recipe("a", 1e5, TRAIN)
+    put_curve(store, one, hard)
+    lab = read_laboratory(store)
+    assert contexts.held(lab, only(lab.checkpoints)).estimate.value < 300
+    again = store.root.with_name("again")
+    store = Store(again)
+    put_curve(store, one, hard, method="as trained")
+    with pytest.raises(DataError, match="not measured in windows of 128 tokens"):
+        contexts.held(read_laboratory(store), only(lab.checkpoints))
+    positions = np.arange(1, LENGTHS[-1], dtype=np.float64)
+    nll = np.cumsum(hard(positions))[np.array(LENGTHS) - 2] + np.zeros((DOCUMENTS, 1))
+    put_window(store, one, nll)
+    lab = read_laboratory(store)
+    assert contexts.held(lab, only(lab.checkpoints)).beyond
+
+
 def test_sets_have_contexts_of_their_own(store: Store) -> None:
     lengths = np.array(LENGTHS) - 1.0
     nll = np.stack([LOSS * lengths + (lengths - b).clip(0) for b in (400, 800, 1600)] * 4)
     arrays = {"nll": nll.astype(np.float32), "hits": np.zeros(nll.shape, dtype=np.int32)}
     put(store, "lab-curve", recipe("a", 1e5, TRAIN), arrays, lengths=LENGTHS)
+    put_window(store, recipe("a", 1e5, TRAIN), LOSS * lengths + np.zeros((DOCUMENTS, 1)))
     lab = read_laboratory(store)
     held = contexts.held(lab, only(lab.checkpoints))
     for value, at in zip(held.estimate.sets, (400, 800, 1600), strict=True):
@@ -358,7 +395,7 @@ def test_several_passes_have_no_local_loss(store: Store) -> None:
     curve = lab.curves["a", "ntk per_sequence"]
     for call in (
         lambda: scores.local_curve(curve),
-        lambda: scores.max_context(curve, lab.sample),
+        lambda: scores.max_context(curve, curve, lab.sample),
         lambda: scores.local_nll(curve, lab.sample, [(0, 2)]),
     ):
         with pytest.raises(AssertionError, match="no local loss"):

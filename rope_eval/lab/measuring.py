@@ -17,10 +17,11 @@ from rope_eval.backends.attention import rotary_of
 from rope_eval.backends.attention_scores import attention_by_distance, bin_edges
 from rope_eval.backends.loading import load_model
 from rope_eval.backends.patch import patched
-from rope_eval.backends.scorer import score_lengths
+from rope_eval.backends.scorer import TokenScores, score_lengths
 from rope_eval.cumulative import sums_at
 from rope_eval.lab.evaluation import SETS, EvaluationText
 from rope_eval.lab.grids import GRIDS, HEAD_DIM
+from rope_eval.lab.in_window import score_in_windows
 from rope_eval.lab.model import BOUNDARY_ID
 from rope_eval.lab.probe import LAB
 from rope_eval.lab.protocol import Protocol
@@ -133,7 +134,7 @@ class Laboratory:
     def _asked(self, kind: Kind) -> dict[str, Any]:
         """Return what determines an answer of this kind besides the checkpoint and the setting."""
         protocol = self.protocol
-        if kind == "lab-curve":
+        if kind in ("lab-curve", "lab-window"):
             return {"lengths": list(protocol.lengths)}
         if kind == "lab-attention":
             return {"bin_edges": list(self._edges()), "pieces": protocol.attention_pieces}
@@ -156,13 +157,30 @@ class Laboratory:
     def _curve(self, model: PreTrainedModel, report: Report) -> Arrays:
         """Return nats and hits up to each length: float32 and int32 ``[pieces, lengths]``."""
         lengths = self.protocol.lengths
-        pieces = self.text.pieces
+        return self._sums(lambda piece: score_lengths(model, piece, lengths), report)
+
+    def _window(self, model: PreTrainedModel, report: Report) -> Arrays:
+        """Return the same of the same tokens, each scored in a window that tuning has shown."""
+        rope = rotary_of(model).spec
+        length = rope.tune_length or rope.train_length
+        assert length is not None, "the lab's recipes say their lengths"
+
+        def scored(piece: Tensor) -> dict[int, TokenScores]:
+            scores = score_in_windows(model, piece, length)
+            return dict.fromkeys(self.protocol.lengths, scores)
+
+        return self._sums(scored, report)
+
+    def _sums(
+        self, scored: Callable[[Tensor], Mapping[int, TokenScores]], report: Report
+    ) -> Arrays:
+        lengths, pieces = self.protocol.lengths, self.text.pieces
         nll = np.empty((len(pieces), len(lengths)), dtype=np.float32)
         hits = np.empty((len(pieces), len(lengths)), dtype=np.int32)
         for i, piece in enumerate(pieces):
-            scored = score_lengths(model, piece, lengths)
+            scores = scored(piece)
             for k, length in enumerate(lengths):
-                sums = sums_at(scored[length], length)
+                sums = sums_at(scores[length], length)
                 nll[i, k], hits[i, k] = sums.nll, sums.hits
             report((i + 1) / len(pieces))
         return {"nll": nll, "hits": hits}
@@ -229,6 +247,7 @@ class Laboratory:
 
 _MEASURES: Mapping[Kind, Callable[[Laboratory, PreTrainedModel, Report], Arrays]] = {
     "lab-curve": Laboratory._curve,
+    "lab-window": Laboratory._window,
     "lab-retrieval": Laboratory._retrieval,
     "lab-attention": Laboratory._attention,
 }

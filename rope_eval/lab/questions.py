@@ -12,7 +12,7 @@ from rope_eval.lab.recipes import Recipe
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.theory import extrapolation_bound
 
-Kind = Literal["lab-curve", "lab-retrieval", "lab-attention"]
+Kind = Literal["lab-curve", "lab-window", "lab-retrieval", "lab-attention"]
 
 AS_TRAINED = "as trained"
 WRONG = " (wrong)"
@@ -73,6 +73,8 @@ def questions(grid: Grid, *, methods: bool = True) -> Iterator[Question]:
             settings |= {name: _changed(recipe, METHODS[name]) for name in ("clip", "drop")}
         for method, rope in settings.items():
             kinds: list[Kind] = ["lab-curve"]
+            if method == AS_TRAINED:
+                kinds.append("lab-window")
             if method == AS_TRAINED or (
                 recipe.name in grid.with_retrieval and method in IN_RETRIEVAL
             ):

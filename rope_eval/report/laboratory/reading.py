@@ -21,7 +21,7 @@ from rope_eval.report.laboratory.sampling import Floats
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.store import Run, Store
 
-KINDS = ("lab-curve", "lab-retrieval", "lab-attention")
+KINDS = ("lab-curve", "lab-window", "lab-retrieval", "lab-attention")
 
 T = TypeVar("T")
 
@@ -40,8 +40,8 @@ def read_laboratory(store: Store, grid: str = "lab") -> Laboratory:
     runs = [r for r in runs if r.request["fingerprint"] == weights[r.request["checkpoint"]]]
     newest = {(r.kind, r.request["checkpoint"], r.request["method"]): r for r in runs}
     done = {names: run for names, run in newest.items() if run.status == "done"}
-    curves = [run for (kind, _, _), run in done.items() if kind == "lab-curve"]
-    if not any(run.request["method"] == AS_TRAINED for run in curves):
+    curves = [r for (kind, _, _), r in done.items() if kind in ("lab-curve", "lab-window")]
+    if ("lab-curve", AS_TRAINED) not in {(r.kind, r.request["method"]) for r in curves}:
         raise DataError(
             f"{store.root} has no {AS_TRAINED!r} curves of the grid {grid!r}: run "
             "`rope-eval lab measure` first"
@@ -50,6 +50,7 @@ def read_laboratory(store: Store, grid: str = "lab") -> Laboratory:
         grid=grid,
         text=_one_text(curves),
         curves=_read(store, done, "lab-curve", _curve),
+        in_windows=_read(store, done, "lab-window", _curve),
         retrieval=_read(store, done, "lab-retrieval", _retrieval),
         attention=_read(store, done, "lab-attention", _attention),
         failed=tuple(

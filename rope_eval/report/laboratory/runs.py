@@ -163,6 +163,8 @@ class Laboratory:
         grid: Name of the grid.
         text: What the curves were measured on: source, sha256, sets, documents, tokens.
         curves: By (checkpoint, method).
+        in_windows: By (checkpoint, method): the same tokens, each scored in a window of T_tune
+            tokens of its own, with T_tune / 2 or more before it.
         retrieval: By (checkpoint, method).
         attention: By (checkpoint, method).
         failed: A line for each run that failed.
@@ -171,6 +173,7 @@ class Laboratory:
     grid: str
     text: dict[str, Any]
     curves: dict[tuple[str, str], Curve]
+    in_windows: dict[tuple[str, str], Curve]
     retrieval: dict[tuple[str, str], Retrieval]
     attention: dict[tuple[str, str], Attention]
     failed: tuple[str, ...] = field(default=())
@@ -245,6 +248,16 @@ class Laboratory:
     def trained(self, checkpoint: Checkpoint) -> Curve:
         """Return the "as trained" curve of one of `checkpoints`."""
         return self.curves[checkpoint.name, AS_TRAINED]
+
+    def in_window(self, checkpoint: Checkpoint) -> Curve:
+        """Return what a checkpoint's tokens cost in windows that tuning has shown."""
+        found = self.in_windows.get((checkpoint.name, AS_TRAINED))
+        if found is None or found.lengths != self.trained(checkpoint).lengths:
+            raise DataError(
+                f"{checkpoint.name} was not measured in windows of {checkpoint.tune_length} tokens "
+                "at the lengths of its curve: run `rope-eval lab measure` again"
+            )
+        return found
 
     def multiples(self, *factors: int) -> tuple[int, ...]:
         """Return those multiples of T_train at which every "as trained" curve was measured."""

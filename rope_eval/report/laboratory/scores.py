@@ -16,7 +16,7 @@ from rope_eval.report.laboratory.runs import Curve
 from rope_eval.report.laboratory.sampling import Floats, Sample
 
 MARGIN = 0.3
-"""Nats a token by which a window's loss is above the in-window one where the context is lost."""
+"""Nats a token that a longer context adds to a window's loss where the context is lost."""
 
 MARGINS = (0.2, MARGIN, 0.5)
 """Margins that are tried, to see how much depends on the choice."""
@@ -110,22 +110,34 @@ class Context:
         return self.values >= self.longest
 
 
-def in_window_nll(curve: Curve, sample: Sample) -> Floats:
-    """Return nats a token in (T_tune / 2, T_tune], [K]."""
-    tune = curve.checkpoint.tune_length
-    return local_nll(curve, sample, [(curve.index(tune // 2), curve.index(tune))])[:, 0]
+def excess_nll(
+    curve: Curve, in_window: Curve, sample: Sample, spans: list[tuple[int, int]]
+) -> Floats:
+    """Return the loss that a longer context adds to the tokens between two lengths, [K, spans].
+
+    Paired: what the tokens cost after all that stands before them, minus what the same tokens
+    cost, by the same model, in windows of T_tune.
+    """
+    return local_nll(curve, sample, spans) - local_nll(in_window, sample, spans)
 
 
-def max_context(curve: Curve, sample: Sample, margin: float = MARGIN) -> Context:
+def excess_curve(curve: Curve, in_window: Curve) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Return the windows' lengths and the loss that a longer context adds, of all documents."""
+    lengths, nll = local_curve(curve)
+    return lengths, nll - local_curve(in_window)[1]
+
+
+def max_context(curve: Curve, in_window: Curve, sample: Sample, margin: float = MARGIN) -> Context:
     """Return the measured max context: where the first window that is lost begins.
 
-    A window counts from T_tune on. It is lost when its loss, pooled over documents, is above that
-    of (T_tune / 2, T_tune] by more than the margin. A loss that jumps by 1 nat at B so gives a
-    length of at most B, and above B / WINDOW by no less than the step of the lengths.
+    A window counts from T_tune on. It is lost when its tokens' loss, pooled over documents, is
+    above that of the same tokens in windows of T_tune by more than the margin. A loss that jumps by
+    1 nat at B so gives a length of at most B, and above B / WINDOW by no less than the step of the
+    lengths.
     """
     tune, longest = curve.checkpoint.tune_length, curve.lengths[-1]
     spans = [span for span in windows(curve) if curve.lengths[span[0]] >= tune]
-    lost = local_nll(curve, sample, spans) > in_window_nll(curve, sample)[:, None] + margin
+    lost = excess_nll(curve, in_window, sample, spans) > margin
     begins = np.array([curve.lengths[begin] for begin, _ in spans], dtype=np.float64)
     values = np.where(lost.any(1), begins[lost.argmax(1)], longest)
     return Context(values=values, longest=longest)

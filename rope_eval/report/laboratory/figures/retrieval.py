@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -20,12 +19,12 @@ if TYPE_CHECKING:
 MOST_EXCESS = 2.5  # nats: the axis of the loss ends here, however far it explodes
 
 
-def draw_retrieval(found: Sequence[Kept], curves: Sequence[Curve]) -> Figure:
+def draw_retrieval(found: Sequence[Kept], curves: Sequence[tuple[Curve, Curve]]) -> Figure:
     """Draw accuracy (above) and local loss above the in-window one, a column a T_tune.
 
     Args:
         found: What was asked.
-        curves: The curves of the same checkpoints.
+        curves: Of the same checkpoints: over whole documents, and in windows.
     """
     pairs = [p for p in zip(found, curves, strict=True) if p[0].checkpoint.tuned]
     pairs = pairs or list(zip(found, curves, strict=True))
@@ -43,8 +42,8 @@ def draw_retrieval(found: Sequence[Kept], curves: Sequence[Curve]) -> Figure:
             top.fill_between(
                 k.retrieval.lengths, *zip(*k.intervals, strict=True), color=colour, alpha=0.1, lw=0
             )
-            lengths, nll = scores.local_curve(curve)
-            bottom.plot(lengths, nll - _in_window(curve), **look)
+            lengths, nll = scores.excess_curve(*curve)
+            bottom.plot(lengths, nll, **look)
         top.axhline(0.5, color=style.GREY, lw=0.8)
         bottom.axhline(scores.MARGIN, color=style.GREY, lw=0.8)
         top.set_title(f"tuned at {tune}")
@@ -58,7 +57,7 @@ def draw_retrieval(found: Sequence[Kept], curves: Sequence[Curve]) -> Figure:
         )
         for axes in (top, bottom):
             axes.axvline(tune, color=style.GREY, ls=":", lw=1.2)
-            style.length_axis(axes, low, curves[0].lengths[-1], "")
+            style.length_axis(axes, low, curves[0][0].lengths[-1], "")
             style.grid_lines(axes)
         bottom.set_xlabel("tokens (dotted: $T_{tune}$)")
     panels[0, 0].set(ylim=(-0.03, 1.03), ylabel="retrieval accuracy")
@@ -99,10 +98,3 @@ def draw_lengths(found: Sequence[Kept]) -> Figure:
     ]
     style.legend(figure, marks, 3)
     return figure
-
-
-def _in_window(curve: Curve) -> float:
-    tune = curve.checkpoint.tune_length
-    half, end = curve.index(tune // 2), curve.index(tune)
-    sums = curve.nll.mean(0)
-    return float(np.subtract(sums[end], sums[half]) / (tune - tune // 2))

@@ -14,8 +14,9 @@ from rope_eval.report.laboratory.scores import Context
 DEFINITION = (
     "The measured max context is where the first window, from T_tune on, begins whose local loss "
     f"(nats a token in (L / {scores.WINDOW:.3g}, L], pooled over documents) is more than "
-    f"{scores.MARGIN} nats above that of (T_tune / 2, T_tune]. It is no less than T_tune by its "
-    "definition, and beyond the longest length measured where no window is lost."
+    f"{scores.MARGIN} nats above the in-window one: that of the same tokens, by the same model, "
+    "each with the last T_tune / 2 to T_tune tokens as its whole context. It is no less than "
+    "T_tune by its definition, and beyond the longest length measured where no window is lost."
 )
 
 
@@ -78,5 +79,6 @@ HEADERS = ["base", "T_tune", "T_extra", "measured max context", "by set", "measu
 def held(laboratory: Laboratory, checkpoint: Checkpoint, margin: float = scores.MARGIN) -> Held:
     """Measure the max context of a checkpoint as it was trained."""
     sample = laboratory.sample
-    context = scores.max_context(laboratory.trained(checkpoint), sample, margin)
+    curve, in_window = laboratory.trained(checkpoint), laboratory.in_window(checkpoint)
+    context = scores.max_context(curve, in_window, sample, margin)
     return Held(checkpoint=checkpoint, context=context, estimate=sample.estimate(context.values))

@@ -33,7 +33,7 @@ def find(laboratory: Laboratory) -> Finding:
     past = sum(k.retrieves_past is not None for k in found)
     samples = sorted({len(k.retrieval.right) for k in found})
     depths = sorted({d for k in found for d in k.retrieval.depths})
-    curves = [laboratory.trained(k.checkpoint) for k in found]
+    curves = [(laboratory.trained(k.checkpoint), laboratory.in_window(k.checkpoint)) for k in found]
     return Finding(
         name="retrieval",
         title="Perplexity kept, retrieval lost",
