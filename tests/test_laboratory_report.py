@@ -26,6 +26,7 @@ from rope_eval.report.laboratory.findings import (
     comparison,
     contexts,
     critical_base,
+    drift,
     kept,
     methods,
     pivots,
@@ -565,7 +566,7 @@ def test_drift_of_attention_scores(store: Store) -> None:
     put_curve(store, recipe("base-1e5", 1e5, TRAIN), step(400))
     put_attention(store, recipe("base-1e5", 1e5, TRAIN), lambda m: np.log2(1 + m) / 7)
     lab = read_laboratory(store)
-    one = only(attention.drifts(lab))
+    one = only(drift.drifts(lab))
     assert one.before.leaves.value == pytest.approx(0, abs=0.02)
     edges = np.array(EDGES)
     mid = (edges[:-1] + edges[1:] - 1) / 2

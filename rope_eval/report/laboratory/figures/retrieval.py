@@ -57,7 +57,7 @@ def draw_retrieval(found: Sequence[Kept], curves: Sequence[tuple[Curve, Curve]])
         )
         for axes in (top, bottom):
             axes.axvline(tune, color=style.GREY, ls=":", lw=1.2)
-            style.length_axis(axes, low, curves[0][0].lengths[-1], "")
+            style.length_axis(axes, low, curves[0][0].lengths[-1], "", columns=len(tunes))
             style.grid_lines(axes)
         bottom.set_xlabel("tokens (dotted: $T_{tune}$)")
     panels[0, 0].set(ylim=(-0.03, 1.03), ylabel="retrieval accuracy")

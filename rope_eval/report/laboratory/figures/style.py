@@ -46,9 +46,24 @@ def shades(count: int) -> list[Any]:
 
 
 def length_axis(
-    axes: Axes, low: float, high: float, label: str = "tokens", *, y: bool = False
+    axes: Axes,
+    low: float,
+    high: float,
+    label: str = "tokens",
+    *,
+    y: bool = False,
+    columns: int = 1,
 ) -> None:
-    """Make an axis logarithmic, with plain numbers at powers of two."""
+    """Make an axis logarithmic, with plain numbers at powers of two.
+
+    Args:
+        axes: Whose.
+        low: Its beginning.
+        high: Its end.
+        label: What stands at it.
+        y: Whether it is the vertical one.
+        columns: Panels beside each other: from three on every other power has its number.
+    """
     axis, limits, scale = (
         (axes.yaxis, axes.set_ylim, axes.set_yscale)
         if y
@@ -56,7 +71,7 @@ def length_axis(
     )
     scale("log", base=2)
     powers = range(math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9) + 1)
-    step = 1 if len(powers) <= 8 else 2
+    step = 1 if len(powers) <= 8 and columns < 3 else 2
     axis.set_major_locator(FixedLocator([2.0**n for n in powers][::-step][::-1]))
     _plain(axis)
     limits(low, high)

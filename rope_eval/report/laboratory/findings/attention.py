@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-import numpy as np
 
 from rope_eval import theory
 from rope_eval.errors import DataError
@@ -20,111 +16,11 @@ from rope_eval.report.laboratory.finding import (
     spread,
     with_interval,
 )
-from rope_eval.report.laboratory.runs import AS_TRAINED, Attention, Laboratory
-from rope_eval.report.laboratory.sampling import Estimate, Floats, Sample
+from rope_eval.report.laboratory.findings.drift import Drifts, drifts
+from rope_eval.report.laboratory.runs import AS_TRAINED, Laboratory
+from rope_eval.report.laboratory.sampling import Sample
 
 PARTS = ("before", "beyond")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Drift:
-    """How far one part of the mean score leaves what tuning has shown, past the bound.
-
-    The part's range is from the lowest to the highest bin mean at distances of 1 … T_tune − 1.
-
-    Attributes:
-        within: Width of the range, in units of the score (logits).
-        shift: Mean score past the bound minus that at T_tune / 2 … T_tune − 1, over the range.
-        leaves: How far the farthest bin past the bound lies outside of the range, over its width;
-            0 where none does.
-        rows: Of ``leaves`` in all rows of the sample, [K].
-    """
-
-    within: Estimate
-    shift: Estimate
-    leaves: Estimate
-    rows: Floats
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
-        return {
-            "range_within": self.within.to_dict(),
-            "shift_over_range": self.shift.to_dict(),
-            "leaves_range_by": self.leaves.to_dict(),
-        }
-
-
-def drift(attention: Attention, part: int, sample: Sample) -> Drift | None:
-    """Return the drift of a part; None where no bin lies within, or none past the bound.
-
-    Args:
-        attention: Scores by distance.
-        part: 0 before the critical dimension, 1 beyond it.
-        sample: Rows of the documents.
-    """
-    tune, bound = attention.checkpoint.tune_length, attention.checkpoint.bound
-    first, last = attention.edges[:-1], attention.edges[1:] - 1
-    inside = (first >= 1) & (last < tune)
-    recent, past = inside & (first >= tune // 2), first > bound
-    if not (inside.any() and recent.any() and past.any()):
-        return None
-    sums = sample.weights @ attention.sums[:, part]
-    means = sums / (sample.totals * attention.counts)
-    low, high = means[:, inside].min(1), means[:, inside].max(1)
-    width = high - low
-
-    def pooled(bins: Any) -> Floats:
-        total: Floats = sums[:, bins].sum(1) / (sample.totals[:, 0] * attention.counts[bins].sum())
-        return total
-
-    outside = np.maximum(means - high[:, None], low[:, None] - means)[:, past].max(1)
-    leaves = np.maximum(outside, 0) / width
-    return Drift(
-        within=sample.estimate(width),
-        shift=sample.estimate((pooled(past) - pooled(recent)) / width),
-        leaves=sample.estimate(leaves),
-        rows=leaves,
-    )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Drifts:
-    """Both parts of a checkpoint under a method."""
-
-    attention: Attention
-    before: Drift
-    beyond: Drift
-    difference: Estimate
-
-    @property
-    def name(self) -> str:
-        """The checkpoint, and the method unless it is as trained."""
-        method = self.attention.method
-        name = self.attention.checkpoint.name
-        return name if method == AS_TRAINED else f"{name}, {method}"
-
-
-def drifts(laboratory: Laboratory) -> list[Drifts]:
-    """Return the drifts of all that was measured, as trained first, smaller bases first."""
-    order = sorted(
-        laboratory.attention.values(),
-        key=lambda a: (
-            a.method != AS_TRAINED,
-            a.checkpoint.tuned,
-            a.checkpoint.tune_length,
-            a.checkpoint.base,
-        ),
-    )
-    found = []
-    for attention in order:
-        sample = Sample(len(attention.sums), laboratory.sets)
-        before, beyond = (drift(attention, part, sample) for part in (0, 1))
-        if before is not None and beyond is not None:
-            difference = sample.estimate(beyond.rows - before.rows)
-            found.append(
-                Drifts(attention=attention, before=before, beyond=beyond, difference=difference)
-            )
-    return found
 
 
 def find(laboratory: Laboratory) -> Finding:
@@ -168,8 +64,11 @@ def find(laboratory: Laboratory) -> Finding:
             Picture(
                 file="attention.png",
                 shows="mean attention score of both parts against relative position, a panel a "
-                "checkpoint",
-                draw=partial(figures.draw_attention, [(d.name, d.attention) for d in found]),
+                "checkpoint; the smallest of the larger bases under methods too",
+                draw=partial(
+                    figures.draw_attention,
+                    [(d.name, d.attention) for d in _shown(laboratory, found)],
+                ),
             ),
         ),
         definitions=(
@@ -179,6 +78,21 @@ def find(laboratory: Laboratory) -> Finding:
             "are in widths of the range.",
         ),
     )
+
+
+def _shown(laboratory: Laboratory, found: Sequence[Drifts]) -> list[Drifts]:
+    """Return what the figure has room for: methods of the smallest larger base alone."""
+    larger = [d for d in found if _is_larger(laboratory, d)]
+    bases = {d.attention.checkpoint.base for d in larger} - {laboratory.pretrain_theta}
+    return [
+        d
+        for d in found
+        if d.attention.method == AS_TRAINED
+        or (
+            d.attention.checkpoint.base == min(bases, default=None)
+            and d.attention.checkpoint.tune_length == laboratory.train_length
+        )
+    ]
 
 
 def _is_larger(laboratory: Laboratory, one: Drifts) -> bool:
