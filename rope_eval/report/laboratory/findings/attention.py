@@ -73,9 +73,9 @@ def find(laboratory: Laboratory) -> Finding:
         ),
         definitions=(
             "A part's range is from the lowest to the highest mean of a bin at distances within "
-            'T_tune. "Leaves by": how far outside of it the farthest bin past T_extra lies; '
-            '"shift": the mean past T_extra minus that of the last octave within T_tune. Both '
-            "are in widths of the range.",
+            'T_tune, of the checkpoint as trained. "Leaves by": how far outside of it the farthest '
+            'bin past T_extra lies; "shift": the mean past T_extra minus that of the last octave '
+            "within T_tune as trained. Both are in widths of the range.",
         ),
     )
 
@@ -95,11 +95,11 @@ def _shown(laboratory: Laboratory, found: Sequence[Drifts]) -> list[Drifts]:
     ]
 
 
-def _is_larger(laboratory: Laboratory, one: Drifts) -> bool:
-    """Return whether it is a larger base, or that of pre-training, as trained at T_train."""
+def _is_larger(laboratory: Laboratory, one: Drifts, *, as_trained: bool = True) -> bool:
+    """Return whether it is a larger base, or that of pre-training, tuned at T_train."""
     checkpoint = one.attention.checkpoint
     return (
-        one.attention.method == AS_TRAINED
+        (one.attention.method == AS_TRAINED) == as_trained
         and checkpoint.tune_length == laboratory.train_length
         and checkpoint.base >= laboratory.pretrain_theta
     )
@@ -127,7 +127,7 @@ def _checks(laboratory: Laboratory, found: Sequence[Drifts]) -> list[Check]:
         checkpoint, method = d.attention.checkpoint, d.attention.method
         small = checkpoint.base <= smallest_pivot and method == AS_TRAINED
         pairs = [(d, other) for other in own if small]
-        if method != AS_TRAINED and checkpoint.name in by_name:
+        if _is_larger(laboratory, d, as_trained=False) and checkpoint.name in by_name:
             pairs.append((d, by_name[checkpoint.name]))
         for one, other in pairs:
             checks.append(

@@ -15,7 +15,8 @@ from rope_eval.report.laboratory.sampling import Estimate, Floats, Sample
 class Drift:
     """How far one part of the mean score leaves what tuning has shown, past the bound.
 
-    The part's range is from the lowest to the highest bin mean at distances of 1 … T_tune − 1.
+    The part's range is from the lowest to the highest bin mean at distances of 1 … T_tune − 1, of
+    the checkpoint as it was trained.
 
     Attributes:
         within: Width of the range, in units of the score (logits).
@@ -39,11 +40,12 @@ class Drift:
         }
 
 
-def drift(attention: Attention, part: int, sample: Sample) -> Drift | None:
+def drift(attention: Attention, trained: Attention, part: int, sample: Sample) -> Drift | None:
     """Return the drift of a part; None where no bin lies within, or none past the bound.
 
     Args:
         attention: Scores by distance.
+        trained: Those of the same checkpoint as it was trained, of the same documents and bins.
         part: 0 before the critical dimension, 1 beyond it.
         sample: Rows of the documents.
     """
@@ -53,20 +55,21 @@ def drift(attention: Attention, part: int, sample: Sample) -> Drift | None:
     recent, past = inside & (first >= tune // 2), first > bound
     if not (inside.any() and recent.any() and past.any()):
         return None
-    sums = sample.weights @ attention.sums[:, part]
-    means = sums / (sample.totals * attention.counts)
-    low, high = means[:, inside].min(1), means[:, inside].max(1)
+    means, shown = (
+        sample.weights @ a.sums[:, part] / (sample.totals * a.counts) for a in (attention, trained)
+    )
+    low, high = shown[:, inside].min(1), shown[:, inside].max(1)
     width = high - low
+    weights = attention.counts
 
-    def pooled(bins: Any) -> Floats:
-        total: Floats = sums[:, bins].sum(1) / (sample.totals[:, 0] * attention.counts[bins].sum())
-        return total
+    def pooled(values: Floats, bins: Any) -> Floats:
+        return np.asarray(values[:, bins] @ weights[bins] / weights[bins].sum())
 
     outside = np.maximum(means - high[:, None], low[:, None] - means)[:, past].max(1)
     leaves = np.maximum(outside, 0) / width
     return Drift(
         within=sample.estimate(width),
-        shift=sample.estimate((pooled(past) - pooled(recent)) / width),
+        shift=sample.estimate((pooled(means, past) - pooled(shown, recent)) / width),
         leaves=sample.estimate(leaves),
         rows=leaves,
     )
@@ -102,8 +105,11 @@ def drifts(laboratory: Laboratory) -> list[Drifts]:
     )
     found = []
     for attention in order:
+        trained = laboratory.attention.get((attention.checkpoint.name, AS_TRAINED))
+        if trained is None or trained.sums.shape != attention.sums.shape:
+            continue
         sample = Sample(len(attention.sums), laboratory.sets)
-        before, beyond = (drift(attention, part, sample) for part in (0, 1))
+        before, beyond = (drift(attention, trained, part, sample) for part in (0, 1))
         if before is not None and beyond is not None:
             difference = sample.estimate(beyond.rows - before.rows)
             found.append(
