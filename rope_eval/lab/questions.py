@@ -34,7 +34,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 ALSO_WRONG = ("log", "ntk", "ntk+log")
 """What is also measured with T_train in the place of T_extra, the paper's "wrong" (Fig. 11)."""
 
-IN_RETRIEVAL = ("log", "ntk")
+IN_RETRIEVAL = ("log", "log+xpos", "ntk")
 """What is also asked for planted values."""
 
 IN_ATTENTION = ("ntk", "clip")

@@ -18,7 +18,7 @@ from rope_eval.report.laboratory.finding import (
 )
 from rope_eval.report.laboratory.findings.contexts import DEFINITION
 from rope_eval.report.laboratory.findings.kept import ENOUGH, Kept, everything
-from rope_eval.report.laboratory.runs import Laboratory
+from rope_eval.report.laboratory.runs import AS_TRAINED, Laboratory
 
 
 def find(laboratory: Laboratory) -> Finding:
@@ -53,7 +53,7 @@ def find(laboratory: Laboratory) -> Finding:
         headline=f"{losing} of {len(asked)} checkpoints keep perplexity and lose retrieval at a "
         f"length past their base's bound; {past} of {len(found)} do retrieve at a length past it",
         checks=tuple(_checks(found)),
-        tables=(_lengths(found), _accuracies(found)),
+        tables=(_lengths(found), _accuracies(found), _under_methods(laboratory)),
         pictures=(
             Picture(
                 file="retrieval.png",
@@ -153,4 +153,26 @@ def _accuracies(found: Sequence[Kept]) -> str:
         )
     return "Retrieval accuracy by length, over all depths:\n\n" + markdown_table(
         ["checkpoint", *map(str, lengths)], rows
+    )
+
+
+def _under_methods(laboratory: Laboratory) -> str:
+    """Return the accuracies of what was also asked under methods of inference."""
+    asked = {c.name for c in laboratory.checkpoints} & {
+        name for name, method in laboratory.retrieval if method != AS_TRAINED
+    }
+    some = {key: one for key, one in laboratory.retrieval.items() if key[0] in asked}
+    if not some:
+        return "Under methods of inference: not measured."
+    lengths = sorted({n for one in some.values() for n in one.lengths})
+    rows = []
+    for checkpoint in laboratory.checkpoints:
+        for (name, method), one in sorted(some.items(), key=lambda item: item[0][1]):
+            if name == checkpoint.name:
+                marks = dict(zip(one.lengths, one.right.mean((0, 2)), strict=True))
+                rows.append(
+                    [name, method, *(percent(marks[n]) if n in marks else "–" for n in lengths)]
+                )
+    return "The same under methods of inference (T_ref = T_extra):\n\n" + markdown_table(
+        ["checkpoint", "method", *map(str, lengths)], rows, left=2
     )
