@@ -19,7 +19,7 @@ DEFAULT_STORE = Path("results", "lab")
 
 EXAMPLE = """\
 examples:
-  rope-eval lab measure --checkpoints lab               # all of the grid, an hour on two cores
+  rope-eval lab measure --checkpoints lab               # all of the grid, 99 CPU minutes
   rope-eval lab measure --checkpoints model_configs/lab --quick --store quick
 
 What is in the store already is not measured again: the same command goes on where it stopped, and

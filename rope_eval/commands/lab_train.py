@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 examples:
-  rope-eval lab train --output lab                      # the grid: 37 checkpoints, an hour
+  rope-eval lab train --output lab                      # the grid: 37 checkpoints, 84 CPU minutes
   rope-eval lab train --output lab --only pretrained base-1e5
   rope-eval lab train --preset paper-7b --rope-theta 1e6 --dry-run
   rope-eval lab train --base-model DIR --rope-theta 500 --tune-length 16k --text pile.jsonl.zst
