@@ -137,7 +137,13 @@ class Laboratory:
         if kind in ("lab-curve", "lab-window"):
             return {"lengths": list(protocol.lengths)}
         if kind == "lab-attention":
-            return {"bin_edges": list(self._edges()), "pieces": protocol.attention_pieces}
+            return {
+                "bin_edges": list(self._edges()),
+                "pieces": [
+                    hashlib.sha256(piece.numpy().tobytes()).hexdigest()[:8]
+                    for piece in self._attention_pieces()
+                ],
+            }
         return {
             "lengths": list(protocol.probe_lengths),
             "depths": list(DEPTHS),
@@ -153,6 +159,12 @@ class Laboratory:
 
     def _edges(self) -> tuple[int, ...]:
         return bin_edges(self.protocol.attention_tokens - 1, ATTENTION_BINS)
+
+    def _attention_pieces(self) -> tuple[Tensor, ...]:
+        """Return pieces from all over the text, as many of each set."""
+        step = len(self.text.pieces) // self.protocol.attention_pieces
+        step += step % SETS == 0
+        return self.text.pieces[::step][: self.protocol.attention_pieces]
 
     def _curve(self, model: PreTrainedModel, report: Report) -> Arrays:
         """Return nats and hits up to each length: float32 and int32 ``[pieces, lengths]``."""
@@ -227,7 +239,7 @@ class Laboratory:
         """Return each piece's sums over layers and heads ``[pieces, 2, bins]``, and counts."""
         protocol = self.protocol
         profiles = []
-        for i, piece in enumerate(self.text.pieces[: protocol.attention_pieces]):
+        for i, piece in enumerate(self._attention_pieces()):
             profiles.append(
                 attention_by_distance(
                     model,

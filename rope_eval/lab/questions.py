@@ -20,8 +20,10 @@ WRONG = " (wrong)"
 METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "log": {"log_scale": True},
+        "xpos": {"xpos": True},
         "log+xpos": {"log_scale": True, "xpos": True},
         "ntk": {"dynamic_ntk": "per_query"},
+        "ntk+xpos": {"dynamic_ntk": "per_query", "xpos": True},
         "ntk+log": {"dynamic_ntk": "per_query", "log_scale": True},
         "ntk+log+xpos": {"dynamic_ntk": "per_query", "log_scale": True, "xpos": True},
         "ntk per_sequence": {"dynamic_ntk": "per_sequence"},

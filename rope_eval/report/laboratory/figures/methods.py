@@ -15,8 +15,10 @@ from rope_eval.report.laboratory.runs import AS_TRAINED, Curve
 LOOKS: dict[str, dict[str, Any]] = {
     AS_TRAINED: {"color": style.BLACK, "lw": 2.2},
     "log": {"color": style.BLUE},
+    "xpos": {"color": style.SKY, "ls": (0, (1, 1))},
     "log+xpos": {"color": style.SKY},
     "ntk": {"color": style.RED},
+    "ntk+xpos": {"color": style.PURPLE, "ls": (0, (1, 1))},
     "ntk+log": {"color": style.ORANGE},
     "ntk+log+xpos": {"color": style.PURPLE},
     "ntk per_sequence": {"color": style.GREEN},

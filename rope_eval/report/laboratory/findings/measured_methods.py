@@ -12,8 +12,10 @@ from rope_eval.report.laboratory.runs import AS_TRAINED, Checkpoint, Laboratory
 LOG, NTK, WRONG_NTK, PER_SEQUENCE = "log", "ntk", "ntk (wrong)", "ntk per_sequence"
 METHODS = (
     LOG,
+    "xpos",
     "log+xpos",
     NTK,
+    "ntk+xpos",
     "ntk+log",
     "ntk+log+xpos",
     PER_SEQUENCE,
