@@ -443,7 +443,8 @@ def test_measured_contexts_on_the_law_agree(store: Store) -> None:
         for base in (1e4, 1e5, 1e6, 3e6, 1e7)
     }
     lab = laboratory_of(store, at, noise=0.02)
-    points = bound.larger(lab)
+    points = bound.above(bound.larger(lab))
+    assert {p.checkpoint.base for p in points} == {1e5, 1e6, 3e6, 1e7}
     result = bound.fit(points, lab.sample)
     assert result.slope.value == pytest.approx(1, abs=0.08)
     assert result.slope.low <= result.slope.value <= result.slope.high
@@ -499,15 +500,15 @@ def test_the_critical_base(store: Store) -> None:
     statements = {c.statement: c.holds for c in found.checks}
     assert (
         statements[
-            "tuned at 128, the base nearest to β₀ (1e4) has the shortest measured max context"
+            "tuned at 128, the base next below β₀ (1e4) has the shortest measured max context"
         ]
         is True
     )
     assert (
         statements[
-            "tuned at 512, the base nearest to β₀ (7e5) has the shortest measured max context"
+            "tuned at 512, the base next below β₀ (1e4) has the shortest measured max context"
         ]
-        is True
+        is False
     )
     assert statements["tuned at 128, the bases below β₁ hold on beyond T_tune"] is True
     assert (
@@ -628,6 +629,22 @@ def test_retrieval_that_is_lost_where_perplexity_is_kept(store: Store) -> None:
     past = f"base-20 retrieves at no length past its bound of {small.feasible}"
     assert small.retrieves_past == 256 and statements[past] is False
     assert found.verdict == "agrees in part"
+
+
+def test_retrieval_counts_what_stands_first_and_has_no_gaps(store: Store) -> None:
+    one = recipe("base-300", 300, TRAIN)
+    put_curve(store, one, step(1e9))
+    right = np.zeros((60, len(PROBES), 2), dtype=bool)
+    right[:, :3, 0] = True  # 32, 64, 128
+    right[:, 4, 0] = True  # and 512, after a gap
+    right[:, :6, 1] = True  # what stands nearer is found further
+    arrays = {"right": right, "nll": np.zeros(right.shape, dtype=np.float32)}
+    request = {"lengths": PROBES, "depths": [0.0, 0.5], "samples": 60}
+    put(store, "lab-retrieval", one, arrays, **request)
+    found = only(kept.everything(read_laboratory(store)))
+    assert found.accuracy == (1, 1, 1, 0, 1, 0, 0)
+    assert found.retrieves.value == 128
+    assert found.learned and found.retrieves_past == 128
 
 
 def test_the_spread_over_seeds(store: Store) -> None:
@@ -818,7 +835,7 @@ def test_everything_is_written(store: Store, tmp_path: Path) -> None:
     assert "lab-curve of broken (as trained): out of memory" in text
     facts = json.loads((out / "findings.json").read_text(), parse_constant=pytest.fail)
     assert set(facts["findings"]) == set(document.FINDINGS)
-    assert facts["findings"]["bound"]["numbers"]["fits"]["all"]["points"] == 8
+    assert facts["findings"]["bound"]["numbers"]["fits"]["all"]["points"] == 6
     terminal = report.summary_table(found)
     assert all(f.name in terminal and f.verdict in terminal for f in found)
     again = tmp_path / "again"

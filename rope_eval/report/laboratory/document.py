@@ -68,10 +68,17 @@ def summary_table(found: Sequence[Finding]) -> str:
 def verdict_table(found: Sequence[Finding]) -> str:
     """Return the verdicts as Markdown, a finding a row."""
     rows = [
-        [f.title, f.source or "–", f.verdict, f.headline if f.missing is None else f.missing]
+        [
+            f.title,
+            f.source or "–",
+            f.verdict,
+            f"{sum(c.holds is True for c in f.checks)} of {len(f.checks)}" if f.checks else "–",
+            f.headline if f.missing is None else f.missing,
+        ]
         for f in found
     ]
-    return markdown_table(["finding", "claimed in", "verdict", "numbers"], rows, left=4)
+    headers = ["finding", "claimed in", "verdict", "statements that hold", "numbers"]
+    return markdown_table(headers, rows, left=len(headers))
 
 
 def to_dict(laboratory: Laboratory, found: Sequence[Finding]) -> dict[str, Any]:
@@ -148,9 +155,7 @@ def write_findings(
     from rope_eval.report.laboratory.figures import style
 
     found = find_all(laboratory) if found is None else found
-    facts = json.dumps(
-        _rounded(to_dict(laboratory, found)), indent=1, ensure_ascii=False, allow_nan=False
-    )
+    facts = json.dumps(_rounded(to_dict(laboratory, found)), ensure_ascii=False, allow_nan=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = []

@@ -57,7 +57,7 @@ def find(laboratory: Laboratory) -> Finding:
             ]
         },
         headline=f"the part beyond leaves its range by more than the part before for {more} of "
-        f"{len(larger)} bases of at least that of pre-training",
+        f"{len(larger)} checkpoints with a bound of pre-training's critical dimension",
         checks=tuple(checks),
         tables=(_table(found),),
         pictures=(
@@ -82,8 +82,9 @@ def find(laboratory: Laboratory) -> Finding:
 
 def _shown(laboratory: Laboratory, found: Sequence[Drifts]) -> list[Drifts]:
     """Return what the figure has room for: methods of the smallest larger base alone."""
-    larger = [d for d in found if _is_larger(laboratory, d)]
-    bases = {d.attention.checkpoint.base for d in larger} - {laboratory.pretrain_theta}
+    tuned = [d.attention.checkpoint for d in found if _is_larger(laboratory, d)]
+    bases = {c.base for c in tuned if c.tune_length == laboratory.train_length}
+    bases -= {laboratory.pretrain_theta}
     return [
         d
         for d in found
@@ -96,12 +97,17 @@ def _shown(laboratory: Laboratory, found: Sequence[Drifts]) -> list[Drifts]:
 
 
 def _is_larger(laboratory: Laboratory, one: Drifts, *, as_trained: bool = True) -> bool:
-    """Return whether it is a larger base, or that of pre-training, tuned at T_train."""
+    """Return whether its bound is that of pre-training's critical dimension.
+
+    So it is above the critical base of its T_tune, and at T_train for the base of pre-training too.
+    """
     checkpoint = one.attention.checkpoint
-    return (
-        (one.attention.method == AS_TRAINED) == as_trained
-        and checkpoint.tune_length == laboratory.train_length
-        and checkpoint.base >= laboratory.pretrain_theta
+    return (one.attention.method == AS_TRAINED) == as_trained and (
+        checkpoint.base > checkpoint.critical_base
+        or (
+            checkpoint.tune_length == laboratory.train_length
+            and checkpoint.base == laboratory.pretrain_theta
+        )
     )
 
 

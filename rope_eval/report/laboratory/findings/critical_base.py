@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from rope_eval import theory
 from rope_eval.errors import DataError
 from rope_eval.report.laboratory.finding import (
@@ -134,9 +132,12 @@ def _two(base: float) -> float:
 
 
 def _nearest(points: Sequence[Held]) -> float:
-    """Return the measured base that is nearest to the critical one."""
+    """Return the measured base nearest to the critical one of those up to it.
+
+    Above it T_extra begins at more than T_tune, as d_extra is rounded up.
+    """
     critical = points[0].checkpoint.critical_base
-    return min((p.checkpoint.base for p in points), key=lambda b: abs(np.log(b / critical)))
+    return max((p.checkpoint.base for p in points if p.checkpoint.base <= critical), default=0.0)
 
 
 def _checks(
@@ -144,11 +145,12 @@ def _checks(
 ) -> list[Check]:
     checks = [
         Check(
-            statement=f"tuned at {tune}, the base nearest to β₀ ({base_label(_nearest(some))}) has "
+            statement=f"tuned at {tune}, the base next below β₀ ({base_label(_nearest(some))}) has "
             "the shortest measured max context",
             holds=_nearest(some) in worst[tune],
         )
         for tune, some in points.items()
+        if _nearest(some)
     ]
     checks += [
         Check(

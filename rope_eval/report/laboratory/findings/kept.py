@@ -23,11 +23,13 @@ class Kept:
 
     Attributes:
         retrieval: The marks.
-        accuracy: At each length, over samples and depths.
-        intervals: Wilson's, of each accuracy, over samples times depths.
-        answer_nll: Nats of the whole answer, mean at each length.
+        accuracy: At each length, over samples, of what stands first: its distance from the
+            question is the length.
+        intervals: Wilson's, of each accuracy, over samples.
+        answer_nll: Nats of the whole answer, mean at each length, of the same.
         feasible: Up to which distance B(m) ≥ 0; None where it is beyond the longest length.
-        retrieves: Longest length of an accuracy of at least `ENOUGH`; 0 where there is none.
+        retrieves: The length up to which every accuracy is at least `ENOUGH`; 0 where that of the
+            shortest is not.
         held: The measured max context.
     """
 
@@ -46,12 +48,8 @@ class Kept:
 
     @property
     def learned(self) -> bool:
-        """Whether it retrieves at any length within T_tune: elsewhere there is nothing to lose."""
-        return any(
-            mark >= ENOUGH
-            for n, mark in zip(self.retrieval.lengths, self.accuracy, strict=True)
-            if n <= self.checkpoint.tune_length
-        )
+        """Whether it retrieves at the shortest length: elsewhere there is nothing to lose."""
+        return self.accuracy[0] >= ENOUGH
 
     def marks(self, *, under: bool) -> list[tuple[int, float, Interval]]:
         """Return (length, accuracy, interval) where perplexity is kept, past the base's bound.
@@ -85,7 +83,9 @@ class Kept:
         past = [
             n
             for n, interval in zip(self.retrieval.lengths, self.intervals, strict=True)
-            if self.feasible is not None and n > self.feasible and interval[0] > ENOUGH
+            if self.feasible is not None
+            and self.feasible < n <= self.retrieves.value
+            and interval[0] > ENOUGH
         ]
         return max(past, default=None)
 
@@ -96,7 +96,7 @@ class Kept:
             "base": self.checkpoint.base,
             "tune_length": self.checkpoint.tune_length,
             "samples": len(self.retrieval.right),
-            "depths": list(self.retrieval.depths),
+            "depth": self.retrieval.depths[0],
             "lengths": list(self.retrieval.lengths),
             "accuracy": list(self.accuracy),
             "wilson": [list(interval) for interval in self.intervals],
@@ -113,19 +113,20 @@ class Kept:
 def kept(laboratory: Laboratory, retrieval: Retrieval) -> Kept:
     """Work out what a checkpoint keeps."""
     sample = Sample(len(retrieval.right), laboratory.sets)
-    marks = sample.weights @ retrieval.right.mean(2) / sample.totals  # [K, L]
+    right = retrieval.right[:, :, 0]
+    marks = sample.weights @ right / sample.totals  # [K, L]
+    reached = np.cumprod(marks >= ENOUGH, axis=1)
     lengths = np.array(retrieval.lengths, dtype=np.float64)
     checkpoint = retrieval.checkpoint
     curve = laboratory.trained(checkpoint)
     first = theory.first_negative(checkpoint.base, curve.lengths[-1], checkpoint.head_dim)
-    trials = len(retrieval.right) * len(retrieval.depths)
     return Kept(
         retrieval=retrieval,
         accuracy=tuple(float(mark) for mark in marks[0]),
-        intervals=tuple(wilson(float(mark), trials) for mark in marks[0]),
-        answer_nll=tuple(float(x) for x in retrieval.nll.mean((0, 2))),
+        intervals=tuple(wilson(float(mark), len(right)) for mark in marks[0]),
+        answer_nll=tuple(float(x) for x in retrieval.nll[:, :, 0].mean(0)),
         feasible=None if first is None else first - 1,
-        retrieves=sample.estimate(np.where(marks >= ENOUGH, lengths, 0).max(1)),
+        retrieves=sample.estimate((reached * lengths).max(1)),
         held=held(laboratory, checkpoint),
     )
 

@@ -32,7 +32,7 @@ def find(laboratory: Laboratory) -> Finding:
     losing = sum(bool(k.loses) for k in asked)
     past = sum(k.retrieves_past is not None for k in found)
     samples = sorted({len(k.retrieval.right) for k in found})
-    depths = sorted({d for k in found for d in k.retrieval.depths})
+    depths = sorted({d for one in laboratory.retrieval.values() for d in one.depths})
     curves = [(laboratory.trained(k.checkpoint), laboratory.in_window(k.checkpoint)) for k in found]
     return Finding(
         name="retrieval",
@@ -40,10 +40,11 @@ def find(laboratory: Laboratory) -> Finding:
         source="arXiv 2405.14591",
         claim="A base under the lower bound for a length can keep a low perplexity there and "
         "still lose retrieval: B(m) = Σ cos(m·β^(−2i/d)) turns negative.",
-        basis=f"{' or '.join(map(str, samples))} samples at each length and each of "
-        f"{len(depths)} depths ({', '.join(f'{d:g}' for d in depths)}), in {laboratory.sets} "
-        f"disjoint sets, one seed; perplexity of {laboratory.documents} documents. Wilson's "
-        "intervals for accuracies, bootstrap over samples or documents for lengths.",
+        basis=f"{' or '.join(map(str, samples))} samples at each length, in {laboratory.sets} sets "
+        "of samples, whose filler is drawn from all of the text and may overlap; one seed; "
+        f"perplexity of {laboratory.documents} documents. The value stands first (depth "
+        f"{depths[0]:g}), so the length is its distance. Wilson's intervals for accuracies, "
+        "bootstrap over samples or documents for lengths.",
         numbers={
             "checkpoints": [k.to_dict() for k in found],
             "under_their_bound": len(asked),
@@ -73,9 +74,10 @@ def find(laboratory: Laboratory) -> Finding:
             "The bound's length of a base is the largest m up to which B is not negative. A base "
             "keeps perplexity up to its measured max context. It loses retrieval where, at a "
             "length past the bound's and within that context, the accuracy's whole interval is "
-            f"below {ENOUGH:.0%}, and retrieves past the bound where it is above. A "
-            f"checkpoint that never reaches {ENOUGH:.0%} within T_tune has "
-            "learned no retrieval and is left out of the count.",
+            f"below {ENOUGH:.0%}, and retrieves past the bound where it is above. It retrieves up "
+            f"to the length at which, and at all shorter ones, the accuracy is at least {ENOUGH:.0%}; "
+            "one that fails at the shortest has learned no retrieval and is left out of the "
+            "count. A guess is right once in a hundred.",
         ),
     )
 
@@ -151,7 +153,7 @@ def _accuracies(found: Sequence[Kept]) -> str:
                 for n in lengths
             ]
         )
-    return "Retrieval accuracy by length, over all depths:\n\n" + markdown_table(
+    return "Retrieval accuracy by length, the value first:\n\n" + markdown_table(
         ["checkpoint", *map(str, lengths)], rows
     )
 
@@ -169,7 +171,7 @@ def _under_methods(laboratory: Laboratory) -> str:
     for checkpoint in laboratory.checkpoints:
         for (name, method), one in sorted(some.items(), key=lambda item: item[0][1]):
             if name == checkpoint.name:
-                marks = dict(zip(one.lengths, one.right.mean((0, 2)), strict=True))
+                marks = dict(zip(one.lengths, one.right[:, :, 0].mean(0), strict=True))
                 rows.append(
                     [name, method, *(percent(marks[n]) if n in marks else "–" for n in lengths)]
                 )
