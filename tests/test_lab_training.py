@@ -415,6 +415,16 @@ def test_command_trains_what_was_named_once_and_never_overwrites_unasked(
     assert _record(lab / "pretrained") == first
     assert main([*words, "--seed", "7", "--only", "pretrained", "--force"]) == 0
     assert _record(lab / "pretrained")["recipe"]["seed"] == 7
+    assert main([*words, "--only", "base-20"]) == 2  # its start is no longer what it was
+    assert "from other weights" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("on_little_text")
+def test_a_seed_is_added_to_a_grids_own(tmp_path: Path) -> None:
+    names = ["pretrained", "base-20", "base-20-seed2"]
+    words = ["lab", "train", "--output", str(tmp_path), "--steps", "1", "--only", *names]
+    assert main([*words, "--seed", "5"]) == 0
+    assert [_record(tmp_path / name)["recipe"]["seed"] for name in names] == [5, 5, 7]
 
 
 @pytest.mark.parametrize(
@@ -425,6 +435,10 @@ def test_command_trains_what_was_named_once_and_never_overwrites_unasked(
         ("--steps 0", "at least 1, got 0"),
         ("--seed -1", "from 0 to .* got -1"),
         ("--preset paper-8b", "Did you mean 'paper-7b'"),
+        ("--batch-size 4", "--batch-size is for tuning a model of your own"),
+        ("--preset paper-7b --dry-run --learning-rate -1", "above 0, got -1"),
+        ("--preset paper-7b --dry-run --learning-rate nan", "above 0, got nan"),
+        ("--base-model model_configs/lab/base-20 --text nowhere", "no books at 'nowhere'"),
         ("--rope-theta 500", "--rope-theta is for tuning a model of your own"),
         ("--preset paper-7b", "give --base-model DIR and --text SRC"),
         ("--preset paper-7b --only base-20", "--only names checkpoints of a grid"),
@@ -551,7 +565,7 @@ def plan(capsys: pytest.CaptureFixture[str]) -> Callable[[str], Any]:
 
 @pytest.mark.parametrize("preset", PAPER)
 def test_a_dry_run_is_what_transformers_and_accelerate_read(
-    plan: Callable[[str], Any], preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    plan: Callable[[str], Any], preset: str, tmp_path: Path
 ) -> None:
     facts = plan(f"--preset {preset} --rope-theta 1e6")
     devices = facts["accelerate"]["num_processes"]
@@ -571,18 +585,35 @@ def test_a_dry_run_is_what_transformers_and_accelerate_read(
     file.write_text(yaml.safe_dump(facts["accelerate"]))
     read = ClusterConfig.from_yaml_file(str(file))
     assert read.deepspeed_config["zero_stage"] == 3
+    assert read.deepspeed_config["deepspeed_multinode_launcher"] == "standard"
 
+
+def test_the_launch_command_does_what_was_asked(plan: Callable[[str], Any]) -> None:
+    model = ROOT / "model_configs" / "lab" / "base-1e5"
+    facts = plan(
+        f"--preset paper-7b-pi --base-model {model} --rope linear_factor=4 --rope-theta 1234567 "
+        "--steps 50 --learning-rate 1e-4 --seed 3 --batch-size 100 --text a.txt"
+    )
     launch = shlex.split(facts["launch"])
-    words = launch[launch.index("rope_eval") + 1 :]
-    again = words[: words.index("--base-model")] + words[words.index("--base-model") + 2 :]
-    monkeypatch.setattr("sys.argv", ["rope-eval"])
-    assert plan(" ".join(again[2:]))["training_arguments"] == given | {"bf16": True}
+    assert launch[:2] == ["accelerate", "launch"]
+    words = launch[launch.index("train") + 1 :]
+    assert "--gradient-checkpointing" in words
+    assert plan(shlex.join(words)) == facts
+    assert facts["accelerate"]["num_processes"] == 25
+    assert facts["accelerate"]["num_machines"] == 4
+    assert facts["rope"] == {
+        "rope_theta": 1234567,
+        "linear_factor": 4,
+        "pretrain_theta": 1e5,
+        "train_length": 128,
+        "tune_length": 8192,
+    }
 
 
 def test_a_dry_run_of_interpolation_says_so_when_launched(plan: Callable[[str], Any]) -> None:
     facts = plan("--preset paper-7b-pi --rope linear_factor=4")
     assert facts["rope"]["linear_factor"] == 4
-    assert "--rope linear_factor=4" in facts["launch"]
+    assert "--rope linear_factor=4,train_length=4096" in facts["launch"]
 
 
 def test_a_dry_run_of_the_grid_lists_its_recipes(plan: Callable[[str], Any]) -> None:

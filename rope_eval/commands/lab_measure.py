@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from rope_eval.lab.recipes import Recipe
 
 DEFAULT_STORE = Path("results", "lab")
+QUICK_STORE = Path("results", "lab-quick")  # of other text: one store has one text
 
 EXAMPLE = """\
 examples:
   rope-eval lab measure --checkpoints lab               # all of the grid, 99 CPU minutes
-  rope-eval lab measure --checkpoints model_configs/lab --quick --store quick
+  rope-eval lab measure --checkpoints model_configs/lab --quick
 
 What is in the store already is not measured again: the same command goes on where it stopped, and
 several may run side by side with other --only.
@@ -39,7 +40,12 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     )
     add = parser.add_argument
     add("--checkpoints", type=Path, default=Path("lab"), metavar="DIR", help="(default: lab)")
-    add("--store", type=Path, default=DEFAULT_STORE, metavar="DIR", help="(default: results/lab)")
+    add(
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="(default: results/lab, with --quick results/lab-quick)",
+    )
     add("--preset", default="lab", metavar="NAME", help="whose grid: lab or gpu (default: lab)")
     add("--only", nargs="+", metavar="NAME", help="checkpoints (default: all that are there)")
     add("--quick", action="store_true", help="less text, shorter, without methods: a first look")
@@ -67,12 +73,13 @@ def run(args: argparse.Namespace) -> int:
         for question in asked:
             print(f"{question.kind:14} {question.recipe.name:16} {question.method}")
         return 0
-    _answer(asked, args, grid.text)
+    store = args.store or (QUICK_STORE if args.quick else DEFAULT_STORE)
+    _answer(asked, args, grid.text, store)
     measured = {recipe.name for recipe in made}
     absent = [recipe.name for recipe in grid.recipes if recipe.name not in measured]
     if absent and args.only is None:
         print(f"not there, not measured: {', '.join(absent)}", file=sys.stderr)
-    print(f"{len(asked)} measurements are in {args.store}")
+    print(f"{len(asked)} measurements are in {store}")
     return 0
 
 
@@ -99,16 +106,17 @@ def _made(args: argparse.Namespace, grid: Grid) -> list[Recipe]:
         )
     made = [recipe_of(args.checkpoints / name) for name in names]
     for name, recipe in zip(names, made, strict=True):
-        if (recipe.name, recipe.rope) != (name, recipes[name].rope):
+        same = recipe.rope == recipes[name].rope if args.quick else recipe == recipes[name]
+        if recipe.name != name or not same:
             raise DataError(
-                f"{args.checkpoints / name} was trained as {recipe.name} under {recipe.rope}, and "
-                f"the grid's {name} is under {recipes[name].rope}: make it again with "
-                f"`rope-eval lab train --only {name} --force`"
+                f"{args.checkpoints / name} was made by another recipe than the grid's {name}: "
+                f"make it again with `rope-eval lab train --only {name} --force`, or look at it "
+                "with --quick"
             )
     return made
 
 
-def _answer(asked: list[Question], args: argparse.Namespace, source: str) -> None:
+def _answer(asked: list[Question], args: argparse.Namespace, source: str, store: Path) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -127,7 +135,7 @@ def _answer(asked: list[Question], args: argparse.Namespace, source: str) -> Non
         args.checkpoints,
         evaluation_text(held_out, pieces=protocol.pieces, tokens=protocol.tokens),
         held_out_text(root),
-        Store(args.store),
+        Store(store),
         protocol,
         device=args.device,
     )

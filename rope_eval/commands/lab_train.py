@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     add("--preset", metavar="NAME", help="what to make (default: lab; with --base-model paper-7b)")
     add("--output", type=Path, default=Path("lab"), help="folder to write to (default: lab)")
     add("--only", nargs="+", metavar="NAME", help="checkpoints of the grid (default: all)")
-    add("--seed", type=int, help="seed of everything (default: each recipe's own)")
+    add("--seed", type=int, help="seed of everything; added to those of a grid (default: 0)")
     add("--steps", type=int, help="optimiser steps of each, instead of its own")
     add("--force", action="store_true", help="replace checkpoints that are there")
     add("--dry-run", action="store_true", help="print what would be done, as YAML, and stop")
@@ -63,7 +64,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         help="windows a step (default: 524,288 tokens' worth, as in B.1)",
     )
     add("--learning-rate", type=float, metavar="LR", help="constant (default: 2e-5)")
-    add("--accumulation", type=int, default=1, metavar="N", help="passes a step (default: 1)")
+    add("--accumulation", type=int, metavar="N", help="passes a step (default: 1)")
     add("--gradient-checkpointing", action="store_true", help="less memory, more time")
     parser.set_defaults(run=run)
 
@@ -84,6 +85,9 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, option)
         if value is not None and value < 1:
             raise SpecError(f"--{option.replace('_', '-')} must be at least 1, got {value}.")
+    rate = args.learning_rate
+    if rate is not None and not 0 < rate < math.inf:
+        raise SpecError(f"--learning-rate must be a number above 0, got {rate}.")
     if args.seed is not None and not 0 <= args.seed < 1 << 63:
         raise SpecError(f"--seed must be from 0 to 2**63 - 1, got {args.seed}.")
     preset = args.preset or ("paper-7b" if args.base_model else "lab")
@@ -98,7 +102,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_grid(preset: str, args: argparse.Namespace) -> int:
-    for option in ("base_model", "text", "rope_theta", "tune_length", "rope", "learning_rate"):
+    for option in (
+        *("base_model", "text", "rope_theta", "tune_length", "rope"),
+        *("learning_rate", "batch_size", "accumulation", "gradient_checkpointing"),
+    ):
         if getattr(args, option):
             raise SpecError(
                 f"--{option.replace('_', '-')} is for tuning a model of your own, and the preset "
@@ -149,7 +156,7 @@ def _chosen(recipes: Sequence[Recipe], args: argparse.Namespace) -> list[Recipe]
     return [
         replace(
             recipe,
-            seed=recipe.seed if args.seed is None else args.seed,
+            seed=recipe.seed + (args.seed or 0),
             steps=args.steps or recipe.steps,
         )
         for recipe in recipes
@@ -159,14 +166,12 @@ def _chosen(recipes: Sequence[Recipe], args: argparse.Namespace) -> list[Recipe]
 
 def _missing(output: Path, recipes: list[Recipe], *, force: bool) -> list[Recipe]:
     """Return what is to be made; refuse, before any work, what could not be started or kept."""
-    from rope_eval.lab.checkpoints import recipe_of
-
     there = [] if force else [recipe for recipe in recipes if (output / recipe.name).exists()]
-    other = [recipe.name for recipe in there if not _made_by(recipe, recipe_of, output)]
+    other = [recipe.name for recipe in there if not _is_made(recipe, output)]
     if other:
         raise SpecError(
-            f"{output} already holds {', '.join(other)}, made by another recipe: nothing was "
-            "written. Choose another --output, or replace with --force."
+            f"{output} already holds {', '.join(other)}, made by another recipe or from other "
+            "weights: nothing was written. Choose another --output, or replace with --force."
         )
     missing = [recipe for recipe in recipes if recipe not in there]
     made = {recipe.name for recipe in recipes}
@@ -180,8 +185,15 @@ def _missing(output: Path, recipes: list[Recipe], *, force: bool) -> list[Recipe
     return missing
 
 
-def _made_by(recipe: Recipe, recipe_of: Callable[[Path], Recipe], output: Path) -> bool:
+def _is_made(recipe: Recipe, output: Path) -> bool:
+    """Tell whether a checkpoint was made by this recipe, from what it starts from now."""
+    from rope_eval.lab.checkpoints import recipe_of, starts_from
+
     try:
-        return recipe_of(output / recipe.name) == recipe
+        same = recipe_of(output / recipe.name) == recipe
     except DataError:
         return False
+    start = None if recipe.start_from is None else output / recipe.start_from
+    return same and (
+        start is None or not start.exists() or starts_from(output / recipe.name, start)
+    )

@@ -22,7 +22,7 @@ def run_tuning(preset: str, args: argparse.Namespace) -> int:
     if args.dry_run:
         from rope_eval.lab.dry_run import tuning_plan
 
-        print(tuning_plan(preset, recipe, args.text, accumulation=args.accumulation), end="")
+        print(tuning_plan(preset, recipe, args.text, accumulation=args.accumulation or 1), end="")
         return 0
     if args.base_model is None or args.text is None:
         raise SpecError(
@@ -35,6 +35,9 @@ def run_tuning(preset: str, args: argparse.Namespace) -> int:
             f"{directory} is there already: nothing was written. Choose another --output, or "
             "replace it with --force."
         )
+    from rope_eval.books import read_books
+
+    next(read_books(args.text, limit=1, whole_pile=True))  # tells what is wrong before any work
     make_folder(args.output)
 
     from rope_eval.lab.tuning import tune
@@ -44,7 +47,7 @@ def run_tuning(preset: str, args: argparse.Namespace) -> int:
             recipe,
             args.text,
             args.output,
-            accumulation=args.accumulation,
+            accumulation=args.accumulation or 1,
             gradient_checkpointing=args.gradient_checkpointing,
             on_step=report(recipe),
         )
@@ -76,7 +79,7 @@ def _tuning_recipe(preset: str, args: argparse.Namespace) -> Recipe:
         start_from=args.base_model or recipe.start_from,
         steps=args.steps or recipe.steps,
         seed=recipe.seed if args.seed is None else args.seed,
-        learning_rate=args.learning_rate or recipe.learning_rate,
+        learning_rate=(recipe.learning_rate if args.learning_rate is None else args.learning_rate),
     )
     step = recipe.batch_size * recipe.length  # tokens, the same in every preset
     return replace(changed, batch_size=args.batch_size or max(1, step // changed.length))
@@ -88,10 +91,13 @@ def _as_pretrained(model: str) -> dict[str, Any]:
 
     check_checkpoint(model)
     config = load_config(model)
-    length = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    length = rope.get(
+        "original_max_position_embeddings", getattr(config, "max_position_embeddings", None)
+    )
     if not length:
         raise SpecError(f"the config of {model} has no max_position_embeddings")
-    theta = (getattr(config, "rope_parameters", None) or {}).get("rope_theta")
+    theta = rope.get("rope_theta")
     return {"train_length": int(length)} | ({"pretrain_theta": theta} if theta else {})
 
 

@@ -59,7 +59,7 @@ def make_checkpoint(
     if recipe.start_from is not None:
         source = output / recipe.start_from
         model.load_state_dict(load_weights(source))
-        start_sha256 = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
+        start_sha256 = _weights_sha256(source)
     rope = configure(model.config, recipe.rope)
     windows = LabWindows(
         text.tokens,
@@ -80,6 +80,16 @@ def make_checkpoint(
     save_checkpoint(model, output / recipe.name, record)
     shutil.rmtree(states)
     return record
+
+
+def starts_from(directory: Path, start: Path) -> bool:
+    """Return whether a checkpoint was tuned from the weights that another folder has now."""
+    record = json.loads((directory / "record.json").read_text(encoding="utf-8"))
+    return bool(record.get("start_sha256") == _weights_sha256(start))
+
+
+def _weights_sha256(directory: Path) -> str:
+    return hashlib.sha256((directory / "model.safetensors").read_bytes()).hexdigest()
 
 
 def recipe_of(directory: Path) -> Recipe:

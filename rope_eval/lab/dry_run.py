@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -37,12 +38,16 @@ def grid_plan(recipes: Sequence[Recipe], grid: Grid) -> str:
 
 
 def tuning_plan(preset: str, recipe: Recipe, source: str | None, *, accumulation: int) -> str:
-    """Return B.1's tuning on the paper's 32 devices: what it does, and how it is launched.
+    """Return B.1's tuning on the paper's 32 devices, or fewer: what it does, and how to launch it.
 
     ``training_arguments`` are those of `transformers.TrainingArguments`, and ``accelerate`` is the
     file that ``accelerate launch --config_file`` reads.
     """
-    devices = min(PAPER_DEVICES, max(1, recipe.batch_size // accumulation))
+    devices = max(
+        n
+        for n in range(1, PAPER_DEVICES + 1)
+        if not recipe.batch_size % (n * accumulation) or n == 1
+    )
     given = training_arguments(
         recipe,
         devices=devices,
@@ -60,21 +65,33 @@ def tuning_plan(preset: str, recipe: Recipe, source: str | None, *, accumulation
         "tokens": recipe.tokens,
         "training_arguments": given,
         "accelerate": _accelerate(devices),
-        "launch": (
-            "accelerate launch --config_file FILE_WITH_THE_ACCELERATE_PART -m rope_eval lab train "
-            f"--preset {preset} --base-model {recipe.start_from} {_options(recipe)}"
-            f"--text {source or 'SRC'} --accumulation {accumulation} --gradient-checkpointing"
+        "launch": shlex.join(
+            [
+                *("accelerate", "launch", "--config_file", "FILE_WITH_THE_ACCELERATE_PART"),
+                *("-m", "rope_eval", "lab", "train", "--preset", preset),
+                *_options(recipe),
+                *("--text", source or "SRC", "--accumulation", str(accumulation)),
+                "--gradient-checkpointing",
+            ]
         ),
     }
     return _yaml(plan)
 
 
-def _options(recipe: Recipe) -> str:
-    theta = recipe.rope.rope_theta
-    base = "" if theta is None else f"--rope-theta {theta:g} "
-    more = replace(recipe.rope, rope_theta=None, train_length=None, tune_length=None)
-    rope = f"--rope {more} " if more.to_dict() else ""
-    return f"{base}--tune-length {recipe.length} {rope}"
+def _options(recipe: Recipe) -> list[str]:
+    """Return the options that make this recipe, whatever the preset says."""
+    rope = replace(recipe.rope, rope_theta=None, tune_length=None)
+    options = {
+        "--base-model": recipe.start_from,
+        "--rope-theta": recipe.rope.rope_theta,
+        "--tune-length": recipe.length,
+        "--rope": str(rope) if rope.to_dict() else None,
+        "--steps": recipe.steps,
+        "--batch-size": recipe.batch_size,
+        "--learning-rate": recipe.learning_rate,
+        "--seed": recipe.seed,
+    }
+    return [str(word) for pair in options.items() if pair[1] is not None for word in pair]
 
 
 def _accelerate(devices: int) -> dict[str, Any]:
@@ -83,6 +100,7 @@ def _accelerate(devices: int) -> dict[str, Any]:
         "compute_environment": "LOCAL_MACHINE",
         "distributed_type": "DEEPSPEED",
         "deepspeed_config": {
+            "deepspeed_multinode_launcher": "standard",  # the command is started on each machine
             "zero_stage": 3,
             "zero3_init_flag": True,
             "zero3_save_16bit_model": True,
@@ -90,7 +108,7 @@ def _accelerate(devices: int) -> dict[str, Any]:
             "offload_param_device": "none",
         },
         "mixed_precision": "bf16",
-        "num_machines": max(1, devices // 8),
+        "num_machines": -(-devices // 8),
         "num_processes": devices,
         "main_process_ip": "ADDRESS_OF_MACHINE_0",
         "main_process_port": 29500,

@@ -158,7 +158,7 @@ GPU = grid(
     seeds=(1, 2),
     seeded=(81, 1e4, 1e5, 1e6),
 )
-"""The same at a larger scale, for a GPU: 5 M parameters, trained at 512 tokens."""
+"""The same at a larger scale, for a GPU: 4.7 M parameters, trained at 512 tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

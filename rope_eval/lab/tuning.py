@@ -92,7 +92,7 @@ def tune(
     except (OSError, ValueError) as error:
         raise DataError(f"the model {recipe.start_from} cannot be loaded: {error}") from error
     trainer = train(
-        model, windows, recipe, states, text=source, rope=rope, on_step=on_step, **given
+        model, windows, recipe, states, text=identity(source), rope=rope, on_step=on_step, **given
     )
     record = record_of(
         recipe,
@@ -161,11 +161,19 @@ def packed_windows(
             windows,
             features=Features({"tokens": List(Value("int32"))}),
             cache_dir=str(cache),
-            fingerprint=hashlib.sha256(f"{recipe} {source}".encode()).hexdigest(),
+            fingerprint=hashlib.sha256(f"{recipe} {identity(source)}".encode()).hexdigest(),
         )
     except DatasetGenerationError as error:
         raise error.__cause__ or error from None
     return rows.shuffle(seed=recipe.seed)
+
+
+def identity(source: str) -> str:
+    """Return what tells a text from another: its name, and the files' sizes and times."""
+    path = Path(source)
+    files = sorted(path.rglob("*.txt")) if path.is_dir() else [path] if path.is_file() else []
+    facts = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return f"{source} {facts}"
 
 
 def _save(

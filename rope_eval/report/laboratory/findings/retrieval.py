@@ -75,9 +75,9 @@ def find(laboratory: Laboratory) -> Finding:
             "keeps perplexity up to its measured max context. It loses retrieval where, at a "
             "length past the bound's and within that context, the accuracy's whole interval is "
             f"below {ENOUGH:.0%}, and retrieves past the bound where it is above. It retrieves up "
-            f"to the length at which, and at all shorter ones, the accuracy is at least {ENOUGH:.0%}; "
-            "one that fails at the shortest has learned no retrieval and is left out of the "
-            "count. A guess is right once in a hundred.",
+            "to the length at which, and at all shorter ones, the accuracy is at least "
+            f"{ENOUGH:.0%}; one that fails at the shortest has learned no retrieval and is left "
+            "out of the count. A guess is right once in a hundred.",
         ),
     )
 
