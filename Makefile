@@ -17,7 +17,7 @@ test: check  ## every test, offline
 test-oldest: $(INSTALLED)  ## the mechanism under the oldest transformers that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OLDEST) transformers==5.19.0
 	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_patch.py tests/test_generation.py \
-	    tests/test_scorer.py tests/test_runner.py
+	    tests/test_scorer.py tests/test_runner.py tests/test_lab_training.py
 
 test-opencompass: $(OPENCOMPASS)/.installed  ## OpenCompass's own command line, and lm-eval beside it
 	$(OPENCOMPASS)/bin/python -m pytest -n 2 --dist loadfile tests/on_opencompass tests/test_opencompass_command.py
