@@ -247,7 +247,7 @@ class Reader(LM):
         return [(-float(len(self.tok_encode(request.args[1]))), True) for request in requests]
 
     def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
-        raise NotImplementedError
+        raise AssertionError("a probe asks for no rolling log-likelihoods")
 
 
 def evaluate(lm: LM, task: str, **metadata: Any) -> dict[str, Any]:

@@ -124,16 +124,15 @@ def _answer(asked: list[Question], args: argparse.Namespace, source: str, store:
     from rope_eval.lab.measuring import Laboratory
     from rope_eval.lab.probe import held_out_text
     from rope_eval.lab.protocol import PROTOCOLS, QUICK
-    from rope_eval.lab.text import text_root, training_text
+    from rope_eval.lab.text import held_out_files, text_root
     from rope_eval.store import Store
 
     protocol = QUICK[args.preset] if args.quick else PROTOCOLS[args.preset]
     root = text_root(source)
-    held_out = training_text(root).held_out
     laboratory = Laboratory(
         args.preset,
         args.checkpoints,
-        evaluation_text(held_out, pieces=protocol.pieces, tokens=protocol.tokens),
+        evaluation_text(held_out_files(root), pieces=protocol.pieces, tokens=protocol.tokens),
         held_out_text(root),
         Store(store),
         protocol,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rope_eval.backends.scorer import TokenScores
 
 
-class DocumentsMixin:
+class DocumentsMixin(ABC):
     """Scores documents by a backend's `_score_lengths` and `_score_windows`."""
 
     rope_spec: Any
@@ -36,15 +37,15 @@ class DocumentsMixin:
             "rope_fingerprint": self.rope_spec.fingerprint(),
         }
 
+    @abstractmethod
     def _score_lengths(
         self, ids: Tensor, lengths: Sequence[int], progress: Callable[[float], None]
     ) -> dict[int, TokenScores]:
         """Score the first L tokens of a document for each length L."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _score_windows(self, windows: Iterable[list[int]]) -> Iterator[TokenScores]:
         """Score every token of each window but its first, in order."""
-        raise NotImplementedError
 
     def token_loglikelihoods(
         self, requests: Sequence[Instance], disable_tqdm: bool = False

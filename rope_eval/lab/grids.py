@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.lab.recipes import Recipe, base_name
@@ -40,10 +40,10 @@ def grid(
     """
     train = pretrained.length
 
-    def tuned(base: float, length: int, **changes: Any) -> Recipe:
+    def tuned(base: float, length: int, seed: int = 0) -> Recipe:
         rope = replace(pretrained.rope, rope_theta=base, tune_length=length)
         name = f"base-{base_name(base)}" + (f"-{length}" if length != train else "")
-        recipe = Recipe(
+        return Recipe(
             name=name,
             rope=rope,
             start_from=pretrained.name,
@@ -51,8 +51,8 @@ def grid(
             batch_size=max(1, pretrained.batch_size * train // length),
             learning_rate=learning_rate,
             max_grad_norm=pretrained.max_grad_norm,
+            seed=seed,
         )
-        return replace(recipe, **changes)
 
     recipes = [pretrained]
     recipes += [tuned(base, length) for length, some in bases.items() for base in some]
@@ -62,7 +62,7 @@ def grid(
         recipes.append(replace(recipe, name=f"{recipe.name}-drop", rope=rope))
     for seed in seeds:
         for base in seeded:
-            recipe = tuned(base, train, seed=seed)
+            recipe = tuned(base, train, seed)
             recipes.append(replace(recipe, name=f"{recipe.name}-seed{seed}"))
     return tuple(recipes)
 

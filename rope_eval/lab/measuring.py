@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,24 +22,19 @@ from rope_eval.cumulative import sums_at
 from rope_eval.lab.evaluation import SETS, EvaluationText
 from rope_eval.lab.grids import GRIDS, HEAD_DIM
 from rope_eval.lab.in_window import score_in_windows
-from rope_eval.lab.model import BOUNDARY_ID
-from rope_eval.lab.probe import LAB
+from rope_eval.lab.probing import DEPTHS, lab_probes, marks
 from rope_eval.lab.protocol import Protocol
 from rope_eval.lab.questions import Kind, Question
 from rope_eval.provenance import model_fingerprint, provenance, timed
-from rope_eval.retrieval import Probe, ProbePlan
+from rope_eval.retrieval import Probe
 from rope_eval.store import Run, Store, run_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 Arrays = dict[str, npt.NDArray[Any]]
-Report = Callable[[float], None]
 
-DEPTHS = (0.0, 0.5)
 ATTENTION_BINS = 48
-TOKENS_AT_ONCE = 1 << 16
-"""Of probes that go through the model together."""
 
 
 class Laboratory:
@@ -75,9 +70,9 @@ class Laboratory:
         self.device = device
         self._fingerprints: dict[str, str] = {}
         self._models: dict[str, PreTrainedModel] = {}
-        self._probes: dict[int, list[Probe]] = {}
+        self._probes: list[list[Probe]] = []
 
-    def answer(self, question: Question, report: Report = lambda part: None) -> Run:
+    def answer(self, question: Question) -> Run:
         """Return the run that answers a question, measured now if it is not in the store.
 
         Raises:
@@ -93,7 +88,7 @@ class Laboratory:
         record = provenance(gpu=_gpu(model))
         with timed(record), patched(model, question.rope):
             rotary = rotary_of(model)
-            arrays = _MEASURES[question.kind](self, model, report)
+            arrays = _MEASURES[question.kind](self, model)
         run = Run(
             key=run_key(request),
             kind=question.kind,
@@ -166,12 +161,12 @@ class Laboratory:
         step += step % SETS == 0
         return self.text.pieces[::step][: self.protocol.attention_pieces]
 
-    def _curve(self, model: PreTrainedModel, report: Report) -> Arrays:
+    def _curve(self, model: PreTrainedModel) -> Arrays:
         """Return nats and hits up to each length: float32 and int32 ``[pieces, lengths]``."""
         lengths = self.protocol.lengths
-        return self._sums(lambda piece: score_lengths(model, piece, lengths), report)
+        return self._sums(lambda piece: score_lengths(model, piece, lengths))
 
-    def _window(self, model: PreTrainedModel, report: Report) -> Arrays:
+    def _window(self, model: PreTrainedModel) -> Arrays:
         """Return the same of the same tokens, each scored in a window that tuning has shown."""
         rope = rotary_of(model).spec
         length = rope.tune_length or rope.train_length
@@ -181,11 +176,9 @@ class Laboratory:
             scores = score_in_windows(model, piece, length)
             return dict.fromkeys(self.protocol.lengths, scores)
 
-        return self._sums(scored, report)
+        return self._sums(scored)
 
-    def _sums(
-        self, scored: Callable[[Tensor], Mapping[int, TokenScores]], report: Report
-    ) -> Arrays:
+    def _sums(self, scored: Callable[[Tensor], Mapping[int, TokenScores]]) -> Arrays:
         lengths, pieces = self.protocol.lengths, self.text.pieces
         nll = np.empty((len(pieces), len(lengths)), dtype=np.float32)
         hits = np.empty((len(pieces), len(lengths)), dtype=np.int32)
@@ -194,61 +187,30 @@ class Laboratory:
             for k, length in enumerate(lengths):
                 sums = sums_at(scores[length], length)
                 nll[i, k], hits[i, k] = sums.nll, sums.hits
-            report((i + 1) / len(pieces))
         return {"nll": nll, "hits": hits}
 
-    def _retrieval(self, model: PreTrainedModel, report: Report) -> Arrays:
+    def _retrieval(self, model: PreTrainedModel) -> Arrays:
         """Return marks and nats of the values: ``[samples, lengths, depths]``."""
-        lengths = self.protocol.probe_lengths
-        right, nll = [], []
-        for k, length in enumerate(lengths):
-            probes = self._probes_of(length)
-            rows = max(1, TOKENS_AT_ONCE // length)
-            parts = [
-                _values(model, probes[start : start + rows])
-                for start in range(0, len(probes), rows)
-            ]
-            right.append(np.concatenate([part[0] for part in parts]))
-            nll.append(np.concatenate([part[1] for part in parts]))
-            report((k + 1) / len(lengths))
-        shape = (len(lengths), self.protocol.samples, len(DEPTHS))
+        if not self._probes:
+            self._probes = lab_probes(self.filler, self.protocol)
+        right, nll = zip(*(marks(model, probes) for probes in self._probes), strict=True)
+        shape = (len(self._probes), self.protocol.samples, len(DEPTHS))
         return {
             "right": np.stack(right).reshape(shape).swapaxes(0, 1).copy(),
             "nll": np.stack(nll).reshape(shape).swapaxes(0, 1).copy(),
         }
 
-    def _probes_of(self, length: int) -> list[Probe]:
-        """Return the probes of a length, sample by sample; they are the same for all models."""
-        if length not in self._probes:
-            plan = ProbePlan(
-                form=LAB,
-                text=self.filler,
-                lengths=self.protocol.probe_lengths,
-                depths=DEPTHS,
-                samples=self.protocol.samples,
-                seed=0,
-            )
-            self._probes[length] = [
-                plan.probe(_encode, sample=sample, length=length, depth=depth)
-                for sample in range(plan.samples)
-                for depth in DEPTHS
-            ]
-        return self._probes[length]
-
-    def _attention(self, model: PreTrainedModel, report: Report) -> Arrays:
+    def _attention(self, model: PreTrainedModel) -> Arrays:
         """Return each piece's sums over layers and heads ``[pieces, 2, bins]``, and counts."""
-        protocol = self.protocol
-        profiles = []
-        for i, piece in enumerate(self._attention_pieces()):
-            profiles.append(
-                attention_by_distance(
-                    model,
-                    piece[: protocol.attention_tokens],
-                    first_pair_beyond=rotary_of(model).critical_dimension // 2,
-                    bin_edges=self._edges(),
-                )
+        profiles = [
+            attention_by_distance(
+                model,
+                piece[: self.protocol.attention_tokens],
+                first_pair_beyond=rotary_of(model).critical_dimension // 2,
+                bin_edges=self._edges(),
             )
-            report((i + 1) / protocol.attention_pieces)
+            for piece in self._attention_pieces()
+        ]
         layers, heads = profiles[0].sums.shape[:2]
         return {
             "sums": np.stack([profile.sums.sum((0, 1)) for profile in profiles]),
@@ -257,31 +219,12 @@ class Laboratory:
         }
 
 
-_MEASURES: Mapping[Kind, Callable[[Laboratory, PreTrainedModel, Report], Arrays]] = {
+_MEASURES: Mapping[Kind, Callable[[Laboratory, PreTrainedModel], Arrays]] = {
     "lab-curve": Laboratory._curve,
     "lab-window": Laboratory._window,
     "lab-retrieval": Laboratory._retrieval,
     "lab-attention": Laboratory._attention,
 }
-
-
-@torch.inference_mode()
-def _values(
-    model: PreTrainedModel, probes: Sequence[Probe]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float32]]:
-    """Return whether each value is what the model says greedily, and its nats; ``[probes]``."""
-    tokens = torch.tensor([probe.tokens for probe in probes], device=model.device)
-    value = probes[0].value_tokens
-    logits = model(input_ids=tokens[:, :-1], logits_to_keep=value, use_cache=False).logits.float()
-    target: Tensor = tokens[:, -value:]
-    nll = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none").sum(1)
-    right = (logits.argmax(-1) == target).all(1)
-    return right.cpu().numpy(), nll.cpu().numpy()
-
-
-def _encode(text: str) -> list[int]:
-    """Return a text's tokens as the lab's tokenizer does; it is asked for thousands of them."""
-    return [BOUNDARY_ID, *text.encode()]
 
 
 def _finite(length: float) -> float | None:

@@ -12,7 +12,7 @@ from rope_eval.lab.retrieval_text import (
     fact,
     question,
 )
-from rope_eval.lab.text import training_text
+from rope_eval.lab.text import held_out_files, text_root
 from rope_eval.retrieval import Form
 
 LAB = Form(
@@ -35,5 +35,5 @@ def held_out_text(root: Path | None = None) -> str:
     Args:
         root: Folder of all sources, as for `rope_eval.lab.text.training_text`.
     """
-    held_out = training_text(root).held_out
+    held_out = held_out_files(root or text_root("stdlib"))
     return "".join(path.read_text(encoding="utf-8", errors="replace") for path in held_out)

@@ -65,11 +65,9 @@ def training_text(root: Path | None = None) -> TrainingText:
     root = text_root("stdlib") if root is None else root
     boundary = np.array([BOUNDARY_ID], dtype=np.int16)
     parts: list[np.ndarray] = []
-    held_out: list[Path] = []
     digest = hashlib.sha256()
     for relative, path in _source_files(root):
         if is_held_out(relative):
-            held_out.append(path)
             continue
         content = path.read_bytes()
         digest.update(len(content).to_bytes(8, "big") + content)
@@ -82,9 +80,14 @@ def training_text(root: Path | None = None) -> TrainingText:
     return TrainingText(
         tokens=torch.from_numpy(np.concatenate(parts)),
         files=len(parts) // 2,
-        held_out=tuple(held_out),
+        held_out=held_out_files(root),
         sha256=digest.hexdigest(),
     )
+
+
+def held_out_files(root: Path) -> tuple[Path, ...]:
+    """Return the files below a folder that are never trained on; nothing is read."""
+    return tuple(path for relative, path in _source_files(root) if is_held_out(relative))
 
 
 def is_held_out(relative: str) -> bool:

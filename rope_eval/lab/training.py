@@ -136,6 +136,13 @@ def configure(config: PreTrainedConfig, spec: RopeSpec) -> RopeSpec | None:
     return None if said.is_neutral else said
 
 
+def on_this_machine() -> dict[str, Any]:
+    """Return the arguments that say what there is to train on; a launcher's CPUs meet by them."""
+    import torch
+
+    return {"use_cpu": not torch.accelerator.is_available()}
+
+
 def ignore_step(step: int, loss: float) -> None:
     """Do nothing with a step's number and loss."""
 
@@ -179,13 +186,13 @@ def train(
 
     class Report(TrainerCallback):
         def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if "loss" in state.log_history[-1]:
-                on_step(state.global_step, _losses(state)[-1])
+            entry = state.log_history[-1]
+            if "loss" in entry:
+                on_step(state.global_step, float(entry["loss"]))
 
     asked = json.dumps({"recipe": recipe.to_dict(), "text": text})
     use_cache = model.config.use_cache
-    given = training_arguments(recipe) | {"use_cpu": not torch.accelerator.is_available()}
-    given |= arguments
+    given = training_arguments(recipe) | on_this_machine() | arguments
     with torch.random.fork_rng(devices=[]), patched(model, rope) if rope else nullcontext():
         trainer = Trainer(
             model=model,

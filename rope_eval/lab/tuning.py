@@ -16,6 +16,7 @@ from rope_eval.lab.recipes import Recipe
 from rope_eval.lab.training import (
     configure,
     ignore_step,
+    on_this_machine,
     quiet,
     record_of,
     train,
@@ -75,7 +76,7 @@ def tune(
         bf16=torch.cuda.is_available(),
         gradient_checkpointing=gradient_checkpointing,
     )
-    given["use_cpu"] = not torch.accelerator.is_available()
+    given |= on_this_machine()
     # before the model: it tells transformers how a launcher wants the weights parted
     arguments = TrainingArguments(output_dir=str(states), **given)
     tokenizer = load_tokenizer(recipe.start_from)

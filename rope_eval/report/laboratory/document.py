@@ -104,15 +104,9 @@ def to_dict(laboratory: Laboratory, found: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
-def to_markdown(laboratory: Laboratory, found: Sequence[Finding], folder: str = "") -> str:
-    """Return everything as Markdown.
-
-    Args:
-        laboratory: What was measured.
-        found: Its findings.
-        folder: Where its figures are, as the document sees it: empty, or with a slash at the end.
-    """
-    parts = [_failed(laboratory), *(_section(f, folder) for f in found)]
+def to_markdown(laboratory: Laboratory, found: Sequence[Finding]) -> str:
+    """Return everything as Markdown, for the folder that the figures are in."""
+    parts = [_failed(laboratory), *(_section(f) for f in found)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -121,7 +115,7 @@ def _failed(laboratory: Laboratory) -> str:
     return "\n".join(["Runs that failed, and are missing below:", "", *lines]) if lines else ""
 
 
-def _section(finding: Finding, folder: str) -> str:
+def _section(finding: Finding) -> str:
     if finding.missing is not None:
         return f"## {finding.title}\n\nnot measured: {finding.missing}"
     checks = [f"| {c.statement} | {SYMBOLS[c.holds]} |" for c in finding.checks]
@@ -129,7 +123,7 @@ def _section(finding: Finding, folder: str) -> str:
         f"## {finding.title}",
         f"The claim ({finding.source}): {finding.claim}",
         f"**Verdict: {finding.verdict}.** {finding.headline}.",
-        *(f"![{p.shows}]({folder}{p.file})" for p in finding.pictures),
+        *(f"![{p.shows}]({p.file})" for p in finding.pictures),
         *finding.tables,
     ]
     if checks:
