@@ -16,15 +16,15 @@ test: check  ## every test, offline
 
 test-oldest: $(INSTALLED)  ## the mechanism under the oldest transformers that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OLDEST) transformers==5.19.0
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile tests/test_patch.py tests/test_generation.py \
-	    tests/test_scorer.py tests/test_runner.py tests/test_lab_training.py
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile tests/backends/hf \
+	    tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
 
 test-opencompass: $(OPENCOMPASS)/.installed  ## OpenCompass's own command line, and lm-eval beside it
-	$(OPENCOMPASS)/bin/python -m pytest -n 2 --dist loadfile tests/on_opencompass tests/test_opencompass_command.py
+	$(OPENCOMPASS)/bin/python -m pytest -n 2 --dist loadfile tests/on_opencompass tests/commands/test_opencompass.py
 
 test-vllm: $(VLLM)/.installed  ## the plug-in on vLLM's CPU build
 	$(VLLM)/bin/python -m pytest tests/on_vllm
-	PYTHONPATH=tests/on_vllm $(VLLM)/bin/python -m pytest -p second_runner \
+	PYTHONPATH=tests/on_vllm:tests $(VLLM)/bin/python -m pytest -p second_runner \
 	    tests/on_vllm/test_generation.py tests/on_vllm/test_scores.py -k "(mixed_batch and dynamic) or generation or preempted or offsets or asked_for"
 
 check: $(INSTALLED)  ## style and types

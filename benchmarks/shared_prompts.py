@@ -66,8 +66,8 @@ def models() -> tuple[Any, Any]:
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils import logging
 
-    from rope_eval.harness.lm_eval_model import ScalingRopeLM
-    from rope_eval.lab import build_tokenizer
+    from rope_eval.hosts.lm_eval.model import ScalingRopeLM
+    from studies.scaling_laws import build_tokenizer
 
     torch.manual_seed(0)
     config = LlamaConfig(

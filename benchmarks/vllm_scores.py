@@ -77,7 +77,7 @@ def measure(method: str, model: str, tokens: int, vocabulary: int) -> dict[str, 
     from vllm import LLM, SamplingParams, TokensPrompt
 
     from rope_eval import RopeSpec
-    from rope_eval.backends.vllm_engine import make_engine, score_texts
+    from rope_eval.backends.vllm.engine import make_engine, score_texts
 
     common = {"dtype": "float32", "enforce_eager": True, "enable_prefix_caching": False}
     ids = torch.randint(0, vocabulary, (tokens,), generator=torch.Generator().manual_seed(0))

@@ -8,9 +8,9 @@ from typing import Any
 
 _HOMES = {
     "RopeSpec": "rope_eval.rope.spec",
-    "TokenScores": "rope_eval.backends.scorer",
-    "patched": "rope_eval.backends.patch",
-    "score_tokens": "rope_eval.backends.scorer",
+    "TokenScores": "rope_eval.scores",
+    "patched": "rope_eval.backends.hf.patch",
+    "score_tokens": "rope_eval.scoring.tokens",
 }
 __all__ = ["RopeSpec", "TokenScores", "patched", "score_tokens"]
 __version__ = "0.1.0"

@@ -11,3 +11,9 @@ def asset(name: str) -> Path:
     """Return the folder `tasks`, `model_configs` or `results`, installed or in a checkout."""
     installed = _PACKAGE / "_assets" / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
+
+
+def checkout() -> Path | None:
+    """Return the root of the repository that this package runs from, or None where installed."""
+    root = _PACKAGE.parent
+    return root if (root / "pyproject.toml").is_file() else None

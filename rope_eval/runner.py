@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rope_eval.backends.documents import DocumentScorer, Loading, document_scorer
-from rope_eval.backends.loading import check_checkpoint, encode, load_tokenizer
-from rope_eval.books import Document, read_books
-from rope_eval.cumulative import Sums, sums_at, total
+from rope_eval.backends.hf.loading import check_checkpoint, encode, load_tokenizer
+from rope_eval.data.books import Document, read_books
 from rope_eval.errors import LengthError, ScoreError
-from rope_eval.provenance import model_fingerprint, provenance, timed
+from rope_eval.results.provenance import model_fingerprint, provenance, timed
+from rope_eval.results.store import Run, Store, run_key
 from rope_eval.rope.spec import RopeSpec
-from rope_eval.store import Run, Store, run_key
+from rope_eval.scores import Sums, sums_at, total
+from rope_eval.scoring.documents import DocumentScorer, Loading, document_scorer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -32,7 +32,7 @@ class CumulativeRequest:
     Attributes:
         model: a directory or a name on the hub.
         rope: the RoPE setting.
-        books: a source of `rope_eval.books.read_books`.
+        books: a source of `rope_eval.data.books.read_books`.
         lengths: tokens seen, BOS included, increasing.
         documents: how many documents to score, the first that are long enough; None for all.
         loading: the backend, and how the model is loaded into it.

@@ -10,7 +10,7 @@ import pytest
 
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
-from rope_eval.report import paper
+from rope_eval.report import published as paper
 from rope_eval.rope.spec import RopeSpec
 
 FAMILY = """\

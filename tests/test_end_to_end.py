@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import fixtures_paper
+from helpers import fixtures_paper
 from rope_eval.cli import main
 from rope_eval.paths import asset
 

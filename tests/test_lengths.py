@@ -2,8 +2,8 @@
 
 import pytest
 
-from rope_eval.commands.lengths import parse_length, parse_lengths
 from rope_eval.errors import SpecError
+from rope_eval.lengths import parse_length, parse_lengths
 
 
 @pytest.mark.parametrize(

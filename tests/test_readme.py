@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = ("make", "pip")  # what installs, and would run these tests again: CI does both
 
@@ -59,7 +59,7 @@ def test_the_links_lead_somewhere() -> None:
 def test_the_python_example_runs() -> None:
     import torch
 
-    import models
+    from helpers import models
 
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {"model": models.tiny(), "input_ids": torch.arange(2, 40)}

@@ -14,12 +14,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rope_eval import runner
-from rope_eval.backends.documents import Loading
 from rope_eval.cli import main
 from rope_eval.errors import DataError, LengthError, ScoreError
 from rope_eval.paths import asset
+from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
-from rope_eval.store import Store
+from rope_eval.scoring.documents import Loading
 
 LAB = asset("model_configs") / "lab"
 LENGTHS = (64, 200)

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.commands.lengths import parse_length
-from rope_eval.commands.setting import model_and_rope
 from rope_eval.errors import DataError, LengthError, SpecError
+from rope_eval.lengths import parse_length
+from rope_eval.setting import model_and_rope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-    from rope_eval.backends.attention_scores import AttentionProfile
     from rope_eval.rope.spec import RopeSpec
+    from rope_eval.scoring.attention_profile import AttentionProfile
 
 EPILOG = """\
 examples:
@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
         _check_output(args.output)
     name, rope = model_and_rope(args.config, args.model, args.rope)
 
-    from rope_eval.backends.loading import check_checkpoint, load_model
-    from rope_eval.report.attention import attention_table, plot_attention
+    from rope_eval.backends.hf.loading import check_checkpoint, load_model
+    from rope_eval.report.figures.attention import attention_table, plot_attention
 
     safety = {
         "trust_remote_code": args.trust_remote_code,
@@ -119,8 +119,8 @@ def _check_output(file: Path) -> None:
 
 def _documents(model: str, args: argparse.Namespace, length: int) -> list[tuple[str, Tensor]]:
     """Return the names and the first tokens of the first documents that are long enough."""
-    from rope_eval.backends.loading import encode, load_tokenizer
-    from rope_eval.books import read_books
+    from rope_eval.backends.hf.loading import encode, load_tokenizer
+    from rope_eval.data.books import read_books
 
     tokenizer = load_tokenizer(model, trust_remote_code=args.trust_remote_code)
     found: list[tuple[str, Tensor]] = []
@@ -148,9 +148,9 @@ def _measured(
     progress: Callable[[float], None],
 ) -> dict[str, Any]:
     """Return what was measured, as plain JSON values."""
-    from rope_eval.backends.attention import rotary_of
-    from rope_eval.backends.attention_scores import attention_by_distance, bin_edges
-    from rope_eval.backends.patch import patched
+    from rope_eval.backends.hf.attention import rotary_of
+    from rope_eval.backends.hf.patch import patched
+    from rope_eval.scoring.attention_profile import attention_by_distance, bin_edges
 
     length = len(documents[0][1])
     with patched(model, rope):
@@ -183,7 +183,7 @@ def _measured(
 
 
 def _bins(profile: AttentionProfile) -> list[dict[str, Any]]:
-    from rope_eval.backends.attention_scores import PARTS
+    from rope_eval.scoring.attention_profile import PARTS
 
     mean, std = profile.mean(), profile.std()
     scores = profile.counts * profile.sums.shape[0] * profile.sums.shape[1]

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         raise SpecError(f"--fail-if-worse must be 0 or more points, got {points}")
 
     from rope_eval.report.compare import compare, side
-    from rope_eval.store import DEFAULT_ROOT, Store
+    from rope_eval.results.store import DEFAULT_ROOT, Store
 
     store = Store(args.results or DEFAULT_ROOT)
     baseline = side(args.baseline, store, args.protocol)

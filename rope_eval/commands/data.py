@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SpecError: for an unknown name.
     """
-    from rope_eval.harness.paper_data import SOURCES
+    from rope_eval.protocols.datasets import SOURCES
 
     for name in args.names:
         if name not in SOURCES:
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pull(name: str, folder: Path) -> str:
-    from rope_eval.harness.paper_data import digest, read
+    from rope_eval.protocols.datasets import digest, read
 
     file = folder / f"{name}.jsonl"
     if file.is_file():

@@ -47,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
     """Measure the lab family, print the table and write the figure; return the exit status."""
     from rope_eval import catalogue, runner
     from rope_eval.commands.ppl import measure_with_bar
-    from rope_eval.report.plots import plot_curves
+    from rope_eval.report.figures.curves import plot_curves
     from rope_eval.report.tables import comparison_table
-    from rope_eval.store import Store
+    from rope_eval.results.store import Store
 
     store = Store(args.output / "runs")
     curves = {}

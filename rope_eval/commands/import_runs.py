@@ -43,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
         StoreError: for a store that cannot be written.
     """
     from rope_eval import catalogue
-    from rope_eval.report.imports import read_lm_eval
-    from rope_eval.store import DEFAULT_ROOT, Store
+    from rope_eval.results.imports import read_lm_eval
+    from rope_eval.results.store import DEFAULT_ROOT, Store
 
     if args.row is not None:
         catalogue.find(args.row)

@@ -1,22 +1,45 @@
-"""``rope-eval lab``: the paper's laws, measured on models that a laptop trains."""
+"""``rope-eval lab``: the door to the study that lies beside the package in a checkout."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import runpy
+import sys
 
-from rope_eval.commands import lab_measure, lab_show, lab_train
+from rope_eval.errors import DataError
+from rope_eval.paths import checkout
+
+STUDY = "scaling_laws"
 
 
-def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
-    """Add ``lab`` and its verbs."""
-    lab = subparsers.add_parser(
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
         "lab",
         help="the paper's laws, re-measured on small models: train, measure, show",
-        description="Train small models on a grid of bases and lengths, measure them, and show\n"
-        "what the paper's laws say beside what was measured.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
     )
-    verbs = lab.add_subparsers(dest="lab_command", metavar="VERB", required=True)
-    for verb in (lab_train, lab_measure, lab_show):
-        verb.add_parser(verbs)
+    parser.set_defaults(run=run, passes_on=True)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the study's own command line; return its exit status.
+
+    Raises:
+        DataError: where the package was installed without the study.
+    """
+    root = checkout()
+    if root is None or not (root / "studies" / STUDY).is_dir():
+        raise DataError(
+            "`rope-eval lab` is the study of the paper's laws, which lies in the repository and "
+            "not in the installed package: clone it, and run this from the checkout"
+        )
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    sys.argv = ["rope-eval lab", *args.rest]
+    try:
+        runpy.run_module(f"studies.{STUDY}", run_name="__main__", alter_sys=False)
+    except SystemExit as done:
+        return int(done.code or 0) if not isinstance(done.code, str) else 1
+    return 0

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lm_eval.__main__ import cli_evaluate
 
-    from rope_eval.harness.lm_eval_plugin import register
+    from rope_eval.hosts.lm_eval.plugin import register
 
     register()
     sys.argv = ["lm_eval", *words]

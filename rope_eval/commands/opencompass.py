@@ -70,6 +70,6 @@ def run(args: argparse.Namespace) -> int:
         "ROPE_EVAL_RESULTS": args.results and str(args.results),
     }
 
-    from rope_eval.harness import opencompass_cli
+    from rope_eval.hosts.opencompass import cli as opencompass_cli
 
     return opencompass_cli.run(words, {k: v for k, v in options.items() if v is not None})

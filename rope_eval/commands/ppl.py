@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rope_eval.commands.lengths import parse_lengths
-from rope_eval.commands.setting import model_and_rope
 from rope_eval.errors import SpecError
+from rope_eval.lengths import parse_lengths
+from rope_eval.setting import model_and_rope
 
 EPILOG = """\
 examples:
@@ -78,8 +78,8 @@ def run(args: argparse.Namespace) -> int:
     engine = _engine(args)
 
     from rope_eval import runner
-    from rope_eval.backends.documents import Loading
-    from rope_eval.store import DEFAULT_ROOT, Store
+    from rope_eval.results.store import DEFAULT_ROOT, Store
+    from rope_eval.scoring.documents import Loading
 
     request = runner.CumulativeRequest(
         model=model,

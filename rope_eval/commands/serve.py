@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rope_eval.commands.setting import model_and_rope
 from rope_eval.errors import SpecError
+from rope_eval.setting import model_and_rope
 
 if TYPE_CHECKING:
     from rope_eval.rope.spec import RopeSpec
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         args.name if is_row else None, args.model if is_row else args.name, args.rope
     )
 
-    from rope_eval.backends.vllm_serving import check_servable
+    from rope_eval.backends.vllm.serving import check_servable
 
     check_servable(rope)
     words = command(args.name if is_row else Path(model).name, model, rope, args.rest)
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
         print(shlex.join(words))
         return 0
 
-    from rope_eval.backends.loading import check_checkpoint
-    from rope_eval.backends.vllm_engine import require_vllm
+    from rope_eval.backends.hf.loading import check_checkpoint
+    from rope_eval.backends.vllm.engine import require_vllm
 
     require_vllm()
     check_checkpoint(model)

@@ -56,9 +56,10 @@ def run(args: argparse.Namespace) -> int:
         DataError: the published numbers cannot be read, or nothing of the table was measured.
         StoreError: a run is damaged.
     """
-    from rope_eval.report import formats, measured, paper
+    from rope_eval.report import formats, measured
+    from rope_eval.report import published as paper
     from rope_eval.report.runs import rows_of
-    from rope_eval.store import DEFAULT_ROOT, Store
+    from rope_eval.results.store import DEFAULT_ROOT, Store
 
     if args.source == "paper":
         table = paper.published(args.table)

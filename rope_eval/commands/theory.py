@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rope_eval import theory
-from rope_eval.commands.lengths import parse_length
 from rope_eval.errors import DataError, SpecError
+from rope_eval.lengths import parse_length
 
 _T = TypeVar("_T")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
-from rope_eval.report import paper
-from rope_eval.report.columns import TASKS
+from rope_eval.protocols.columns import TASKS
+from rope_eval.report import published as paper
 from rope_eval.report.runs import HARNESSES, Part, Row, Score, rows_of
 from rope_eval.report.stats import (
     Interval,
@@ -19,7 +19,7 @@ from rope_eval.report.stats import (
     newcombe,
     paired_bootstrap,
 )
-from rope_eval.store import Store
+from rope_eval.results.store import Store
 
 ITEMS = {**paper.ITEMS, "Hellaswag": 10042}
 _TABLES = ("3", "4", "5")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
-from rope_eval.report import paper
-from rope_eval.report.columns import PROTOCOLS
+from rope_eval.protocols.columns import PROTOCOLS
+from rope_eval.report import published as paper
 from rope_eval.report.formats import Cell, Table
 from rope_eval.report.runs import HARNESSES, Row
 

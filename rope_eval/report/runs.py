@@ -11,10 +11,10 @@ from types import MappingProxyType
 from typing import Any
 
 from rope_eval import catalogue
-from rope_eval.cumulative import Sums
-from rope_eval.report.columns import TASKS, metric_of
+from rope_eval.protocols.columns import TASKS, metric_of
+from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
-from rope_eval.store import Run, Store
+from rope_eval.scores import Sums
 
 HARNESSES: Mapping[str, str] = MappingProxyType(
     {"lm_eval": "lm-eval", "opencompass": "OpenCompass"}
@@ -87,7 +87,7 @@ class Row:
     curves: dict[str, dict[int, float]] = field(default_factory=dict)
 
     def score(self, column: str, protocol: str) -> Score:
-        """Return a column of this row, as `rope_eval.report.columns` makes it of tasks."""
+        """Return a column of this row, as `rope_eval.protocols.columns` makes it of tasks."""
         tasks = TASKS[protocol].get(column, ())
         if not tasks:
             return _blank(f"protocol {protocol} has no such column")

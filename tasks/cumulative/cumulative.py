@@ -1,5 +1,5 @@
 """The class that the YAML files of this folder name."""
 
-from rope_eval.harness.cumulative_task import CumulativeTask
+from rope_eval.hosts.lm_eval.cumulative_task import CumulativeTask
 
 __all__ = ["CumulativeTask"]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from rope_eval.harness.retrieval_task import RetrievalTask
-from rope_eval.lab.probe import LAB, held_out_text
+from rope_eval.hosts.lm_eval.retrieval_task import RetrievalTask
+from studies.scaling_laws.probe import LAB, held_out_text
 
 __all__ = ["LabRetrievalTask", "RetrievalTask"]
 

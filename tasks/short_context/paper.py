@@ -1,5 +1,5 @@
 """The class that the YAML files of this folder name."""
 
-from rope_eval.harness.paper_tasks import PaperTask
+from rope_eval.hosts.lm_eval.paper_tasks import PaperTask
 
 __all__ = ["PaperTask"]

@@ -18,8 +18,8 @@ if find_spec("opencompass"):
         warnings.simplefilter("ignore")  # they are OpenCompass's
         import opencompass.cli.main  # noqa: F401
 
-import fixtures_paper  # noqa: E402
-from opencompass_runs import ROOT, Hosts, finish, read, start  # noqa: E402
+from helpers import fixtures_paper  # noqa: E402
+from helpers.opencompass_runs import ROOT, Hosts, finish, read, start  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -12,15 +12,14 @@ from mmengine.config import Config
 from opencompass.datasets import leval
 from opencompass.tasks import OpenICLEvalTask
 
-import fixtures_paper
+from helpers import fixtures_paper
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
-from rope_eval.harness import opencompass_columns as columns
-from rope_eval.harness import opencompass_configs as configs
-from rope_eval.harness.opencompass_data import PaperDataset
-from rope_eval.harness.paper_data import PROMPTS
-from rope_eval.harness.paper_scoring import RULES
+from rope_eval.hosts.opencompass import columns, configs
+from rope_eval.hosts.opencompass.data import PaperDataset
 from rope_eval.paths import asset
+from rope_eval.protocols.datasets import PROMPTS
+from rope_eval.protocols.rules import RULES
 
 FOLDER = asset("tasks") / "opencompass"
 GENERATED = [entry for entry in PROMPTS["paper"] if "rule" in PROMPTS["paper"][entry]]
@@ -212,7 +211,7 @@ def test_opencompass_marks_texts_as_our_rules_do(
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps({str(n): {"prediction": text} for n, text in enumerate(given)}))
         task = {
-            "models": [{"abbr": "m", "type": "rope_eval.harness.opencompass_model.ScalingRope"}],
+            "models": [{"abbr": "m", "type": "rope_eval.hosts.opencompass.model.ScalingRope"}],
             "datasets": [[cfg]],
             "work_dir": str(work),
             "eval": {"runner": {"task": {"dump_details": True}}},

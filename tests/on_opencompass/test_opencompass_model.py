@@ -11,17 +11,17 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 
-import brute_force
+from helpers import brute_force
 from rope_eval import RopeSpec, score_tokens
-from rope_eval.backends.loading import encode, load_model
+from rope_eval.backends.hf.loading import encode, load_model
 from rope_eval.errors import DataError, LengthError, SpecError
-from rope_eval.harness.lm_eval_model import ScalingRopeLM
-from rope_eval.harness.opencompass_batches import whole_nll
-from rope_eval.harness.opencompass_model import ScalingRope
-from rope_eval.harness.paper_requests import cut as lm_eval_cut
+from rope_eval.hosts.lm_eval.model import ScalingRopeLM
+from rope_eval.hosts.lm_eval.paper_requests import cut as lm_eval_cut
+from rope_eval.hosts.opencompass.model import ScalingRope
 from rope_eval.rope.spec import FIELDS
+from rope_eval.scoring.texts import whole_nll
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[2]
 LAB = str(ROOT / "model_configs" / "lab" / "base-1e4")
 SPECS: dict[str, dict[str, Any]] = {
     "neutral": {},

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opencompass_runs import ROOT, TIMEOUT, Hosts, finish, start
-from rope_eval.backends.loading import encode, load_model, load_tokenizer
-from rope_eval.backends.patch import patched
-from rope_eval.backends.scorer import score_tokens
-from rope_eval.books import read_books
+from helpers.opencompass_runs import ROOT, TIMEOUT, Hosts, finish, start
+from rope_eval.backends.hf.loading import encode, load_model, load_tokenizer
+from rope_eval.backends.hf.patch import patched
 from rope_eval.catalogue import find
 from rope_eval.cli import main
-from rope_eval.cumulative import Sums
-from rope_eval.harness.paper_data import PROMPTS
-from rope_eval.store import Run, Store
+from rope_eval.data.books import read_books
+from rope_eval.protocols.datasets import PROMPTS
+from rope_eval.results.store import Run, Store
+from rope_eval.scores import Sums
+from rope_eval.scoring.tokens import score_tokens
 
 LAB = ROOT / "model_configs" / "lab"
 TASKS = [f"rope_paper_{entry}" for entry in PROMPTS["paper"] if entry != "mmlu"]

@@ -28,7 +28,7 @@ for _name, _value in FAST.items():
 
 collect_ignore_glob = ["second_runner.py", *([] if find_spec("vllm") else ["test_*.py"])]
 
-import models  # noqa: E402
+from helpers import models  # noqa: E402
 
 SHAPE = {"hidden_size": 128, "head_dim": 32}
 MAX_LENGTH = 200
@@ -59,7 +59,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 @pytest.fixture
 def engine() -> Iterator[Callable[..., Any]]:
     """Return a function that starts an engine under a spec; the engines end with the test."""
-    from rope_eval.backends.vllm_engine import make_engine
+    from rope_eval.backends.vllm.engine import make_engine
     from rope_eval.rope.spec import RopeSpec
 
     started: list[Any] = []

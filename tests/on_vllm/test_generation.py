@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-import models
+from helpers import models
 from rope_eval import RopeSpec, patched
-from rope_eval.backends.attention import sequence_lengths
-from rope_eval.backends.loading import load_model
+from rope_eval.backends.hf.attention import sequence_lengths
+from rope_eval.backends.hf.loading import load_model
 
 SPECS = (
     "rope_theta=500,log_scale=true,xpos=true,reference_length=16",
@@ -121,7 +121,7 @@ def test_the_offsets_keep_their_address(
     checkpoint: Callable[..., Path], engine: Callable[..., Any]
 ) -> None:
     """A captured graph reads the buffers where they were when it was captured."""
-    from rope_eval.backends.vllm_model import find_rotary
+    from rope_eval.backends.vllm.model import find_rotary
 
     llm = engine(checkpoint(), SPECS[1])
     runner = llm.llm_engine.model_executor.driver_worker.worker.model_runner

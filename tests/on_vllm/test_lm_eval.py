@@ -15,13 +15,13 @@ import pytest
 from lm_eval.api.instance import Instance
 
 import conftest
+from rope_eval.data.probes import ProbePlan
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.harness.lm_eval_model import ScalingRopeLM
-from rope_eval.harness.retrieval_task import RetrievalTask
-from rope_eval.lab.probe import LAB as PROBE
-from rope_eval.lab.probe import held_out_text
+from rope_eval.hosts.lm_eval.model import ScalingRopeLM
+from rope_eval.hosts.lm_eval.retrieval_task import RetrievalTask
 from rope_eval.paths import asset
-from rope_eval.retrieval import ProbePlan
+from studies.scaling_laws.probe import LAB as PROBE
+from studies.scaling_laws.probe import held_out_text
 
 LAB = asset("model_configs") / "lab"
 ROPE = (

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import models
-from rope_eval.backends import vllm_plugin
-from rope_eval.backends.vllm_serving import check_config
+from helpers import models
+from rope_eval.backends.vllm import plugin as vllm_plugin
+from rope_eval.backends.vllm.serving import check_config
 from rope_eval.errors import SpecError, UnsupportedModelError
 
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-import models
+from helpers import models
 from rope_eval import RopeSpec, patched, score_tokens
-from rope_eval.backends.loading import load_model
-from rope_eval.backends.scorer import TokenScores
-from rope_eval.backends.vllm_engine import score_texts
+from rope_eval.backends.hf.loading import load_model
+from rope_eval.backends.vllm.engine import score_texts
 from rope_eval.errors import UnsupportedModelError
+from rope_eval.scores import TokenScores
 
 NATS = 1e-4
 LENGTHS = (2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 128, 129, 200)

@@ -22,8 +22,8 @@ import torch
 
 import conftest
 from rope_eval import RopeSpec, patched
-from rope_eval.backends.attention import sequence_lengths
-from rope_eval.backends.loading import encode, load_model, load_tokenizer
+from rope_eval.backends.hf.attention import sequence_lengths
+from rope_eval.backends.hf.loading import encode, load_model, load_tokenizer
 from rope_eval.cli import main
 from rope_eval.paths import asset
 

@@ -1,5 +1,5 @@
-"""builtin_cumulative; written by rope_eval.harness.opencompass_configs."""
+"""builtin_cumulative; written by rope_eval.hosts.opencompass.configs."""
 
-_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
 rope_builtin_cumulative_datasets = _configs.books("builtin_cumulative")
 del _configs

@@ -1,5 +1,5 @@
-"""leval_gsm100_gen_77dd94; written by rope_eval.harness.opencompass_configs."""
+"""leval_gsm100_gen_77dd94; written by rope_eval.hosts.opencompass.configs."""
 
-_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
 rope_paper_gsm_datasets = _configs.paper("gsm")
 del _configs

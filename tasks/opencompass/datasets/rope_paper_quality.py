@@ -1,5 +1,5 @@
-"""leval_quality_gen_36a006; written by rope_eval.harness.opencompass_configs."""
+"""leval_quality_gen_36a006; written by rope_eval.hosts.opencompass.configs."""
 
-_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
 rope_paper_quality_datasets = _configs.paper("quality")
 del _configs

@@ -1,5 +1,5 @@
-"""leval_tpo_gen_36a006; written by rope_eval.harness.opencompass_configs."""
+"""leval_tpo_gen_36a006; written by rope_eval.hosts.opencompass.configs."""
 
-_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
 rope_paper_toefl_datasets = _configs.paper("toefl")
 del _configs

@@ -1,5 +1,5 @@
-"""leval_topic_retrieval_gen_bf433f; written by rope_eval.harness.opencompass_configs."""
+"""leval_topic_retrieval_gen_bf433f; written by rope_eval.hosts.opencompass.configs."""
 
-_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
 rope_paper_topicret_datasets = _configs.paper("topicret")
 del _configs

@@ -1,5 +1,5 @@
-"""truthfulqa; written by rope_eval.harness.opencompass_configs."""
+"""truthfulqa; written by rope_eval.hosts.opencompass.configs."""
 
-_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
 rope_paper_truthfulqa_datasets = _configs.paper("truthfulqa")
 del _configs

@@ -1,5 +1,5 @@
-"""lab/base-81-512; written by rope_eval.harness.opencompass_configs."""
+"""lab/base-81-512; written by rope_eval.hosts.opencompass.configs."""
 
-_configs = __import__("rope_eval.harness.opencompass_configs", fromlist=["files"])
+_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
 models = _configs.models("lab/base-81-512")
 del _configs

@@ -1,3 +1,3 @@
 """OpenCompass's own summary, and the runs into the store."""
 
-summarizer = {"type": "rope_eval.harness.opencompass_summary.StoreSummarizer"}
+summarizer = {"type": "rope_eval.hosts.opencompass.summary.StoreSummarizer"}

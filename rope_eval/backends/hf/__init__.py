@@ -1,0 +1,1 @@
+"""Hugging Face models under a RopeSpec: anatomy, loading, patch, attention."""

@@ -1,0 +1,1 @@
+"""vLLM engines under a RopeSpec: a plug-in, its tables and its requests."""

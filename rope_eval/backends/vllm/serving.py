@@ -1,0 +1,113 @@
+"""Which RopeSpecs, checkpoints and options of an engine go together in vLLM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rope_eval.backends.hf.anatomy import config_geometry
+from rope_eval.errors import SpecError
+from rope_eval.rope.rotary import Rotary
+from rope_eval.rope.spec import RopeSpec
+
+KEY = "rope_eval"
+
+
+def spec_of(vllm_config: Any) -> RopeSpec | None:
+    """Return the RopeSpec of an engine's config, or None where it has none.
+
+    Raises:
+        SpecError: for a spec that makes no sense, or that vLLM cannot serve.
+    """
+    additional = vllm_config.additional_config
+    fields = additional.get(KEY) if isinstance(additional, dict) else None
+    if fields is None:
+        return None
+    if not isinstance(fields, dict):
+        raise SpecError(
+            f"additional_config[{KEY!r}] must be an object of RopeSpec fields, got {fields!r}"
+        )
+    spec = RopeSpec.from_dict(fields)
+    check_servable(spec)
+    return spec
+
+
+def check_servable(spec: RopeSpec) -> None:
+    """Raise `SpecError` for a spec that an engine with rotated keys in its cache cannot serve."""
+    if spec.dynamic_ntk == "per_query":
+        raise SpecError(
+            "dynamic_ntk=per_query cannot be served by vLLM: its cache keeps rotated keys, and Eq. "
+            "18 rotates every key again for each query. Use dynamic_ntk=per_sequence, or the "
+            "Hugging Face backend (backend=hf)"
+        )
+    if spec.ntk_formula == "continuous":
+        raise SpecError(
+            "ntk_formula=continuous cannot be served by vLLM: every length has another base, and "
+            "an engine's tables hold one an octave. Use ntk_formula=octave, or the Hugging Face "
+            "backend (backend=hf)"
+        )
+
+
+def rotary_of_config(vllm_config: Any, spec: RopeSpec) -> Rotary:
+    """Return the setting on the checkpoint that an engine serves.
+
+    Raises:
+        UnsupportedModelError: for a model the mechanism does not fit.
+        SpecError: where the setting needs a length that neither it nor the config gives.
+    """
+    model = vllm_config.model_config
+    overrides = model.hf_overrides if isinstance(model.hf_overrides, dict) else {}
+    if "max_position_embeddings" in overrides and spec.train_length is None:
+        raise SpecError(
+            "hf_overrides sets max_position_embeddings, from which T_train would be read: give "
+            "train_length in the RopeSpec, or leave that out (max_model_len alone is enough)"
+        )
+    return Rotary(spec, config_geometry(model.hf_config))
+
+
+def check_config(vllm_config: Any) -> None:
+    """Refuse, by name, an engine that a RopeSpec does not fit or was not tried with.
+
+    Raises:
+        SpecError: for a spec that cannot be served, or an option beside it.
+        UnsupportedModelError: for a model the mechanism does not fit.
+    """
+    spec = spec_of(vllm_config)
+    if spec is None:
+        return
+    parallel = vllm_config.parallel_config
+    for unfit, option, why in (
+        (vllm_config.speculative_config is not None, "speculative_config", "a draft model"),
+        (parallel.pipeline_parallel_size > 1, "pipeline_parallel_size", "pipeline parallelism"),
+        (parallel.use_ubatching, "enable_dbo", "micro-batching"),
+        (_size(parallel, "decode_context_parallel_size") > 1, "dcp", "context parallelism"),
+        (_size(parallel, "prefill_context_parallel_size") > 1, "pcp", "context parallelism"),
+        (vllm_config.kv_transfer_config is not None, "kv_transfer_config", "sharing of keys"),
+    ):
+        if unfit:
+            raise SpecError(
+                f"a RopeSpec cannot be served with {why} (was not tried): leave out {option}"
+            )
+    _check_loader(vllm_config.load_config)
+    from rope_eval.backends.vllm.rotary import check_range
+
+    rotary = rotary_of_config(vllm_config, spec)
+    model = vllm_config.model_config
+    cache = vllm_config.cache_config.cache_dtype
+    if spec.xpos and cache not in ("auto", "bfloat16", "float16"):
+        raise SpecError(f"xpos needs the range of the model's own type, got kv_cache_dtype={cache}")
+    check_range(rotary, model.max_model_len, model.dtype)
+
+
+def _size(parallel: Any, name: str) -> int:
+    return int(getattr(parallel, name, 1))  # not in every version
+
+
+def _check_loader(load_config: Any) -> None:
+    from vllm.model_executor.model_loader import get_model_loader
+    from vllm.model_executor.model_loader.base_loader import BaseModelLoader
+
+    if type(get_model_loader(load_config)).load_model is not BaseModelLoader.load_model:
+        raise SpecError(
+            f"load_format={load_config.load_format} builds its model out of a RopeSpec's reach: "
+            "use load_format=auto"
+        )

@@ -1,0 +1,1 @@
+"""What is scored: books, and texts with a needle in them."""

@@ -1,1 +1,0 @@
-"""One host each, thin, and never each other."""

@@ -1,0 +1,1 @@
+"""lm-eval: models, request types and tasks."""

@@ -1,0 +1,118 @@
+"""Whole documents under lm-eval, for every backend of `scaling_rope`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+from tqdm import tqdm
+
+from rope_eval.backends.hf.loading import encode
+from rope_eval.errors import LengthError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rope_eval.scores import TokenScores
+
+
+class DocumentsMixin(ABC):
+    """Scores documents by a backend's `_score_lengths` and `_score_windows`."""
+
+    rope_spec: Any
+    tokenizer: Any
+    max_length: Any
+    rank: Any
+    cache_hook: Any
+
+    def get_model_info(self) -> dict[str, Any]:
+        """Return what lm-eval records of a model, the RoPE setting included."""
+        host: Any = getattr(super(), "get_model_info", dict)
+        return host() | {
+            "rope": self.rope_spec.to_dict(),
+            "rope_fingerprint": self.rope_spec.fingerprint(),
+        }
+
+    @abstractmethod
+    def _score_lengths(
+        self, ids: Tensor, lengths: Sequence[int], progress: Callable[[float], None]
+    ) -> dict[int, TokenScores]:
+        """Score the first L tokens of a document for each length L."""
+
+    @abstractmethod
+    def _score_windows(self, windows: Iterable[list[int]]) -> Iterator[TokenScores]:
+        """Score every token of each window but its first, in order."""
+
+    def token_loglikelihoods(
+        self, requests: Sequence[Instance], disable_tqdm: bool = False
+    ) -> list[dict[int, TokenScores] | None]:
+        """Score whole documents, each once for all its requests.
+
+        Args:
+            requests: with the arguments ``(text, lengths)``.
+            disable_tqdm: no progress bar.
+
+        Returns:
+            For each request the scores of its text's first L tokens for each length L, BOS
+            included; None for a text shorter than the longest length.
+
+        Raises:
+            LengthError: where no text is long enough for any request.
+        """
+        asked = [request.args for request in requests]
+        add_bos = getattr(self, "add_bos_token", None) is not False
+        ids = {text: encode(self.tokenizer, text, add_bos=add_bos) for text in dict(asked)}
+        fits = [len(ids[text]) >= max(lengths) for text, lengths in asked]
+        if not any(fits):
+            raise LengthError(
+                f"no document has the {min(max(lengths) for _, lengths in asked)} tokens that were "
+                f"asked for; the longest has {max(map(len, ids.values()))}: ask for shorter "
+                "lengths, as in --metadata lengths=[…]"
+            )
+        wanted: dict[str, set[int]] = defaultdict(set)
+        for (text, lengths), fit in zip(asked, fits, strict=True):
+            if fit:
+                wanted[text] |= set(lengths)
+        scored: dict[str, dict[int, TokenScores]] = {}
+        quiet = disable_tqdm or self.rank != 0
+        with tqdm(total=sum(map(max, wanted.values())), unit="token", disable=quiet) as bar:
+            for text, lengths in wanted.items():
+                before, longest = bar.n, max(lengths)
+
+                def report(part: float, before: float = before, longest: int = longest) -> None:
+                    bar.update(int(before + part * longest - bar.n))
+
+                scored[text] = self._score_lengths(ids[text], sorted(lengths), report)
+        return [
+            {n: scored[text][n] for n in lengths} if fit else None
+            for (text, lengths), fit in zip(asked, fits, strict=True)
+        ]
+
+    def loglikelihood_rolling(
+        self: Any, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Score texts in windows of `max_length`, as lm-eval's `hf` cuts them."""
+        windows: list[tuple[int, list[int], int]] = []  # of which text, its tokens, first scored
+        for i, request in enumerate(requests):
+            for context, continuation in map(
+                make_disjoint_window,
+                get_rolling_token_windows(
+                    token_list=self.tok_encode(request.args[0]),
+                    prefix_token=self.prefix_token_id,
+                    max_seq_len=self.max_length,
+                    context_len=1,
+                ),
+            ):
+                windows.append((i, context + continuation, len(context) - 1))
+        totals = [0.0] * len(requests)
+        scores = self._score_windows(tokens for _, tokens, _ in windows)
+        bar = tqdm(scores, total=len(windows), disable=disable_tqdm or self.rank != 0)
+        for (i, _, first), scored in zip(windows, bar, strict=True):
+            totals[i] -= float(scored.nll[first:].sum(dtype="float64"))
+        for request, total in zip(requests, totals, strict=True):
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+        return totals

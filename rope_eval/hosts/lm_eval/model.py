@@ -1,0 +1,154 @@
+"""`lm_eval --model scaling_rope`: lm-eval's own `hf` model under a RopeSpec."""
+
+from __future__ import annotations
+
+import inspect
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from lm_eval.models.huggingface import HFLM
+
+from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
+from rope_eval.backends.hf.patch import patched
+from rope_eval.errors import LengthError, SpecError
+from rope_eval.hosts.lm_eval.arguments import check_weights, take_rope
+from rope_eval.hosts.lm_eval.documents import DocumentsMixin
+from rope_eval.hosts.lm_eval.paper_requests import WholePromptMixin
+from rope_eval.hosts.lm_eval.plugin import register
+from rope_eval.scores import TokenScores
+from rope_eval.scoring.tokens import score_lengths, score_tokens
+
+LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
+HF_ARGUMENTS = tuple(inspect.signature(HFLM.__init__).parameters)[1:-1]
+
+
+class ScalingRopeLM(WholePromptMixin, DocumentsMixin, HFLM):
+    """lm-eval's `hf` model with every `RopeSpec` field as a model argument.
+
+    Args:
+        pretrained: a directory, a name on the hub, or a loaded model.
+        config: a row of the catalogue, instead of `pretrained` and the RopeSpec fields; what is
+            given beside it wins.
+        backend: "hf" (or lm-eval's own "default" and "causal"), or "vllm" for `ScalingRopeVLLM`.
+        chunk_size: tokens of a chunk when whole documents are scored.
+        **arguments: RopeSpec's fields by their names, and every argument of lm-eval's `hf`.
+    """
+
+    def __new__(cls, *args: Any, backend: str = "hf", **arguments: Any) -> Any:
+        """Make the model of a backend: `ScalingRopeVLLM` for vllm."""
+        if backend != "vllm":
+            return super().__new__(cls)
+        from rope_eval.backends.vllm.engine import require_vllm
+
+        require_vllm()
+        from rope_eval.hosts.lm_eval.vllm import ScalingRopeVLLM
+
+        return ScalingRopeVLLM(*args, **arguments)
+
+    def __init__(
+        self,
+        pretrained: Any = None,
+        config: str | None = None,
+        backend: str = "hf",
+        chunk_size: int | None = None,
+        **arguments: Any,
+    ):
+        if backend not in ("hf", "default", "causal"):
+            raise SpecError(f"backend must be hf or vllm, got {backend!r}")
+        pretrained, self.rope_spec = take_rope(pretrained, config, arguments, HF_ARGUMENTS)
+        self.chunk_size = chunk_size
+        if isinstance(pretrained, str) and not arguments.get("gguf_file"):
+            arguments.setdefault("use_safetensors", True)
+            check_weights(pretrained, arguments, allow_pickle=not arguments["use_safetensors"])
+        super().__init__(pretrained=pretrained, backend="causal", **arguments)
+        self._patch = ExitStack()
+        self._patch.enter_context(patched(self.model, self.rope_spec))
+
+    def close(self) -> None:
+        """Take the RoPE setting off the model again; only a model of your own outlives this."""
+        self._patch.close()
+
+    # ---- whole documents -----------------------------------------------------------------------
+
+    def _score_lengths(
+        self, ids: torch.Tensor, lengths: Sequence[int], progress: Callable[[float], None]
+    ) -> dict[int, TokenScores]:
+        with self._autocast():
+            return score_lengths(
+                self.model, ids, lengths, chunk_size=self.chunk_size, progress=progress
+            )
+
+    def _score_windows(self, windows: Iterable[list[int]]) -> Iterator[TokenScores]:
+        for tokens in windows:
+            with self._autocast():
+                yield score_tokens(self.model, torch.tensor(tokens), chunk_size=self.chunk_size)
+
+    def _autocast(self) -> torch.autocast:
+        """Compute in `mixed_precision_dtype` where it is asked for, as `hf` does."""
+        dtype = self.mixed_precision_dtype
+        return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
+
+    # ---- "per_sequence" dynamic NTK: requests that share a base go together ---------------------
+
+    def _whole_alpha(self, length: int) -> float:
+        per_sequence = self.rope_spec.dynamic_ntk == "per_sequence"
+        return rotary_of(self.model).alpha(length) if per_sequence else 1.0
+
+    def _loglikelihood_tokens(
+        self,
+        requests: list[LoglikelihoodRequest],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        by_alpha: dict[float, list[int]] = defaultdict(list)
+        for i, (_, context, continuation) in enumerate(requests):
+            length = len(context) + len(continuation)
+            if length > self.max_length + 1 and not self.truncation:
+                raise LengthError(
+                    f"a request of {length} tokens is longer than max_length={self.max_length}: "
+                    "give max_length=…, or truncation=True to lose its beginning"
+                )
+            by_alpha[self._whole_alpha(min(length, self.max_length + 1))].append(i)
+        if len(by_alpha) < 2 and self.rope_spec.dynamic_ntk != "per_sequence":
+            return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+        answers: dict[int, tuple[float, bool]] = {}
+        for same_base in by_alpha.values():
+            _, context, continuation = requests[same_base[0]]
+            length = min(len(context) + len(continuation), self.max_length + 1)
+            with sequence_lengths(self.model, torch.tensor([length], device=self.device)):
+                some = super()._loglikelihood_tokens(
+                    [requests[i] for i in same_base], disable_tqdm, override_bs
+                )
+            answers.update(zip(same_base, some, strict=True))
+        return [answers[i] for i in range(len(requests))]
+
+    def tok_batch_encode(
+        self,
+        strings: list[str],
+        padding_side: str = "left",
+        left_truncate_len: int | None = None,
+        truncation: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encode and pad, and refuse to lose the beginning of a prompt unless truncation=True."""
+        if left_truncate_len and not self.truncation:
+            ids, _ = super().tok_batch_encode(strings, padding_side)
+            if ids.shape[1] > left_truncate_len:
+                raise LengthError(
+                    f"a prompt of {ids.shape[1]} tokens leaves no room to generate in "
+                    f"max_length={self.max_length} (prompts may have {left_truncate_len}): "
+                    "give max_length=…, or truncation=True to lose its beginning"
+                )
+        return super().tok_batch_encode(strings, padding_side, left_truncate_len, truncation)
+
+    def _model_generate(
+        self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
+    ) -> torch.Tensor:
+        prompts = kwargs["attention_mask"].sum(-1)
+        with sequence_lengths(self.model, prompts + max_length - context.shape[1]):
+            return super()._model_generate(context, max_length, stop, **kwargs)
+
+
+register()

@@ -1,0 +1,223 @@
+"""lm-eval tasks of retrieval: a value is planted early in a text, and asked for at its end."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any, ClassVar
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.metrics import mean
+from lm_eval.api.model import LM
+
+from rope_eval.data.books import read_books
+from rope_eval.data.probes import CHARACTERS_A_TOKEN, PASSKEY, Form, Probe, ProbePlan
+from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
+from rope_eval.hosts.lm_eval.local_task import LocalTask
+from rope_eval.scores import Sums, total
+
+VARIETY = 4  # times the text that the longest probe needs, for samples to be of different places
+
+
+class RetrievalTask(LocalTask):
+    """Exact match and NLL of a planted value at every length, over depths.
+
+    Its YAML gives the defaults in ``metadata``: ``lengths``, ``depths``, ``samples``, ``facts`` and
+    ``probe_seed`` as in `ProbePlan`, and ``filler``, a source of `rope_eval.data.books`;
+    ``--metadata lengths=[1024,2048]`` overrides them. An item is a sample, with all its lengths and
+    depths.
+    """
+
+    VERSION = 1
+    OUTPUT_TYPE = "retrieval_probe"
+    FORM: ClassVar[Form] = PASSKEY
+
+    def __init__(self, config: Mapping[str, Any]):
+        given = dict(config["metadata"])
+        empty = self._planned(given, "")  # a mistake is told before anything is read
+        self._plan = self._planned(given, self.filler(given, max(empty.lengths)))
+        given["filler_sha256"] = hashlib.sha256(self._plan.text.encode()).hexdigest()
+        super().__init__(
+            task=config["task"],
+            description=config["description"],
+            num_fewshot=0,
+            output_type=self.OUTPUT_TYPE,
+            metadata=given,
+        )
+        self._config.generation_kwargs = {"until": [], "do_sample": False}
+
+    def _planned(self, given: Mapping[str, Any], text: str) -> ProbePlan:
+        return ProbePlan(
+            form=self.FORM,
+            text=text,
+            lengths=_as_tuple(given["lengths"]),
+            depths=_as_tuple(given["depths"]),
+            samples=given["samples"],
+            seed=given["probe_seed"],  # lm-eval adds the model's arguments, and vllm has a seed
+            facts=given["facts"],
+        )
+
+    def filler(self, metadata: Mapping[str, Any], longest: int) -> str:
+        """Return the text that facts are planted in: whole documents, and not more than needed."""
+        parts: list[str] = []
+        for document in read_books(metadata["filler"]):
+            parts.append(document.text)
+            if sum(map(len, parts)) >= VARIETY * CHARACTERS_A_TOKEN * longest:
+                break
+        return "\n\n".join(parts)
+
+    def test_docs(self) -> list[dict[str, Any]]:
+        """Return the samples: what is asked for, and the answer."""
+        docs = []
+        for sample in range(self._plan.samples):
+            _, (key, value) = self._plan.facts_of(sample)
+            docs.append({"sample": sample, "key": key, "value": value})
+        return docs
+
+    def doc_to_text(self, doc: Mapping[str, Any]) -> str:
+        """Return the question alone: its context depends on the model's tokenizer."""
+        return self._plan.form.question.format(key=doc["key"])
+
+    def doc_to_target(self, doc: Mapping[str, Any]) -> str:
+        """Return the planted value."""
+        return str(doc["value"])
+
+    def fewshot_context(self, doc: Mapping[str, Any], *_: Any, **kwargs: Any) -> str:
+        """Return the question; a probe has no examples, and no chat template around it."""
+        if kwargs.get("apply_chat_template") or kwargs.get("system_instruction"):
+            raise SpecError(
+                f"{self.config.task} has prompts of exact lengths: leave out apply_chat_template "
+                "and system_instruction"
+            )
+        return self.doc_to_text(doc)
+
+    def construct_requests(self, doc: Mapping[str, Any], ctx: str, **kwargs: Any) -> list[Instance]:
+        """Ask for a sample's probe at each length and depth."""
+        return [
+            Instance(
+                request_type=self.OUTPUT_TYPE,
+                doc=dict(doc),
+                arguments=(
+                    ctx,
+                    self._plan,
+                    doc["sample"],
+                    length,
+                    depth,
+                    self.config.generation_kwargs,
+                ),
+                idx=i,
+                metadata=kwargs["metadata"],
+            )
+            for i, (length, depth) in enumerate(self._places())
+        ]
+
+    def process_results(
+        self, doc: Mapping[str, Any], results: Sequence[tuple[str, float, bool, int]]
+    ) -> dict[str, float | Sums]:
+        """Mark a sample at each length, over its depths."""
+        scores: dict[str, float | Sums] = {}
+        for length in self._plan.lengths:
+            some = [
+                result
+                for (n, _), result in zip(self._places(), results, strict=True)
+                if n == length
+            ]
+            scores[f"accuracy@{length}"] = mean(
+                [float(first_word(text) == doc["value"]) for text, *_ in some]
+            )
+            scores[f"greedy@{length}"] = mean([float(greedy) for *_, greedy, _ in some])
+            scores[f"nll@{length}"] = total(
+                [Sums(nll=nll, tokens=tokens) for _, nll, _, tokens in some]
+            )
+        return scores
+
+    def aggregation(self) -> dict[str, Callable[[Sequence[Any]], float]]:
+        """Return how each number comes from the samples'."""
+        kinds = {"accuracy": mean, "greedy": mean, "nll": _pooled_nll}
+        return {f"{name}@{n}": how for name, how in kinds.items() for n in self._plan.lengths}
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """Return which way is up."""
+        return {name: not name.startswith("nll") for name in self.aggregation()}
+
+    def _places(self) -> Iterator[tuple[int, float]]:
+        return product(self._plan.lengths, self._plan.depths)
+
+
+def retrieval_probe(self: LM, requests: Sequence[Instance]) -> list[tuple[str, float, bool, int]]:
+    """Continue the context of each probe greedily, and score its true answer.
+
+    Args:
+        self: a model.
+        requests: with the arguments ``(_, plan, sample, length, depth, gen_kwargs)``.
+
+    Returns:
+        For each what was generated, as many tokens as the answer has; the answer's NLL in nats;
+        whether each of its tokens was the most likely one; and how many tokens it has.
+
+    Raises:
+        UnsupportedModelError: for a model without its tokenizer in the process.
+        LengthError: where the model's own length is below a probe's, or a probe cannot be built.
+    """
+    if getattr(self, "tokenizer", None) is None or not hasattr(self, "tok_encode"):
+        raise UnsupportedModelError(
+            f"{requests[0].task_name} counts tokens, and {type(self).__name__} has no tokenizer "
+            "here: run it with --model scaling_rope, hf or vllm"
+        )
+    longest = max(request.args[3] for request in requests)
+    if longest > self.max_length:
+        raise LengthError(
+            f"{requests[0].task_name}: a probe has {longest} tokens, and the model's max_length is "
+            f"{self.max_length}: give --model_args max_length={longest}, or shorter lengths, as in "
+            f"--metadata lengths=[{self.max_length}]"
+        )
+    probes: list[Probe] = []
+    for request in requests:
+        _, plan, sample, length, depth, _ = request.args
+        probes.append(plan.probe(self.tok_encode, sample=sample, length=length, depth=depth))
+    answers = self.loglikelihood(
+        [_request("loglikelihood", probe.context, probe.answer) for probe in probes]
+    )
+    texts = self.generate_until(
+        [
+            _request(
+                "generate_until",
+                probe.context,
+                request.args[5] | {"max_gen_toks": probe.value_tokens},
+            )
+            for request, probe in zip(requests, probes, strict=True)
+        ]
+    )
+    return [
+        (text, -loglikelihood, greedy, probe.value_tokens)
+        for text, (loglikelihood, greedy), probe in zip(texts, answers, probes, strict=True)
+    ]
+
+
+def first_word(text: str) -> str:
+    """Return the first run of letters and digits, or an empty string.
+
+    >>> first_word(" 1234567. So")
+    '1234567'
+    """
+    found = re.search(r"\w+", text)
+    return found[0] if found else ""
+
+
+def _pooled_nll(sums: Sequence[Sums]) -> float:
+    pooled = total(sums)
+    return pooled.nll / pooled.tokens
+
+
+def _as_tuple(values: Any) -> tuple[Any, ...]:
+    return tuple(values) if isinstance(values, (list, tuple)) else (values,)
+
+
+def _request(kind: Any, *arguments: Any) -> Instance:
+    return Instance(request_type=kind, doc={}, arguments=arguments, idx=0)
+
+
+if not hasattr(LM, "retrieval_probe"):
+    LM.retrieval_probe = retrieval_probe

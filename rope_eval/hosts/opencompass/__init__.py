@@ -1,0 +1,1 @@
+"""OpenCompass: a model, data sets and evaluators."""

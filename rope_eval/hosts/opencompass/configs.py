@@ -1,0 +1,183 @@
+"""What the files of tasks/opencompass hold: models of the catalogue, and the paper's data sets.
+
+A file there is one call of `models`, `paper` or `books`; a configuration of your own can make the
+same calls with arguments. Configurations for ``read_base`` work too, as these functions return
+plain dictionaries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from rope_eval import catalogue
+from rope_eval.errors import DataError, SpecError, did_you_mean
+from rope_eval.hosts.opencompass.columns import GROUPS, HERE, RETRIEVER, TEMPLATE, paper
+from rope_eval.hosts.opencompass.model import ARGUMENTS
+from rope_eval.paths import asset
+from rope_eval.protocols.datasets import PROMPTS
+from rope_eval.protocols.truncation import SIDES
+from rope_eval.rope.spec import FIELDS, RopeSpec
+from rope_eval.scores import check_lengths
+
+FILE = '''\
+"""{title}; written by rope_eval.hosts.opencompass.configs."""
+
+_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
+{name} = _configs.{call}
+del _configs
+'''
+BOOKS, LENGTHS, TRUNCATION = "ROPE_EVAL_BOOKS", "ROPE_EVAL_LENGTHS", "ROPE_EVAL_TRUNCATION"
+HOST = ("abbr", "batch_size", "max_out_len", "min_out_len", "pred_postprocessor", "run_cfg")
+BOOK_TASKS = {
+    "books3_cumulative": "rope_books_cumulative",
+    "pg19_cumulative": "rope_pg19_cumulative",
+    "builtin_cumulative": "rope_builtin_cumulative",
+}
+__all__ = ["books", "files", "models", "paper"]
+
+
+def models(*names: str, **settings: Any) -> list[dict[str, Any]]:
+    """Return rows of the catalogue as models of OpenCompass.
+
+    Args:
+        *names: of rows.
+        **settings: arguments of `ScalingRope`, and what OpenCompass takes of a model
+            (``max_out_len``, ``batch_size``, ``run_cfg``), in the place of the defaults.
+
+    Raises:
+        DataError: for an unknown row, or one without a checkpoint.
+        SpecError: for a RoPE setting that makes no sense.
+    """
+    return [_model(name, settings) for name in names]
+
+
+def _model(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    for setting in settings:
+        if setting not in (*FIELDS, *ARGUMENTS, *HOST):
+            known = (*FIELDS, *ARGUMENTS, *HOST)
+            raise SpecError(f"a model has no {setting!r}.{did_you_mean(setting, known)}")
+    row = catalogue.find(name)
+    own = {field: settings[field] for field in FIELDS if field in settings}
+    rope = RopeSpec.from_dict(row.rope.to_dict() | own)
+    defaults = {
+        "type": f"{HERE}.model.ScalingRope",
+        "path": settings.get("path") or row.require_checkpoint(),
+        "config": name,
+        "max_seq_len": 16384,
+        "truncation": os.environ.get(TRUNCATION, "left"),
+        "max_out_len": 100,
+        "batch_size": 8,
+        "run_cfg": {"num_gpus": int(torch.cuda.is_available())},
+    }
+    cfg = {**defaults, **settings, **rope.to_dict()}
+    if cfg["truncation"] not in (*SIDES, None):
+        sides = ", ".join(SIDES)
+        raise SpecError(f"truncation must be one of {sides}, got {cfg['truncation']!r}")
+    rest = {k: v for k, v in cfg.items() if k not in (*FIELDS, "batch_size", "run_cfg")}
+    return {"abbr": f"{name.replace('/', '_')}_{rope.fingerprint()}_{_digest(rest)}"} | cfg
+
+
+def books(
+    task: str,
+    source: str | None = None,
+    lengths: list[int] | None = None,
+    documents: int | None = None,
+) -> list[dict[str, Any]]:
+    """Return cumulative perplexity and accuracy of whole books as a data set.
+
+    Args:
+        task: of tasks/cumulative, which has the defaults.
+        source: of `rope_eval.data.books.read_books`, by default what the environment variable
+            ROPE_EVAL_BOOKS or the task says.
+        lengths: tokens seen, BOS included, by default what ROPE_EVAL_LENGTHS (4096,8192) or the
+            task says.
+        documents: how many books to read; None for all.
+
+    Raises:
+        DataError: for a task without books of its own, and none given.
+        SpecError: for lengths that make no sense.
+    """
+    file = asset("tasks") / "cumulative" / f"{task}.yaml"
+    metadata = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)["metadata"]
+    source = source or os.environ.get(BOOKS) or metadata["books"]
+    if source is None:
+        raise DataError(f"{task} needs your own copy of its books: say {BOOKS}=PATH")
+    given = lengths or _numbers(os.environ.get(LENGTHS)) or metadata["lengths"]
+    asked = {"books": source, "documents": documents, "lengths": list(check_lengths(given))}
+    scoring = f"{HERE}.scoring"
+    return [
+        {
+            "abbr": f"rope_{task}_{_digest(asked)}",
+            "type": f"{HERE}.data.BooksDataset",
+            "books": source,
+            "documents": documents,
+            "reader_cfg": {
+                "input_columns": ["text"],
+                "output_column": None,
+                "train_split": "test",
+                "test_split": "test",
+            },
+            "infer_cfg": {
+                "prompt_template": {"type": TEMPLATE, "template": "{text}"},
+                "retriever": {"type": RETRIEVER},
+                "inferencer": {
+                    "type": f"{scoring}.CumulativeInferencer",
+                    "lengths": asked["lengths"],
+                },
+            },
+            "eval_cfg": {
+                "evaluator": {
+                    "type": f"{scoring}.CumulativeEvaluator",
+                    "lengths": asked["lengths"],
+                }
+            },
+        }
+    ]
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads the tasks' YAML and does not look at what it calls."""
+
+
+_Loader.add_constructor("!function", lambda loader, node: None)
+
+
+def _numbers(text: str | None) -> list[int] | None:
+    if not text:
+        return None
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise SpecError(f"{LENGTHS} is written 4096,8192, got {text!r}") from None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:4]
+
+
+def files() -> dict[Path, str]:
+    """Return the files of tasks/opencompass: their texts by their paths in that folder."""
+    written = {}
+    for name in catalogue.load(asset("model_configs")):
+        file = Path("models", f"scaling_rope_{name.translate(_TO_NAME)}.py")
+        written[file] = FILE.format(title=name, name="models", call=f'models("{name}")')
+    titles = {entry: strings.get("config", entry) for entry, strings in PROMPTS["paper"].items()}
+    for entry, title in (titles | {group: f"group {group}" for group in GROUPS}).items():
+        name = "rope_paper" if entry == "all" else f"rope_paper_{entry}"
+        text = FILE.format(title=title, name=f"{name}_datasets", call=f'paper("{entry}")')
+        written[Path("datasets", f"{name}.py")] = text
+    for task, books in BOOK_TASKS.items():
+        text = FILE.format(title=task, name=f"{books}_datasets", call=f'books("{task}")')
+        written[Path("datasets", f"{books}.py")] = text
+    return written
+
+
+_TO_NAME = str.maketrans("/-.", "___")

@@ -1,0 +1,237 @@
+"""The summarizer of OpenCompass runs: what a run measured, into the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from opencompass.summarizers.default import DefaultSummarizer
+from opencompass.utils import get_infer_output_path
+
+from rope_eval.protocols import datasets as paper_data
+from rope_eval.protocols.datasets import PROMPTS
+from rope_eval.protocols.rules import histogram
+from rope_eval.results.provenance import model_fingerprint, provenance
+from rope_eval.results.store import DEFAULT_ROOT, Run, Store, run_key
+from rope_eval.rope.spec import FIELDS, RopeSpec
+from rope_eval.scores import Sums, total
+
+RESULTS = "ROPE_EVAL_RESULTS"
+VERSION = 1
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+class StoreSummarizer(DefaultSummarizer):
+    """OpenCompass's own summary, and a run in the store for every model.
+
+    The data sets of `rope_eval.hosts.opencompass.configs` are stored, others are only in
+    OpenCompass's summary. One that failed has no number in the store but the reason, and the
+    process ends with exit status 1.
+
+    Args:
+        config: OpenCompass's, of the whole run.
+        results: the folder of runs; by default what the environment variable ROPE_EVAL_RESULTS
+            says, or results/runs.
+        **arguments: OpenCompass's.
+    """
+
+    def __init__(self, config: Any, results: str | None = None, **arguments: Any):
+        super().__init__(config, **arguments)
+        self.store = Store(results or os.environ.get(RESULTS) or DEFAULT_ROOT)
+
+    def summarize(self, output_path: str | None = None, time_str: str = "summary") -> None:
+        """Write OpenCompass's summary, then the runs.
+
+        Raises:
+            SystemExit: where a data set of ours has no result.
+        """
+        super().summarize(output_path, time_str)
+        failures: list[str] = []
+        for model in self.model_cfgs:
+            results = {cfg["abbr"]: self._result(model, cfg) for cfg in self.dataset_cfgs}
+            failures += [
+                f"{model['abbr']}, {abbr}: {result['error']}"
+                for abbr, result in results.items()
+                if "error" in result
+            ]
+            for run, arrays in _runs(model, self.dataset_cfgs, results):
+                stored = self.store.put(run, arrays)
+                print(f"rope-eval: {stored.key} {stored.kind} {model['abbr']} in {self.store.root}")
+        if failures:
+            print("rope-eval: error: failed work:", *failures, sep="\n  ", file=sys.stderr)
+            raise SystemExit(1)
+
+    def _result(self, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the evaluation wrote, or the reason why there is nothing."""
+        for stage in ("predictions", "results"):
+            file = Path(get_infer_output_path(model, dataset, str(Path(self.work_dir, stage))))
+            parts = file.with_name(f"{file.stem}_0{file.suffix}")
+            if not (file.is_file() or (stage == "predictions" and parts.is_file())):
+                log = f"{self.work_dir}/logs/{'infer' if stage == 'predictions' else 'eval'}"
+                return {"error": f"no {stage}: the reason is below {log}/{model['abbr']}"}
+        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if _is(dataset, "PaperDataset") and not {"details", "error"} & result.keys():
+            return {"error": "without its items: leave out --dump-eval-details False"}
+        return result
+
+
+def _runs(
+    model: Mapping[str, Any], datasets: list[Any], results: Mapping[str, dict[str, Any]]
+) -> list[tuple[Run, Arrays]]:
+    """Return the runs that a model's results make: one of all columns, and one a set of books."""
+    runs = []
+    columns = {cfg["abbr"]: cfg for cfg in datasets if _is(cfg, "PaperDataset")}
+    if columns:
+        runs.append(_columns_run(model, columns, results))
+    for cfg in datasets:
+        if _is(cfg, "BooksDataset"):
+            runs.append((_books_run(model, cfg, results[cfg["abbr"]]), {}))
+    return runs
+
+
+def _is(dataset: Mapping[str, Any], name: str) -> bool:
+    return str(dataset["type"]) == f"rope_eval.hosts.opencompass.data.{name}"
+
+
+# ---- columns of Tables 3 to 5 ------------------------------------------------------------------
+
+
+def _columns_run(
+    model: Mapping[str, Any], datasets: Mapping[str, Any], results: Mapping[str, dict[str, Any]]
+) -> tuple[Run, Arrays]:
+    tasks, arrays, reasons = {}, {}, []
+    for abbr, cfg in datasets.items():
+        result = results[abbr]
+        if "error" in result:
+            reasons.append(f"{abbr}: {result['error']}")
+            tasks[abbr] = _task(cfg, model) | {"metrics": {}, "n": None, "n_all": None}
+            tasks[abbr]["metadata"]["missing"] = f"failed: {result['error']}"
+            continue
+        items = sorted(
+            (item["item"][0], item["mark"][0], item["predicted"][0]) for item in result["details"]
+        )
+        names, marks, predicted = zip(*items, strict=True)
+        data = result["data"][0]
+        arrays[f"{abbr}/docs"] = np.array(names)
+        arrays[f"{abbr}/acc,none"] = np.array(marks, dtype=np.float32)
+        arrays[f"{abbr}/predicted"] = np.array(predicted)
+        task = _task(cfg, model)
+        task["metadata"]["data_sha256"] = data["sha256"]
+        tasks[abbr] = task | {
+            "metrics": {"acc,none": sum(marks) / len(marks)},
+            "n": len(marks),
+            "n_all": data["rows"],
+            "answers": histogram(predicted) if _entry(cfg).get("letters") else {},
+            "samples": ["acc,none"],
+        }
+    failed = len(reasons) == len(tasks)
+    content = hashlib.sha256(json.dumps([tasks, *map(str, arrays.values())]).encode()).hexdigest()
+    request = _request("opencompass", model) | {"tasks": sorted(tasks), "content": content}
+    run = Run(
+        key=run_key(request),
+        kind="opencompass",
+        status="failed" if failed else "done",
+        request=request,
+        results={} if failed else {"row": None, "protocols": ["paper"], "tasks": tasks},
+        provenance=_provenance(),
+        error="; ".join(reasons) if failed else None,
+    )
+    return run, {} if failed else arrays
+
+
+def _task(cfg: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    entry, subject = _entry(cfg), cfg["subject"]
+    source = paper_data.SOURCES[f"mmlu/{subject}_test" if subject else entry["data"]]
+    limits = {"truncation": model.get("truncation"), "truncate_at": model.get("max_seq_len")}
+    return {
+        "protocol": "paper",
+        "version": VERSION,
+        "num_fewshot": entry.get("shots", 0),
+        "hash": None,
+        "metadata": {
+            "version": VERSION,
+            "protocol": "paper",
+            "column": entry["column"],
+            "config": entry.get("config"),
+            "data": str(source),
+            "data_from": "hub" if cfg["data_dir"] is None else "folder",
+        }
+        | (limits if entry.get("long") and limits["truncation"] else {}),
+        "answers": {},
+        "samples": [],
+    }
+
+
+def _entry(cfg: Mapping[str, Any]) -> dict[str, Any]:
+    entry: dict[str, Any] = PROMPTS["paper"][cfg["entry"]]
+    return entry
+
+
+# ---- books -------------------------------------------------------------------------------------
+
+
+def _books_run(model: Mapping[str, Any], cfg: Mapping[str, Any], result: Mapping[str, Any]) -> Run:
+    lengths = list(cfg["infer_cfg"]["inferencer"]["lengths"])
+    books = result.get("books", [])
+    request = _request("cumulative", model) | {
+        "harness": "opencompass",
+        "fingerprint": _fingerprint(model["path"]),
+        "lengths": lengths,
+        "documents": [{"name": book["name"], "sha256": book["sha256"]} for book in books],
+        "books": cfg["books"],
+        "dtype": model.get("dtype", "auto"),
+    }
+    error = result.get("error")
+    totals = [[book["sums"][i] for book in books] for i in range(len(lengths))]
+    return Run(
+        key=run_key(request),
+        kind="cumulative",
+        status="failed" if error else "done",
+        request=request,
+        results={}
+        if error
+        else {
+            "extrapolation_bound": None,
+            "totals": [_total(sums) for sums in totals],
+            "by_document": [book["sums"] for book in books],
+        },
+        provenance=_provenance(),
+        error=error,
+    )
+
+
+def _total(sums: list[dict[str, Any]]) -> dict[str, Any]:
+    return total(Sums(**one) for one in sums).to_dict()
+
+
+def _fingerprint(path: str) -> str:
+    return model_fingerprint(path) if Path(path).is_dir() else path
+
+
+# ---- both --------------------------------------------------------------------------------------
+
+
+def _request(kind: str, model: Mapping[str, Any]) -> dict[str, Any]:
+    own = ("config", "dtype", "max_seq_len", "truncation", "batch_size")
+    path = model["path"]
+    return {
+        "kind": kind,
+        "model": Path(path).resolve().name if Path(path).is_dir() else path,
+        "model_args": {"pretrained": path} | {k: model[k] for k in own if k in model},
+        "rope": RopeSpec.from_dict({k: model[k] for k in FIELDS if k in model}).to_dict(),
+    }
+
+
+def _provenance() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    record = provenance()
+    record["versions"]["opencompass"] = version("opencompass")
+    return record

@@ -1,0 +1,1 @@
+"""What was measured: the store, and how a result came about."""

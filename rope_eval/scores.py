@@ -1,0 +1,93 @@
+"""Scores of tokens, and their sums and counts to the last line: never a mean of ratios."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rope_eval.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """The scores of a document's tokens, the first excepted.
+
+    Attributes:
+        nll: −ln p(x_i | x_<i) in nats, float32 ``[T − 1]``.
+        hit: whether x_i was the most likely token, bool ``[T − 1]``.
+    """
+
+    nll: npt.NDArray[np.float32]
+    hit: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sums:
+    """Totals over scored tokens: ``nll`` in nats, ``hits`` and ``tokens`` as counts."""
+
+    nll: float = 0.0
+    hits: int = 0
+    tokens: int = 0
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            nll=self.nll + other.nll,
+            hits=self.hits + other.hits,
+            tokens=self.tokens + other.tokens,
+        )
+
+    @property
+    def perplexity(self) -> float:
+        """The exponential of nats per token; infinite where that overflows."""
+        try:
+            return math.exp(self.nll / self.tokens)
+        except OverflowError:
+            return math.inf
+
+    @property
+    def accuracy(self) -> float:
+        """The part of the tokens that were the most likely one, 0 to 1."""
+        return self.hits / self.tokens
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the totals as plain JSON values."""
+        return asdict(self)
+
+
+def sums_at(scores: TokenScores, length: int) -> Sums:
+    """Total a document's scores up to `length` tokens seen, the first (BOS) included.
+
+    Args:
+        scores: of at least ``length`` tokens, so at least ``length − 1`` scores.
+        length: tokens seen, 2 or more.
+    """
+    nll = scores.nll[: length - 1]
+    assert len(nll) == length - 1, "a document shorter than the length was let through"
+    return Sums(
+        nll=float(nll.sum(dtype=np.float64)),
+        hits=int(scores.hit[: length - 1].sum()),
+        tokens=length - 1,
+    )
+
+
+def total(sums: Iterable[Sums]) -> Sums:
+    """Add the totals of several documents."""
+    return sum(sums, start=Sums())
+
+
+def check_lengths(lengths: Sequence[Any]) -> tuple[int, ...]:
+    """Return the lengths as increasing whole numbers of at least 2, or raise `SpecError`."""
+    if not lengths:
+        raise SpecError("lengths is empty: give at least one, as in lengths=[1024,2048]")
+    for length in lengths:
+        if isinstance(length, bool) or not isinstance(length, int) or length < 2:
+            raise SpecError(f"lengths must be whole numbers of 2 or more tokens, got {length!r}")
+    if any(b <= a for a, b in itertools.pairwise(lengths)):
+        raise SpecError(f"lengths must increase and not repeat, got {list(lengths)}")
+    return tuple(lengths)

@@ -1,0 +1,1 @@
+"""From tokens to scores: whole documents, many texts, attention by distance."""

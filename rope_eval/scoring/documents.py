@@ -1,0 +1,146 @@
+"""A checkpoint under a RopeSpec that scores documents, whichever backend runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rope_eval.backends.hf.anatomy import config_geometry
+from rope_eval.backends.hf.attention import rotary_of
+from rope_eval.backends.hf.loading import load_config, load_model
+from rope_eval.backends.hf.patch import patched
+from rope_eval.errors import SpecError
+from rope_eval.rope.rotary import Rotary
+from rope_eval.rope.spec import RopeSpec
+from rope_eval.scores import TokenScores
+from rope_eval.scoring.tokens import score_by_base, score_lengths
+
+Report = Callable[[float], None]  # the part of a document's work that is done
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Loading:
+    """How to load a checkpoint.
+
+    Attributes:
+        backend: "hf", or "vllm".
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        device: as in PyTorch, or None; vLLM takes what it finds.
+        chunk_size: tokens of a chunk, or of vLLM's steps, or None; it does not change the scores.
+        trust_remote_code: run Python code that comes with the checkpoint.
+        allow_pickle: load weights that are not safetensors.
+        engine: arguments of `vllm.LLM`.
+    """
+
+    backend: str = "hf"
+    dtype: str = "auto"
+    device: str | None = None
+    chunk_size: int | None = None
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    engine: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.backend not in _BACKENDS:
+            raise SpecError(f"backend must be one of {', '.join(_BACKENDS)}, got {self.backend!r}")
+        if self.backend == "hf" and self.engine:
+            raise SpecError(f"backend=hf has no engine, got {', '.join(self.engine)}")
+        if self.backend == "vllm" and self.device is not None:
+            raise SpecError(
+                f"backend=vllm takes the device it finds, got {self.device!r}: leave it out, and "
+                "choose a GPU with CUDA_VISIBLE_DEVICES"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentScorer:
+    """A checkpoint under a RopeSpec.
+
+    Attributes:
+        score: scores the first L tokens of a document (int64 ``[T]``) for each length L.
+        rotary: the setting on the checkpoint.
+        gpu: the name of the GPU that it runs on, or None.
+    """
+
+    score: Callable[[Tensor, Sequence[int], Report], dict[int, TokenScores]]
+    rotary: Rotary
+    gpu: str | None
+
+
+@contextmanager
+def document_scorer(
+    model: str, rope: RopeSpec, longest: int, loading: Loading
+) -> Iterator[DocumentScorer]:
+    """Load a checkpoint and put a RopeSpec on it.
+
+    Args:
+        model: a directory, or a name on the hub.
+        rope: the setting.
+        longest: tokens of the longest document.
+        loading: how.
+
+    Raises:
+        DataError: for a checkpoint that cannot be read.
+        SpecError: for a setting or an option that the backend cannot do.
+        UnsupportedModelError: for a model the mechanism does not fit.
+    """
+    with _BACKENDS[loading.backend](model, rope, longest, loading) as scorer:
+        yield scorer
+
+
+@contextmanager
+def _hugging_face(
+    name: str, rope: RopeSpec, longest: int, loading: Loading
+) -> Iterator[DocumentScorer]:
+    model = load_model(
+        name,
+        dtype=loading.dtype,
+        device=loading.device,
+        trust_remote_code=loading.trust_remote_code,
+        allow_pickle=loading.allow_pickle,
+    )
+    device = model.device
+    with patched(model, rope):
+        yield DocumentScorer(
+            score=lambda ids, lengths, report: score_lengths(
+                model, ids, lengths, chunk_size=loading.chunk_size, progress=report
+            ),
+            rotary=rotary_of(model),
+            gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        )
+
+
+@contextmanager
+def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator[DocumentScorer]:
+    from rope_eval.backends.vllm.engine import gpu_name, make_engine, score_texts
+
+    config = load_config(name, trust_remote_code=loading.trust_remote_code)
+    rotary = Rotary(rope, config_geometry(config))
+    llm = make_engine(
+        name,
+        rope,
+        longest,
+        dtype=loading.dtype,
+        trust_remote_code=loading.trust_remote_code,
+        **({"max_num_batched_tokens": loading.chunk_size} if loading.chunk_size else {}),
+        **loading.engine,
+    )
+
+    def score(ids: Tensor, lengths: Sequence[int], report: Report) -> dict[int, TokenScores]:
+        tokens = ids.tolist()
+        return score_by_base(
+            rotary, lengths, lambda length, _: score_texts(llm, [tokens[:length]])[0], report
+        )
+
+    try:
+        yield DocumentScorer(score=score, rotary=rotary, gpu=gpu_name())
+    finally:
+        llm.llm_engine.engine_core.shutdown()
+
+
+_BACKENDS = {"hf": _hugging_face, "vllm": _vllm}

@@ -1,0 +1,1 @@
+"""Fine-tune a model by the recipe of arXiv 2310.05209, B.1."""

@@ -1,0 +1,1 @@
+"""Studies: each a plan and its claims, made with the library."""

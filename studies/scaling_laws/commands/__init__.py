@@ -1,0 +1,1 @@
+"""The verbs of `rope-eval lab`."""

@@ -1,0 +1,64 @@
+"""``rope-eval lab show``: what was measured, beside what the paper says."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from studies.scaling_laws.commands.measure import DEFAULT_STORE
+
+EXAMPLE = """\
+examples:
+  rope-eval lab show                                    # of results/lab
+  rope-eval lab show --store runs --output findings --json
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
+    """Add ``show``."""
+    parser = subparsers.add_parser(
+        "show",
+        help="the findings of the paper beside what was measured, as tables and figures",
+        description="Compute each finding from the store, print the verdicts, and write the\n"
+        "figures, the tables (findings.md) and all numbers (findings.json).",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--store", type=Path, default=DEFAULT_STORE, metavar="DIR", help="(default: results/lab)")
+    add("--preset", default="lab", metavar="NAME", help="whose grid: lab or gpu (default: lab)")
+    add("--output", type=Path, default=Path("laboratory"), metavar="DIR", help="(laboratory)")
+    add("--json", action="store_true", help="print the numbers as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compute the findings, print their verdicts, and write tables and figures.
+
+    Raises:
+        SpecError: No such grid.
+        DataError: The store holds no measurements of the grid, or of different texts.
+        StoreError: A run is damaged, or the output cannot be written.
+    """
+    from rope_eval.results.store import Store
+    from studies.scaling_laws.grids import find_grid
+    from studies.scaling_laws.laboratory import (
+        find_all,
+        read_laboratory,
+        summary_table,
+        to_dict,
+        write_findings,
+    )
+
+    find_grid(args.preset)
+    laboratory = read_laboratory(Store(args.store), args.preset)
+    found = find_all(laboratory)
+    files = write_findings(laboratory, args.output, found)
+    if args.json:
+        print(json.dumps(to_dict(laboratory, found), indent=2))
+        return 0
+    print(summary_table(found))
+    print(f"\n{len(files)} files are in {args.output}: findings.md has the tables and figures")
+    return 0

@@ -1,0 +1,122 @@
+"""What the laboratory asks of its checkpoints: which measurements, under which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from rope_eval.rope.spec import RopeSpec
+from rope_eval.theory import extrapolation_bound
+from rope_eval.tuning.recipes import Recipe
+from studies.scaling_laws.grids import HEAD_DIM, Grid
+
+Kind = Literal["lab-curve", "lab-window", "lab-retrieval", "lab-attention"]
+
+AS_TRAINED = "as trained"
+WRONG = " (wrong)"
+
+METHODS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "log": {"log_scale": True},
+        "xpos": {"xpos": True},
+        "log+xpos": {"log_scale": True, "xpos": True},
+        "ntk": {"dynamic_ntk": "per_query"},
+        "ntk+xpos": {"dynamic_ntk": "per_query", "xpos": True},
+        "ntk+log": {"dynamic_ntk": "per_query", "log_scale": True},
+        "ntk+log+xpos": {"dynamic_ntk": "per_query", "log_scale": True, "xpos": True},
+        "ntk per_sequence": {"dynamic_ntk": "per_sequence"},
+        "clip": {"beyond_critical": "clip"},
+        "drop": {"beyond_critical": "drop"},
+    }
+)
+"""Methods of inference by their names; all refer to T_extra, the paper's "correct"."""
+
+ALSO_WRONG = ("log", "ntk", "ntk+log")
+"""What is also measured with T_train in the place of T_extra, the paper's "wrong" (Fig. 11)."""
+
+IN_RETRIEVAL = ("log", "log+xpos", "ntk")
+"""What is also asked for planted values."""
+
+IN_ATTENTION = ("ntk", "clip")
+"""What is also looked at inside."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One measurement.
+
+    Attributes:
+        kind: What is measured.
+        recipe: Of the checkpoint.
+        method: Its name.
+        rope: What the checkpoint is run under.
+    """
+
+    kind: Kind
+    recipe: Recipe
+    method: str
+    rope: RopeSpec
+
+
+def questions(grid: Grid, *, methods: bool = True) -> Iterator[Question]:
+    """Return all that is asked of a grid, a checkpoint after another.
+
+    Args:
+        grid: Which it is.
+        methods: Whether each checkpoint is also run under the methods of inference (Fig. 11).
+    """
+    for recipe in grid.recipes:
+        settings = {AS_TRAINED: recipe.rope}
+        if methods:
+            settings |= _with_methods(recipe)
+        if recipe.name in grid.with_attention and _is_bounded_by_pretraining(recipe):
+            settings |= {name: _changed(recipe, METHODS[name]) for name in ("clip", "drop")}
+        for method, rope in settings.items():
+            kinds: list[Kind] = ["lab-curve"]
+            if method == AS_TRAINED:
+                kinds.append("lab-window")
+            if method == AS_TRAINED or (
+                recipe.name in grid.with_retrieval and method in IN_RETRIEVAL
+            ):
+                kinds.append("lab-retrieval")
+            if recipe.name in grid.with_attention and (
+                method == AS_TRAINED or method in IN_ATTENTION
+            ):
+                kinds.append("lab-attention")
+            for kind in kinds:
+                yield Question(kind=kind, recipe=recipe, method=method, rope=rope)
+
+
+def _with_methods(recipe: Recipe) -> dict[str, RopeSpec]:
+    """Return the settings of inference; where T_extra is T_train no reference is wrong."""
+    rope = recipe.rope
+    assert rope.rope_theta is not None and rope.train_length is not None
+    bound = extrapolation_bound(
+        rope.rope_theta,
+        head_dim=HEAD_DIM,
+        train_length=rope.train_length,
+        tune_length=rope.tune_length,
+        pretrain_theta=rope.pretrain_theta,
+    )
+    settings = {}
+    for name, fields in METHODS.items():
+        if "beyond_critical" in fields:
+            continue
+        settings[name] = _changed(recipe, fields)
+        if name in ALSO_WRONG and bound != rope.train_length:
+            settings[name + WRONG] = _changed(recipe, {**fields, "reference_length": "train"})
+    return settings
+
+
+def _is_bounded_by_pretraining(recipe: Recipe) -> bool:
+    """Tell whether the dimensions beyond pre-training's critical one break the model (§3.4)."""
+    rope = recipe.rope
+    assert rope.rope_theta is not None
+    same_length = rope.tune_length in (None, rope.train_length)
+    return same_length and rope.rope_theta >= rope.pretrain_theta
+
+
+def _changed(recipe: Recipe, fields: Mapping[str, Any]) -> RopeSpec:
+    return RopeSpec.from_dict(recipe.rope.to_dict() | dict(fields))

@@ -1,0 +1,269 @@
+"""What a laboratory holds, with types: curves, retrieval and attention of checkpoints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rope_eval import theory
+from rope_eval.errors import DataError
+from rope_eval.rope.spec import RopeSpec
+from studies.scaling_laws.sampling import Floats, Sample
+
+AS_TRAINED = "as trained"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """How a measured checkpoint was made, and what the laws of arXiv 2310.05209 say of it.
+
+    Attributes:
+        name: Of the checkpoint.
+        rope: What it was trained under.
+        head_dim: Its rotary dimension d.
+        seed: Of its training.
+        tuned: Whether it started from another checkpoint.
+    """
+
+    name: str
+    rope: RopeSpec
+    head_dim: int
+    seed: int
+    tuned: bool
+
+    @property
+    def base(self) -> float:
+        """The rotary base β."""
+        assert self.rope.rope_theta is not None
+        return self.rope.rope_theta
+
+    @property
+    def train_length(self) -> int:
+        """T_train: tokens of a window in pre-training."""
+        assert self.rope.train_length is not None
+        return self.rope.train_length
+
+    @property
+    def tune_length(self) -> int:
+        """T_tune: tokens of a window of this checkpoint's own training."""
+        return self.rope.tune_length or self.train_length
+
+    @property
+    def dropped(self) -> bool:
+        """Whether it was trained without the dimensions beyond the critical one."""
+        return self.rope.beyond_critical != "keep"
+
+    @property
+    def critical_dimension(self) -> int:
+        """d_extra of Lemma 1, from pre-training."""
+        return theory.critical_dimension(
+            self.head_dim, self.train_length, pretrain_theta=self.rope.pretrain_theta
+        )
+
+    @property
+    def critical_base(self) -> float:
+        """β₀ of Theorem 3."""
+        return theory.critical_base(
+            self.train_length, self.tune_length, pretrain_theta=self.rope.pretrain_theta
+        )
+
+    @property
+    def bound(self) -> float:
+        """T_extra of Theorems 2 and 3, in tokens."""
+        return theory.extrapolation_bound(
+            self.base,
+            head_dim=self.head_dim,
+            train_length=self.train_length,
+            tune_length=self.tune_length,
+            pretrain_theta=self.rope.pretrain_theta,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Curve:
+    """Sums of scores of D documents at L lengths.
+
+    Attributes:
+        checkpoint: What was measured.
+        method: The label of the position method.
+        rope: What it was measured under.
+        lengths: Tokens seen, BOS included; increasing.
+        nll: Nats summed over the ``lengths[l] - 1`` scored tokens, [D, L].
+        hits: How many of them were the most likely token, [D, L].
+    """
+
+    checkpoint: Checkpoint
+    method: str
+    rope: RopeSpec
+    lengths: tuple[int, ...]
+    nll: Floats
+    hits: Floats
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether a token's score is the same at every length, so that sums can be subtracted."""
+        return self.rope.dynamic_ntk != "per_sequence"
+
+    def index(self, length: int) -> int:
+        """Return where a length is, or raise `DataError`."""
+        if length not in self.lengths:
+            raise DataError(
+                f"{self.checkpoint.name} ({self.method}) was not measured at {length} tokens, but "
+                f"at {list(self.lengths)}: measure it at lengths that hold this one"
+            )
+        return self.lengths.index(length)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Retrieval:
+    """Marks of S samples at L lengths and P depths: see `rope_eval.data.probes`.
+
+    Attributes:
+        lengths: Tokens of a probe.
+        depths: Where the facts stand, 0 first, 1 last.
+        right: Whether the whole answer was the greedy one, [S, L, P].
+        nll: Nats of the whole answer, [S, L, P].
+    """
+
+    checkpoint: Checkpoint
+    method: str
+    lengths: tuple[int, ...]
+    depths: tuple[float, ...]
+    right: Floats
+    nll: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Attention:
+    """Attention scores by relative position, over all layers and heads of D documents.
+
+    Attributes:
+        edges: Bin i holds relative positions ``edges[i] … edges[i + 1] - 1``; [E + 1].
+        sums: Of the scores, [D, 2, E]; axis 1: the dimensions before d_extra, those from
+            it on.
+        counts: Scores of one document, [E].
+    """
+
+    checkpoint: Checkpoint
+    method: str
+    edges: npt.NDArray[np.int64]
+    sums: Floats
+    counts: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Laboratory:
+    """All measurements of a grid, the newest of each.
+
+    Attributes:
+        grid: Name of the grid.
+        text: What the curves were measured on: source, sha256, sets, documents, tokens.
+        curves: By (checkpoint, method).
+        in_windows: By (checkpoint, method): the same tokens, each scored in a window of T_tune
+            tokens of its own, with T_tune / 2 or more before it.
+        retrieval: By (checkpoint, method).
+        attention: By (checkpoint, method).
+        failed: A line for each run that failed.
+    """
+
+    grid: str
+    text: dict[str, Any]
+    curves: dict[tuple[str, str], Curve]
+    in_windows: dict[tuple[str, str], Curve]
+    retrieval: dict[tuple[str, str], Retrieval]
+    attention: dict[tuple[str, str], Attention]
+    failed: tuple[str, ...] = field(default=())
+
+    @property
+    def sets(self) -> int:
+        """Number of disjoint sets of evaluation text; item i of anything is of set i mod this."""
+        return int(self.text["sets"])
+
+    @property
+    def documents(self) -> int:
+        """Number of documents of the curves."""
+        return int(self.text["documents"])
+
+    @property
+    def _first(self) -> Checkpoint:
+        return next(iter(self.curves.values())).checkpoint
+
+    @property
+    def train_length(self) -> int:
+        """T_train of all checkpoints."""
+        return self._first.train_length
+
+    @property
+    def pretrain_theta(self) -> float:
+        """The base of pre-training, β_pre."""
+        return self._first.rope.pretrain_theta
+
+    @property
+    def head_dim(self) -> int:
+        """The rotary dimension d."""
+        return self._first.head_dim
+
+    @cached_property
+    def sample(self) -> Sample:
+        """The documents' resamples, the same for all curves: every comparison is paired."""
+        return Sample(self.documents, self.sets)
+
+    @cached_property
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """Checkpoints with an "as trained" curve; the smallest base first, then by T_tune."""
+        found = [c.checkpoint for (_, method), c in self.curves.items() if method == AS_TRAINED]
+        order = sorted(found, key=lambda c: (c.tuned, c.tune_length, c.base, c.dropped, c.seed))
+        return tuple(order)
+
+    @property
+    def tune_lengths(self) -> tuple[int, ...]:
+        """The lengths that something was tuned at."""
+        return tuple(sorted({c.tune_length for c in self.checkpoints if c.tuned}))
+
+    def tuned(self, tune_length: int, *, dropped: bool = False) -> tuple[Checkpoint, ...]:
+        """Return the checkpoints tuned at a length, one a base, the smallest base first."""
+        return tuple(
+            c
+            for c in self.checkpoints
+            if c.tuned
+            and c.tune_length == tune_length
+            and c.dropped == dropped
+            and c == self.seeds_of(c)[0]
+        )
+
+    def seeds_of(self, checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
+        """Return a checkpoint and those that differ from it in nothing but the seed."""
+        return tuple(
+            c for c in self.checkpoints if (c.rope, c.tuned) == (checkpoint.rope, checkpoint.tuned)
+        )
+
+    def curve(self, checkpoint: Checkpoint, method: str = AS_TRAINED) -> Curve | None:
+        """Return a curve, or None where it was not measured."""
+        return self.curves.get((checkpoint.name, method))
+
+    def trained(self, checkpoint: Checkpoint) -> Curve:
+        """Return the "as trained" curve of one of `checkpoints`."""
+        return self.curves[checkpoint.name, AS_TRAINED]
+
+    def in_window(self, checkpoint: Checkpoint) -> Curve:
+        """Return what a checkpoint's tokens cost in windows that tuning has shown."""
+        found = self.in_windows.get((checkpoint.name, AS_TRAINED))
+        if found is None or found.lengths != self.trained(checkpoint).lengths:
+            raise DataError(
+                f"{checkpoint.name} was not measured in windows of {checkpoint.tune_length} tokens "
+                "at the lengths of its curve: run `rope-eval lab measure` again"
+            )
+        return found
+
+    def multiples(self, *factors: int) -> tuple[int, ...]:
+        """Return those multiples of T_train at which every "as trained" curve was measured."""
+        wanted = (self.train_length * factor for factor in factors)
+        return tuple(
+            length
+            for length in wanted
+            if all(length in self.trained(c).lengths for c in self.checkpoints)
+        )

@@ -1,0 +1,636 @@
+"""`patched` against a float64 brute force, against transformers, and what it leaves behind."""
+
+import copy
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    DynamicCache,
+    GlmConfig,
+    GPT2Config,
+    PreTrainedModel,
+)
+
+from helpers import brute_force, models
+from rope_eval import RopeSpec, patched, score_tokens
+from rope_eval.backends.hf.anatomy import FINAL_NORM, check_supported, geometry
+from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
+from rope_eval.rope.spec import FIELDS
+
+NATS = 1e-4  # float32 over two layers is within 4e-5 of float64; every knob moves 0.3 and more
+REFERENCE = 16
+
+ALONE = [
+    "rope_theta=500",
+    "rope_theta=40000",
+    "linear_factor=3",
+    "ntk_alpha=8",
+    "yarn_factor=4",
+    "log_scale=true",
+    "dynamic_ntk=per_query",
+    "dynamic_ntk=per_sequence",
+    "dynamic_ntk=per_sequence,ntk_formula=continuous",
+    "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=3",
+    "xpos=true",
+    "beyond_critical=clip",
+    "beyond_critical=drop",
+]
+TOGETHER = [
+    "rope_theta=500,log_scale=true",
+    "rope_theta=500,tune_length=48,log_scale=true,dynamic_ntk=per_query",
+    "rope_theta=40000,log_scale=true,dynamic_ntk=per_query",
+    "rope_theta=40000,dynamic_ntk=per_query,reference_length=train",
+    "dynamic_ntk=per_query,reference_length=12.5,xpos=true",
+    "dynamic_ntk=per_query,reference_length=7.3,log_scale=true,xpos=true,linear_factor=2",
+    "dynamic_ntk=per_query,reference_length=16,beyond_critical=clip,ntk_alpha=4",
+    "dynamic_ntk=per_query,reference_length=16,beyond_critical=drop,log_scale=true",
+    "dynamic_ntk=per_sequence,reference_length=16,log_scale=true,xpos=true,ntk_alpha=2",
+    "dynamic_ntk=per_sequence,ntk_formula=continuous,reference_length=20,log_scale=true,xpos=true",
+    "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=2,linear_factor=2,ntk_alpha=2",
+    "yarn_factor=4,rope_theta=500,log_scale=true,xpos=true,beyond_critical=clip",
+    "yarn_factor=8,train_length=64,beyond_critical=drop,reference_length=10,xpos=true",
+    "xpos=true,reference_length=2,log_scale=true",
+    "xpos=true,reference_length=2,dynamic_ntk=per_query,beyond_critical=clip",
+    "beyond_critical=clip,train_length=20,pretrain_theta=500,rope_theta=2000",
+    "rope_theta=500,linear_factor=2,ntk_alpha=3,log_scale=true,dynamic_ntk=per_query,xpos=true,"
+    "beyond_critical=clip,reference_length=24,pretrain_theta=800,train_length=40,tune_length=90",
+]
+NARROW = [  # a handful that touches each mechanism, for every family
+    "",
+    "yarn_factor=4,log_scale=true",
+    "rope_theta=500,dynamic_ntk=per_query,reference_length=16,xpos=true,log_scale=true",
+    "dynamic_ntk=per_sequence,ntk_formula=continuous,beyond_critical=clip",
+    "dynamic_ntk=per_query,beyond_critical=drop,linear_factor=2",
+]
+BORDERS = [1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 97, 129]
+
+
+def ours(model: PreTrainedModel, spec: RopeSpec, input_ids: torch.Tensor) -> torch.Tensor:
+    with patched(model, spec):
+        return models.log_probabilities(model, input_ids)
+
+
+def assert_brute_force_agrees(model: PreTrainedModel, text: str, length: int) -> None:
+    spec = RopeSpec.parse(text)
+    input_ids = models.token_ids(length)
+    expected = brute_force.log_probabilities(model, spec, input_ids[0].tolist())
+    assert_close(ours(model, spec, input_ids)[0], torch.from_numpy(expected), rtol=0, atol=NATS)
+
+
+# ---- against the equations ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", *ALONE, *TOGETHER])
+def test_equals_brute_force(text: str) -> None:
+    assert_brute_force_agrees(models.tiny(), text, 103)
+
+
+@pytest.mark.parametrize("family", [f for f in models.FAMILIES if f != "llama"])
+@pytest.mark.parametrize("text", NARROW)
+def test_every_family_equals_brute_force(family: str, text: str) -> None:
+    assert_brute_force_agrees(models.tiny(family), text, 67)
+
+
+@pytest.mark.parametrize("length", BORDERS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        "dynamic_ntk=per_query",
+        "dynamic_ntk=per_sequence",
+        "dynamic_ntk=per_sequence,ntk_formula=continuous",
+        "dynamic_ntk=per_query,xpos=true,log_scale=true,rope_theta=500",
+    ],
+)
+def test_equals_brute_force_about_the_borders_of_octaves(method: str, length: int) -> None:
+    assert_brute_force_agrees(models.tiny(), f"{method},reference_length={REFERENCE}", length)
+
+
+@pytest.mark.parametrize("rope_type", models.SCALED)
+@pytest.mark.parametrize("text", ["", "log_scale=true,xpos=true,beyond_critical=clip"])
+def test_frequencies_of_the_config_equal_brute_force(rope_type: str, text: str) -> None:
+    assert_brute_force_agrees(models.tiny_scaled(rope_type), text, 80)
+
+
+LIVE = {  # each field: two settings that differ in it alone
+    "rope_theta": ("", "rope_theta=500"),
+    "linear_factor": ("", "linear_factor=2"),
+    "ntk_alpha": ("", "ntk_alpha=4"),
+    "yarn_factor": ("", "yarn_factor=4"),
+    "log_scale": ("reference_length=6", "reference_length=6,log_scale=true"),
+    "dynamic_ntk": ("dynamic_ntk=per_query", "dynamic_ntk=per_sequence"),
+    "ntk_formula": (
+        "dynamic_ntk=per_sequence,reference_length=20",
+        "dynamic_ntk=per_sequence,reference_length=20,ntk_formula=continuous",
+    ),
+    "ntk_factor": (
+        "dynamic_ntk=per_sequence,ntk_formula=continuous",
+        "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=4",
+    ),
+    "xpos": ("", "xpos=true"),
+    "beyond_critical": ("beyond_critical=clip", "beyond_critical=drop"),
+    "reference_length": ("dynamic_ntk=per_query", "dynamic_ntk=per_query,reference_length=10"),
+    "pretrain_theta": ("beyond_critical=clip", "beyond_critical=clip,pretrain_theta=500"),
+    "train_length": ("beyond_critical=clip", "beyond_critical=clip,train_length=16"),
+    "tune_length": (
+        "dynamic_ntk=per_query,rope_theta=500",
+        "dynamic_ntk=per_query,rope_theta=500,tune_length=64",
+    ),
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_is_live(field: str) -> None:
+    input_ids = models.token_ids(103)
+    first, second = (RopeSpec.parse(text) for text in LIVE[field])
+    changed = {k for k in FIELDS if getattr(first, k) != getattr(second, k)}
+    assert changed == {field}
+    costs = [models.nll(ours(models.tiny(), s, input_ids), input_ids) for s in (first, second)]
+    assert (costs[0] - costs[1]).abs().mean() > 0.3
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+@pytest.mark.parametrize("method", [*ALONE, "dynamic_ntk=per_query,reference_length=10"])
+def test_every_method_is_live_in_every_family(family: str, method: str) -> None:
+    model, input_ids = models.tiny(family), models.token_ids(103)
+    stock = models.nll(models.log_probabilities(model, input_ids), input_ids)
+    changed = models.nll(ours(model, RopeSpec.parse(method), input_ids), input_ids)
+    assert (stock - changed).abs().mean() > 0.1
+
+
+# ---- against transformers ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+@pytest.mark.parametrize("length", [1, 33, 150])
+def test_neutral_is_stock(family: str, length: int) -> None:
+    model, input_ids = models.tiny(family), models.token_ids(length, rows=2)
+    stock = models.log_probabilities(model, input_ids)
+    assert_close(ours(model, RopeSpec(), input_ids), stock, rtol=0, atol=NATS)
+
+
+def test_every_supported_family_is_tested() -> None:
+    assert {kind.model_type for kind, _ in models.FAMILIES.values()} == set(FINAL_NORM)
+
+
+@pytest.mark.parametrize("rope_type", models.SCALED)
+def test_neutral_is_stock_where_the_config_scales(rope_type: str) -> None:
+    model, input_ids = models.tiny_scaled(rope_type), models.token_ids(100)
+    stock = models.log_probabilities(model, input_ids)
+    plain = models.log_probabilities(models.tiny(), input_ids)
+    assert (stock - plain).abs().max() > 1
+    assert_close(ours(model, RopeSpec(), input_ids), stock, rtol=0, atol=NATS)
+
+
+@pytest.mark.parametrize("length", [20, 32, 33, 64, 100])
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_continuous_is_a_fresh_dynamic_model_of_transformers(length: int, factor: float) -> None:
+    dynamic = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": factor}
+    theirs = models.build(models.config_of("llama", rope_parameters=dynamic))
+    input_ids = models.token_ids(length)
+    spec = RopeSpec(dynamic_ntk="per_sequence", ntk_formula="continuous", ntk_factor=factor)
+    found = ours(models.tiny(), spec, input_ids)
+    assert_close(found, models.log_probabilities(theirs, input_ids), rtol=0, atol=NATS)
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters"),
+    [
+        ("rope_theta=500", {"rope_type": "default", "rope_theta": 500.0}),
+        ("linear_factor=4", models.SCALED["linear"]),
+        ("yarn_factor=4", models.SCALED["yarn"]),
+        ("yarn_factor=4,rope_theta=500", models.SCALED["yarn"] | {"rope_theta": 500.0}),
+    ],
+)
+def test_a_field_is_what_the_config_would_say(text: str, parameters: dict[str, Any]) -> None:
+    theirs = models.build(models.config_of("llama", rope_parameters=dict(parameters)))
+    input_ids = models.token_ids(120)
+    found = ours(models.tiny(), RopeSpec.parse(text), input_ids)
+    assert_close(found, models.log_probabilities(theirs, input_ids), rtol=0, atol=NATS)
+
+
+@pytest.mark.parametrize("method", ["dynamic_ntk=per_sequence,ntk_formula=continuous", *TOGETHER])
+def test_results_do_not_depend_on_what_ran_before(method: str) -> None:
+    model, spec = models.tiny(), RopeSpec.parse(method)
+    short, long = models.token_ids(40), models.token_ids(110)
+    fresh = ours(model, spec, short)
+    with patched(model, spec):
+        models.log_probabilities(model, long)
+        assert torch.equal(models.log_probabilities(model, short), fresh)
+
+
+def test_a_loaded_half_precision_checkpoint(tmp_path: Any) -> None:
+    model = models.tiny_scaled("llama3")
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    input_ids = models.token_ids(60)
+    stock = models.log_probabilities(loaded, input_ids)
+    found = ours(loaded, RopeSpec(), input_ids)
+    assert (found - stock).abs().mean() < 0.1
+    assert_close(geometry(loaded).inv_freq, geometry(model).inv_freq)
+
+
+# ---- what it leaves behind ---------------------------------------------------------------------
+
+
+def snapshot(model: PreTrainedModel) -> dict[str, Any]:
+    """Everything of a model that `patched` could leave changed."""
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
+    return {
+        "tensors": {name: x.clone() for name, x in tensors.items()},
+        "identities": {name: id(x) for name, x in tensors.items()},
+        "modules": {
+            name: {key: id(value) for key, value in vars(module).items()}
+            for name, module in model.named_modules()
+        },
+        "configs": {
+            name: copy.deepcopy(vars(module.config))
+            for name, module in model.named_modules()
+            if hasattr(module, "config")
+        },
+        "training": [module.training for module in model.modules()],
+    }
+
+
+def assert_unchanged(model: PreTrainedModel, before: dict[str, Any]) -> None:
+    after = snapshot(model)
+    tensors, others = before.pop("tensors"), after.pop("tensors")
+    assert before == after
+    assert tensors.keys() == others.keys()
+    for name, x in tensors.items():
+        assert torch.equal(x, others[name]), name
+
+
+EVERYTHING = TOGETHER[-1]
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_restores_bit_for_bit(family: str) -> None:
+    model, input_ids = models.tiny(family), models.token_ids(50)
+    stock, before = models.log_probabilities(model, input_ids), snapshot(model)
+    with patched(model, RopeSpec.parse(EVERYTHING)) as same:
+        assert same is model
+        assert not torch.equal(models.log_probabilities(model, input_ids), stock)
+        score_tokens(model, input_ids[0])
+        model.generate(input_ids, max_new_tokens=3, do_sample=False)
+    assert_unchanged(model, before)
+    assert torch.equal(models.log_probabilities(model, input_ids), stock)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_restores_after_an_exception(error: type[BaseException]) -> None:
+    model, input_ids = models.tiny(), models.token_ids(50)
+    stock, before = models.log_probabilities(model, input_ids), snapshot(model)
+    with pytest.raises(error), patched(model, RopeSpec.parse(EVERYTHING)):
+        models.log_probabilities(model, input_ids)
+        raise error
+    assert_unchanged(model, before)
+    assert torch.equal(models.log_probabilities(model, input_ids), stock)
+
+
+@pytest.mark.parametrize(
+    "text", ["tune_length=16,log_scale=true", "train_length=9,tune_length=8,xpos=true"]
+)
+def test_a_spec_that_is_refused_changes_nothing(text: str) -> None:
+    model = models.tiny()
+    before = snapshot(model)
+    with pytest.raises(SpecError), patched(model, RopeSpec.parse(text)):
+        pass
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa", "flash_attention_2"])
+def test_the_attention_implementation_is_restored(implementation: str) -> None:
+    model = copy.deepcopy(models.tiny())
+    model.config._attn_implementation = implementation
+    with patched(model, RopeSpec()):
+        models.log_probabilities(model, models.token_ids(5))
+        assert model.config._attn_implementation != implementation
+    assert model.config._attn_implementation == implementation
+
+
+def test_nested_blocks_take_the_inner_spec_alone() -> None:
+    model, input_ids = models.tiny(), models.token_ids(70)
+    outer, inner = RopeSpec(rope_theta=500, log_scale=True), RopeSpec(xpos=True)
+    expected_outer, expected_inner = ours(model, outer, input_ids), ours(model, inner, input_ids)
+    before = snapshot(model)
+    with patched(model, outer):
+        with patched(model, inner):
+            assert torch.equal(models.log_probabilities(model, input_ids), expected_inner)
+        assert torch.equal(models.log_probabilities(model, input_ids), expected_outer)
+        with pytest.raises(RuntimeError), patched(model, inner):
+            raise RuntimeError
+        assert torch.equal(models.log_probabilities(model, input_ids), expected_outer)
+    assert_unchanged(model, before)
+
+
+def test_two_models_at_once_and_one_model_twice() -> None:
+    one, two, input_ids = models.tiny(), models.tiny("qwen3"), models.token_ids(70)
+    a, b = RopeSpec.parse(TOGETHER[1]), RopeSpec.parse(TOGETHER[5])
+    expected = ours(one, a, input_ids), ours(two, b, input_ids)
+    stock = models.log_probabilities(two, input_ids)
+    with patched(one, a):
+        assert torch.equal(models.log_probabilities(two, input_ids), stock)
+        with patched(two, b):
+            for _ in range(2):
+                assert torch.equal(models.log_probabilities(one, input_ids), expected[0])
+                assert torch.equal(models.log_probabilities(two, input_ids), expected[1])
+    assert torch.equal(ours(one, a, input_ids), expected[0])
+
+
+def test_gradients_flow() -> None:
+    model, input_ids = copy.deepcopy(models.tiny()), models.token_ids(40)
+    gradients = []
+    for spec in (None, RopeSpec()):
+        model.zero_grad()
+        if spec is None:
+            model(input_ids, labels=input_ids).loss.backward()
+        else:
+            with patched(model, spec):
+                model(input_ids, labels=input_ids).loss.backward()
+        gradient = model.model.layers[0].self_attn.q_proj.weight.grad
+        assert gradient is not None
+        gradients.append(gradient.clone())
+    assert_close(gradients[1], gradients[0], rtol=1e-3, atol=1e-4)
+
+
+# ---- refusals, by name -------------------------------------------------------------------------
+
+
+def small(kind: Any, **changes: Any) -> PreTrainedModel:
+    config = kind(**{**models.SHAPE, **changes})
+    return AutoModelForCausalLM.from_config(config)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        (CohereConfig, {}, "cohere models use interleaved rotary"),
+        (GlmConfig, {"head_dim": 16}, "glm models use interleaved rotary"),
+        (GPT2Config, {"n_embd": 64}, "gpt2 models are not supported; the supported families are"),
+    ],
+)
+def test_other_models_are_refused(kind: Any, changes: dict[str, Any], message: str) -> None:
+    model = small(kind, **changes)
+    before = snapshot(model)
+    with pytest.raises(UnsupportedModelError, match=message), patched(model, RopeSpec()):
+        pass
+    with pytest.raises(UnsupportedModelError, match=message):
+        score_tokens(model, torch.arange(4))
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("qwen2_vl", "qwen2_vl models use multi-section"),
+        ("qwen2_5_vl", "multi-section"),
+        ("gptj", "gptj models use interleaved"),
+        ("llama4_text", "interleaved"),
+        ("gemma3_text", "gemma3_text models are not supported"),
+    ],
+)
+def test_families_are_refused_by_their_config_alone(family: str, message: str) -> None:
+    model: Any = SimpleNamespace(config=SimpleNamespace(model_type=family))
+    with pytest.raises(UnsupportedModelError, match=message):
+        check_supported(model.config)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("mistral", {"sliding_window": 16}),
+        ("phi3", {"sliding_window": 16}),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1},
+        ),
+        (
+            "qwen3",
+            {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0},
+        ),
+    ],
+)
+def test_sliding_windows_are_refused(family: str, changes: dict[str, Any]) -> None:
+    model = models.build(models.config_of(family, **changes))
+    message = f"this {family} model uses a sliding window of 16 tokens"
+    with pytest.raises(UnsupportedModelError, match=message), patched(model, RopeSpec()):
+        pass
+
+
+def test_a_window_that_no_layer_uses_is_no_window() -> None:
+    changes = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 2}
+    model = models.build(models.config_of("qwen2", **changes))
+    input_ids = models.token_ids(60)
+    stock = models.log_probabilities(model, input_ids)
+    assert_close(ours(model, RopeSpec(), input_ids), stock, rtol=0, atol=NATS)
+
+
+@pytest.mark.parametrize(
+    ("family", "parameters"),
+    [
+        ("llama", {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}),
+        (
+            "llama",
+            {
+                "rope_type": "longrope",
+                "rope_theta": 10000.0,
+                "factor": 4.0,
+                "original_max_position_embeddings": 8,
+                "short_factor": [1.0] * 8,
+                "long_factor": [2.0] * 8,
+            },
+        ),
+    ],
+)
+def test_frequencies_that_depend_on_the_length_are_refused(
+    family: str, parameters: dict[str, Any]
+) -> None:
+    model = models.build(models.config_of(family, rope_parameters=parameters))
+    message = f"rope_type={parameters['rope_type']}"
+    with pytest.raises(UnsupportedModelError, match=message), patched(model, RopeSpec()):
+        pass
+
+
+@pytest.mark.parametrize("rope_type", models.SCALED)
+@pytest.mark.parametrize(
+    "text", ["rope_theta=500", "dynamic_ntk=true", "linear_factor=2", "yarn_factor=2"]
+)
+def test_frequencies_that_the_config_scales_are_not_changed(rope_type: str, text: str) -> None:
+    model = models.tiny_scaled(rope_type)
+    before = snapshot(model)
+    with (
+        pytest.raises(SpecError, match="set rope_parameters to rope_type=default"),
+        patched(model, RopeSpec.parse(text)),
+    ):
+        pass
+    assert_unchanged(model, before)
+
+
+@pytest.mark.parametrize("use_cache", [False, True])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_packed_positions_are_refused(use_cache: bool, with_mask: bool) -> None:
+    position_ids = torch.cat([torch.arange(6), torch.arange(4)])[None]
+    mask = torch.ones(1, 10, dtype=torch.long) if with_mask else None
+    with (
+        patched(models.tiny(), RopeSpec()),
+        pytest.raises(UnsupportedModelError, match="packed sequences"),
+    ):
+        models.tiny()(
+            models.token_ids(10),
+            position_ids=position_ids,
+            attention_mask=mask,
+            use_cache=use_cache,
+        )
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float32])
+def test_a_ready_made_mask_is_refused(dtype: torch.dtype) -> None:
+    mask = torch.ones(1, 1, 10, 10).tril().to(dtype)
+    with (
+        patched(models.tiny(), RopeSpec()),
+        pytest.raises(UnsupportedModelError, match="ready-made attention mask of 4 dimensions"),
+    ):
+        models.tiny()(models.token_ids(10), attention_mask=mask)
+
+
+def test_a_static_cache_is_refused() -> None:
+    with (
+        patched(models.tiny(), RopeSpec()),
+        pytest.raises(UnsupportedModelError, match="a cache of fixed size"),
+    ):
+        models.tiny().generate(
+            models.token_ids(10), max_new_tokens=4, cache_implementation="static"
+        )
+
+
+def test_attention_dropout_is_refused() -> None:
+    model = models.build(models.config_of("llama", attention_dropout=0.1)).train()
+    with (
+        patched(model, RopeSpec()),
+        pytest.raises(UnsupportedModelError, match=r"attention dropout of 0\.1"),
+    ):
+        model(models.token_ids(10))
+
+
+def test_bidirectional_attention_is_refused() -> None:
+    model = models.build(models.config_of("llama"))
+    model.config.is_causal = False
+    with (
+        patched(model, RopeSpec()),
+        pytest.raises(UnsupportedModelError, match="only plain causal attention"),
+    ):
+        model(models.token_ids(10))
+
+
+def test_positions_may_begin_anywhere() -> None:
+    model, input_ids = models.tiny(), models.token_ids(40)
+    stock = models.log_probabilities(model, input_ids)
+    with patched(model, RopeSpec()):
+        moved = models.log_probabilities(
+            model, input_ids, position_ids=torch.arange(500, 540)[None]
+        )
+    assert_close(moved, stock, rtol=0, atol=2e-4)
+
+
+def test_positions_skip_a_hole_in_the_mask_as_generate_does() -> None:
+    model, input_ids = models.tiny(), models.token_ids(50)
+    mask = torch.ones(1, 50, dtype=torch.long)
+    mask[0, 20:25] = 0
+    stock = models.log_probabilities(
+        model, input_ids, attention_mask=mask, position_ids=mask.cumsum(-1) - 1
+    )
+    with patched(model, RopeSpec()):
+        found = models.log_probabilities(model, input_ids, attention_mask=mask)
+    kept = mask.bool()
+    assert_close(found[kept], stock[kept], rtol=0, atol=NATS)
+
+
+# ---- found by suspicion ------------------------------------------------------------------------
+
+
+def test_rows_whose_keys_would_precede_position_0_are_refused() -> None:
+    model = models.tiny()
+    cache = DynamicCache(config=model.config)
+    with patched(model, RopeSpec()), torch.no_grad():
+        model(models.token_ids(6, rows=2), past_key_values=cache)
+        with pytest.raises(UnsupportedModelError, match="need an attention_mask"):
+            model(
+                models.token_ids(1, rows=2),
+                past_key_values=cache,
+                position_ids=torch.tensor([[6], [3]]),
+            )
+
+
+@pytest.mark.parametrize("which", ["attention_mask", "position_ids"])
+def test_tensors_changed_in_place_between_calls_are_read_again(which: str) -> None:
+    model, input_ids = models.tiny(), models.token_ids(50)
+    given = {"position_ids": torch.arange(50)[None].clone()}
+    if which == "attention_mask":
+        given["attention_mask"] = torch.ones(1, 50, dtype=torch.bool)
+        given["attention_mask"][:, :3] = False
+    with patched(model, RopeSpec(log_scale=True, reference_length=8)):
+        models.log_probabilities(model, input_ids, **given)
+        if which == "attention_mask":
+            given[which][:, :10] = False
+        else:
+            given[which] += 100
+        found = models.log_probabilities(model, input_ids, **given)
+        copies = {name: x.clone() for name, x in given.items()}
+        expected = models.log_probabilities(model, input_ids, **copies)
+    assert_close(found[:, 10:], expected[:, 10:], rtol=0, atol=NATS)
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_mask_shorter_than_the_keys_is_refused(padded: bool) -> None:
+    model = models.tiny()
+    cache = DynamicCache(config=model.config)
+    first = torch.ones(2, 6, dtype=torch.long)
+    first[0, :3] = 0
+    second = first[:, 2:] if padded else torch.ones(2, 4, dtype=torch.long)
+    with patched(model, RopeSpec()), torch.no_grad():
+        model(models.token_ids(6, rows=2), attention_mask=first, past_key_values=cache)
+        with pytest.raises(RopeEvalError, match="attention_mask"):
+            model(models.token_ids(4, rows=2), attention_mask=second, past_key_values=cache)
+
+
+def test_packed_positions_beside_padding_are_refused() -> None:
+    position_ids = torch.cat([torch.arange(6), torch.arange(4)])[None]
+    mask = torch.ones(1, 10, dtype=torch.long)
+    mask[0, 0] = 0
+    with (
+        patched(models.tiny(), RopeSpec()),
+        pytest.raises(UnsupportedModelError, match="packed sequences"),
+    ):
+        models.tiny()(models.token_ids(10), position_ids=position_ids, attention_mask=mask)
+
+
+def test_attention_is_patched_whichever_config_it_reads() -> None:
+    model, input_ids = copy.deepcopy(models.tiny()), models.token_ids(50)
+    model.config = copy.deepcopy(model.config)
+    stock = models.log_probabilities(model, input_ids)
+    try:
+        found = ours(model, RopeSpec(), input_ids)
+    except UnsupportedModelError:
+        return
+    assert_close(found, stock, rtol=0, atol=NATS)
+
+
+def test_a_model_that_shares_its_config_with_a_patched_one_is_left_alone() -> None:
+    config = models.config_of("llama")
+    one, two = models.build(config), models.build(config)
+    input_ids = models.token_ids(50)
+    stock = models.log_probabilities(two, input_ids)
+    with patched(one, RopeSpec(rope_theta=500)):
+        assert_close(models.log_probabilities(two, input_ids), stock, rtol=0, atol=NATS)
+
+
+def test_a_forward_with_gradients_after_one_without() -> None:
+    model, input_ids = models.tiny(), models.token_ids(50)
+    with patched(model, RopeSpec()):
+        score_tokens(model, input_ids[0])
+        assert model(input_ids[:, :40]).logits.requires_grad

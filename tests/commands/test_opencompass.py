@@ -1,0 +1,45 @@
+"""What works where OpenCompass is not installed: the message, and the folders."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from rope_eval.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_missing_opencompass_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "rope_eval.commands.opencompass.find_spec",
+        lambda name: None if name == "opencompass" else find(name),
+    )
+    assert main(["opencompass", "--models", "x", "--datasets", "y"]) == 2
+    assert "pip install 'rope-eval[opencompass]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("what", "file"),
+    [
+        ("tasks", "short_context/rope_paper_piqa.yaml"),
+        ("opencompass", "models/scaling_rope_llama2_7b_base_500.py"),
+        ("models", "llama2-7b.yaml"),
+        ("results", "paper/table5.csv"),
+    ],
+)
+def test_path_prints_a_folder(what: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["path", what]) == 0
+    assert (Path(capsys.readouterr().out.rstrip("\n")) / file).is_file()
+
+
+def test_path_knows_no_other_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["path", "elsewhere"])
+    assert stop.value.code == 2
+    assert "opencompass" in capsys.readouterr().err

@@ -1,0 +1,207 @@
+"""`rope-eval compare`: intervals against published and hand-computed ones, and the command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers import lm_eval_files
+from rope_eval.commands import compare as command
+from rope_eval.errors import DataError, SpecError
+from rope_eval.protocols.columns import MMLU
+from rope_eval.report.compare import compare, side
+from rope_eval.report.stats import Z, mean_variance, newcombe, paired_bootstrap, wilson
+from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.store import Store
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def test_wilson() -> None:
+    assert wilson(0.0, 10) == pytest.approx((0.0, Z**2 / (10 + Z**2)))
+    assert wilson(1.0, 10) == pytest.approx((10 / (10 + Z**2), 1.0))
+    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998a
+
+
+@pytest.mark.parametrize(
+    ("a", "n", "b", "m", "low", "high"),
+    [  # Newcombe 1998, Table II, method 10
+        (56, 70, 48, 80, 0.0524, 0.3339),
+        (9, 10, 3, 10, 0.1705, 0.8090),
+        (5, 56, 0, 29, -0.0381, 0.1926),
+        (0, 10, 0, 20, -0.1611, 0.2775),
+        (10, 10, 0, 20, 0.6791, 1.0000),
+    ],
+)
+def test_newcombe(a: int, n: int, b: int, m: int, low: float, high: float) -> None:
+    assert newcombe(a / n, n, b / m, m) == pytest.approx((low, high), abs=5e-5)
+    assert newcombe(b / m, m, a / n, n) == pytest.approx((-high, -low), abs=5e-5)
+
+
+def test_paired_bootstrap() -> None:
+    # 60 items better, 20 worse, 320 alike: mean 0.1, variance (80/400 - 0.01) / 400
+    one = np.array([1.0] * 60 + [-1.0] * 20 + [0.0] * 320)
+    spread = Z * math.sqrt(0.19 / 400)
+    assert paired_bootstrap([one]) == pytest.approx((0.1 - spread, 0.1 + spread), abs=0.003)
+    assert paired_bootstrap([one]) == paired_bootstrap([np.random.default_rng(0).permutation(one)])
+    # the plain mean of that and of a part that does not vary is half of it
+    two = paired_bootstrap([one, np.zeros(7)])
+    assert two == pytest.approx((0.05 - spread / 2, 0.05 + spread / 2), abs=0.0015)
+
+
+def test_mean_variance() -> None:
+    assert mean_variance([(0.5, 100), (0.5, 25)]) == pytest.approx((0.0025 + 0.01) / 4)
+    assert mean_variance([(1.0, 8)]) == pytest.approx(0.9 * 0.1 / 8)  # all right is no certainty
+
+
+# --- sides ----------------------------------------------------------------------------------------
+
+
+def put(results: Path, folder: Path, tasks: dict[str, Any], **given: Any) -> str:
+    lm_eval_files.write(folder, tasks, **given)
+    (imported,) = read_lm_eval(folder)
+    Store(results).put(imported.run, imported.arrays)
+    return imported.run.key
+
+
+def test_a_run_against_the_paper(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    tasks = {"rope_paper_gsm": (0.10, 100), "rope_paper_piqa": [1.0] * 90 + [0.0] * 10}
+    key = put(results, tmp_path / "a", tasks)
+    store = Store(results)
+    found = compare(side(key, store), side("paper:LLaMA2 7B/base=10000", store))
+    piqa, gsm = found.differences
+    assert (piqa.column, gsm.column) == ("PIQA", "GSM")
+    assert (piqa.baseline, piqa.score) == pytest.approx((75.95, 90.0))
+    low, high = newcombe(0.9, 100, 0.7595, 1838)
+    assert piqa.interval == pytest.approx((100 * low, 100 * high))
+    assert piqa.method == "binomial"
+    assert piqa.beyond_noise
+    low, high = newcombe(0.1, 100, 0.0, 100)  # Table 5's 0.00: an interval all the same
+    assert gsm.interval == pytest.approx((100 * low, 100 * high))
+    assert gsm.points == pytest.approx(10.0)
+    assert "MMLU" in found.not_compared
+    assert len(found.not_compared) == 15
+    assert side("paper:LLaMA2 7B", store).scores["GSM"].value == 0.0
+    assert side("paper:13B/base=500, log-scaled", store).scores["GSM"].value == 0.11
+
+
+def test_means_of_parts(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    tasks = {f"rope_paper_mmlu_{subject}": (0.5, 100) for subject in MMLU}
+    put(results, tmp_path / "a", tasks)
+    put(results, tmp_path / "b", dict(list(tasks.items())[:2]), model_args="pretrained=me/other")
+    store = Store(results)
+    whole, two = side("me/model", store), side("me/other", store)
+    (found,) = compare(whole, side("paper:LLaMA2 7B", store)).differences
+    spread = 100 * Z * math.sqrt(2 * 57 * 0.0025) / 57  # the paper's N of parts is not printed
+    assert found.interval == pytest.approx((50 - 46.78 - spread, 50 - 46.78 + spread))
+    assert "the paper's taken as spread as these" in found.method
+    (found,) = compare(two, whole).differences
+    spread = 100 * Z * math.sqrt(0.0025 / 2 + 0.0025 / 57)
+    assert found.interval == pytest.approx((-spread, spread))
+    assert found.notes == ("run: mean of 2 of 57 parts",)
+
+
+def test_paired_where_both_have_the_same_items(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    a = [1.0] * 60 + [0.0] * 20 + [1.0] * 320
+    b = [0.0] * 60 + [1.0] * 20 + [1.0] * 320
+    put(results, tmp_path / "a", {"rope_paper_piqa": a}, model_args="pretrained=me/a")
+    put(results, tmp_path / "b", {"rope_paper_piqa": b}, model_args="pretrained=me/b")
+    put(results, tmp_path / "c", {"rope_paper_piqa": b[:399]}, model_args="pretrained=me/c")
+    store = Store(results)
+    (found,) = compare(side("me/a", store), side("me/b", store)).differences
+    assert found.method == "paired bootstrap"
+    spread = 100 * Z * math.sqrt(0.19 / 400)
+    assert found.interval == pytest.approx((10 - spread, 10 + spread), abs=0.3)
+    (found,) = compare(side("me/a", store), side("me/c", store)).differences
+    assert found.method == "binomial"  # other items
+    (found,) = compare(side("me/a", store), side("me/a", store)).differences
+    assert (found.method, found.points, found.beyond_noise) == ("binomial", 0.0, False)
+
+
+def test_protocols(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    put(results, tmp_path / "a", {"piqa": (0.8, 1838)})
+    store = Store(results)
+    ours, paper = (side(name, store, "lm_eval") for name in ("me/model", "paper:LLaMA2 7B"))
+    (found,) = compare(ours, paper).differences
+    assert found.notes == ("baseline: protocol paper",)
+    with pytest.raises(DataError, match="no column in common: none against Lambada"):
+        compare(side("me/model", store), side("paper:LLaMA2 7B", store))
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    put(results, tmp_path / "a", {"rope_paper_piqa": [1, 0]}, model_args="pretrained=me/model")
+    put(results, tmp_path / "b", {"rope_paper_piqa": [1, 1]}, model_args="pretrained=x/a/model")
+    put(results, tmp_path / "c", {"rope_paper_piqa": [1, 0, 0]}, model_args="pretrained=y/b/model")
+    store = Store(results)
+    with pytest.raises(SpecError, match="Did you mean 'paper:LLaMA2 7B/base=500'"):
+        side("paper:LLaMA2 7B/base=501", store)
+    with pytest.raises(DataError, match=r"names no run .*Did you mean 'me/model'"):
+        side("me/modl", store)
+    with pytest.raises(DataError, match="'model' names several runs"):
+        side("model", store)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["compare", *words])
+    status: int = args.run(args)
+    return status
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "runs"
+    key = put(results, tmp_path / "a", {"rope_paper_gsm": (0.04, 100)})
+    words = (key[:6], "--baseline", "paper:LLaMA2 7B/NTK dynamic", "--results", str(results))
+
+    assert run(*words) == 0
+    low, high = newcombe(0.04, 100, 0.09, 100)
+    out = capsys.readouterr().out
+    line = next(line for line in out.splitlines() if line.startswith("GSM"))
+    interval = f"{100 * low:+.2f} … {100 * high:+.2f}"
+    assert line.split(maxsplit=4) == ["GSM", "9.00", "4.00", "-5.00", f"{interval}       binomial"]
+    assert "not compared: TOEFL, TopicRet, QuALITY, Coursera" in out
+
+    assert run(*words, "--fail-if-worse", "5") == 0
+    assert run(*words, "--fail-if-worse", "4.9", "--format", "markdown") == 1
+    out = capsys.readouterr().out
+    assert "| GSM " in out
+    assert "is worse by more than 4.9 points: GSM" in out
+
+    assert run(*words, "--json", "--fail-if-worse", "1") == 1
+    (facts,) = json.loads(capsys.readouterr().out)["comparisons"]
+    assert facts["worse"] == ["GSM"]
+    assert facts["columns"][0] == {
+        "column": "GSM",
+        "baseline": 9.0,
+        "run": 4.0,
+        "difference": -5.0,
+        "interval": [100 * low, 100 * high],
+        "beyond_noise": False,
+        "method": "binomial",
+        "notes": [],
+    }
+    with pytest.raises(SpecError, match="0 or more points, got -1"):
+        run(*words, "--fail-if-worse", "-1")
+
+
+def test_the_mark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "runs"
+    put(results, tmp_path / "a", {"rope_paper_gsm": (0.5, 100)})
+    run("me/model", "--baseline", "paper:LLaMA2 7B", "--results", str(results))
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("GSM"))
+    assert " * " in line

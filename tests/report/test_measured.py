@@ -1,0 +1,313 @@
+"""Tables of what was measured: values by hand, blanks with their reasons, the paper beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import lm_eval_files
+from rope_eval import catalogue
+from rope_eval.errors import DataError, SpecError
+from rope_eval.paths import asset
+from rope_eval.protocols.columns import MMLU, SUPERGLUE, TASKS, metric_of, protocol_of
+from rope_eval.report import measured
+from rope_eval.report import published as paper
+from rope_eval.report.formats import Table
+from rope_eval.report.runs import rows_of
+from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.store import Run, Store, run_key
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.chdir(tmp_path)  # no checkpoints.yaml of the developer's
+    return Store(tmp_path / "runs")
+
+
+def put(store: Store, tasks: dict[str, Any], row: str | None = None, **given: Any) -> str:
+    count = len(list(store.root.parent.glob("out*")))
+    folder = store.root.parent / f"out{count}"
+    lm_eval_files.write(folder, tasks, **given)
+    (imported,) = read_lm_eval(folder, row)
+    return store.put(imported.run, imported.arrays).key
+
+
+def put_curve(store: Store, model: str, rope: dict[str, Any], **given: Any) -> None:
+    facts: dict[str, Any] = {
+        "fingerprint": "f" * 64,
+        "books": "books",
+        "sha256": "a",
+        "started": "1",
+    } | given
+    request = {
+        "kind": "cumulative",
+        "model": model,
+        "fingerprint": facts["fingerprint"],
+        "rope": rope,
+        "lengths": list(facts["nll"]),
+        "documents": [{"name": "one", "sha256": facts["sha256"]}],
+        "books": facts["books"],
+        "dtype": "auto",
+    }
+    totals = [{"nll": nll, "hits": 0, "tokens": 1} for nll in facts["nll"].values()]
+    store.put(
+        Run(
+            key=run_key(request),
+            kind="cumulative",
+            status="done",
+            request=request,
+            results={"totals": totals},
+            provenance={"started": facts["started"]},
+        )
+    )
+
+
+def cells(table: Table) -> list[dict[str, str | None]]:
+    return [
+        {
+            name: None if cell is None else str(cell)
+            for name, cell in zip(table.header, row, strict=True)
+        }
+        for row in table.rows
+    ]
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def test_every_column_has_tasks_and_every_task_is_there() -> None:
+    columns = {c for name in ("3", "4", "5") for c in paper.published(name).columns}
+    assert set(TASKS["paper"]) == columns
+    assert set(TASKS["leval"]) == set(paper.published("5").columns)
+    assert set(TASKS["lm_eval"]) == set(paper.published("3+4").columns)
+    assert (len(set(SUPERGLUE)), len(set(MMLU))) == (10, 57)
+    for protocol, by_column in TASKS.items():
+        for task in (task for tasks in by_column.values() for task in tasks):
+            assert protocol_of(task) == protocol
+    shipped = " ".join(file.read_text() for file in asset("tasks").rglob("*.yaml")).split()
+    ours = {t for p in ("paper", "leval") for tasks in TASKS[p].values() for t in tasks}
+    assert ours <= set(shipped)
+
+
+def test_stock_metrics() -> None:
+    assert metric_of("hellaswag") == "acc_norm,none"
+    assert metric_of("nq_open") == "exact_match,remove_whitespace"
+    assert metric_of("rope_paper_hellaswag") == "acc,none"
+
+
+# --- from runs ------------------------------------------------------------------------------------
+
+
+def test_values_and_blanks(store: Store) -> None:
+    put(store, {"rope_paper_gsm": (0.0, 100), "rope_paper_toefl": (69 / 269, 269)})
+    table = measured.table_of(rows_of(store), "5")
+    assert cells(table) == [
+        {
+            "size": "",
+            "model": "me/model",
+            "GSM": "0.00",
+            "TOEFL": "25.65",
+            "TopicRet": None,
+            "QuALITY": None,
+            "Coursera": None,
+        }
+    ]
+    assert table.caption == (
+        "Measured: Long context (L-Eval), scores in percent, protocol paper.\n"
+        "not run: me/model (TopicRet, QuALITY, Coursera)."
+    )
+    assert table.best == "highest"
+
+
+def test_means_of_parts_say_when_parts_are_missing(store: Store) -> None:
+    tasks: dict[str, Any] = {f"rope_paper_{p}": (i / 10, 10) for i, p in enumerate(SUPERGLUE)}
+    put(
+        store,
+        tasks | {f"rope_paper_mmlu_{MMLU[0]}": (0.5, 10), f"rope_paper_mmlu_{MMLU[1]}": (1, 30)},
+    )
+    table = measured.table_of(rows_of(store), "3+4")
+    (row,) = cells(table)
+    assert row["SuperGLUE"] == "45.00"  # (0 + 1 + … + 9) / 100
+    assert row["MMLU"] == "75.00"  # not weighted by size
+    assert "mean of 2 of 57 parts: me/model (MMLU)." in table.caption
+
+
+def test_what_a_reader_must_know_of_a_score(store: Store) -> None:
+    folder = store.root.parent / "marked"
+    file = lm_eval_files.write(
+        folder,
+        {
+            "rope_paper_toefl": (0.2565, 20),
+            "rope_paper_gsm": (None, 1),
+            "rope_paper_quality": (0.5, 20),
+        },
+        answers={"rope_paper_toefl": {"B": 20}, "rope_paper_quality": {"A": 19, "B": 1}},
+        n_all=20,
+    )
+    text = file.read_text().replace(
+        '"rope_paper_gsm", "metadata": {"version": 1}',
+        '"rope_paper_gsm", "metadata": {"missing": "no file gsm100.jsonl"}',
+    )
+    file.write_text(
+        text.replace(
+            '"rope_paper_toefl", "metadata": {"version": 1}',
+            '"rope_paper_toefl", "metadata": {"truncation": "left", "truncate_at": 16384}',
+        )
+    )
+    (imported,) = read_lm_eval(folder)
+    store.put(imported.run, imported.arrays)
+    table = measured.table_of(rows_of(store), "5")
+    (row,) = cells(table)
+    assert (row["GSM"], row["TOEFL"]) == (None, "25.65")
+    assert table.caption.splitlines()[1:] == [
+        "no file gsm100.jsonl: me/model (GSM).",
+        "prompts cut to 16384 tokens on the left: me/model (TOEFL).",
+        "'B' throughout: me/model (TOEFL).",
+        "not run: me/model (TopicRet, Coursera).",
+    ]
+
+
+def test_limits_and_scores_that_are_no_number(store: Store) -> None:
+    put(store, {"rope_paper_gsm": (0.5, 4), "rope_paper_toefl": (float("nan"), 4)}, n_all=100)
+    table = measured.table_of(rows_of(store), "5")
+    assert cells(table)[0]["TOEFL"] is None
+    assert "4 of 100 items: me/model (GSM)." in table.caption
+    assert "its score is not a number: me/model (TOEFL)." in table.caption
+
+
+def test_the_newest_of_several_runs(store: Store) -> None:
+    put(store, {"rope_paper_gsm": (0.3, 10), "rope_paper_toefl": (0.1, 10)}, date=2000.0)
+    put(store, {"rope_paper_gsm": (0.2, 10), "rope_paper_quality": (0.7, 10)}, date=1000.0)
+    put(store, {"rope_paper_gsm": (float("nan"), 10)}, date=3000.0)
+    table = measured.table_of(rows_of(store), "5")
+    (row,) = cells(table)
+    assert (row["GSM"], row["TOEFL"], row["QuALITY"]) == ("30.00", "10.00", "70.00")
+    assert "the newest of runs that differ: me/model (GSM)." in table.caption
+
+
+def test_protocols_are_apart(store: Store) -> None:
+    put(store, {"rope_paper_gsm": (0.1, 10), "rope_leval_gsm": (0.2, 10), "piqa": (0.3, 10)})
+    put(
+        store,
+        {"hellaswag": (0.4, 10)},
+        metrics={"hellaswag": "acc_norm,none"},
+        date=5.0,
+    )
+    rows = rows_of(store)
+    assert cells(measured.table_of(rows, "5", "paper"))[0]["GSM"] == "10.00"
+    assert cells(measured.table_of(rows, "5", "leval"))[0]["GSM"] == "20.00"
+    (row,) = cells(measured.table_of(rows, "3", "lm_eval"))
+    assert (row["PIQA"], row["Hellaswag"]) == ("30.00", "40.00")
+    with pytest.raises(DataError, match="no done run of protocol lm_eval for table 5"):
+        measured.table_of(rows, "5", "lm_eval")
+    with pytest.raises(SpecError, match="Did you mean 'leval'"):
+        measured.table_of(rows, "5", "leva")
+    with pytest.raises(SpecError, match="table 2 is text"):
+        measured.table_of(rows, "2")
+
+
+# --- whose row ------------------------------------------------------------------------------------
+
+
+def test_rows_of_the_catalogue_and_others(store: Store) -> None:
+    scores = {"rope_paper_gsm": (0.5, 10)}
+    rope = {"rope_theta": 500.0, "train_length": 4096, "tune_length": 4096}
+    own = {"config": "llama2-7b/base-500", "pretrained": "/data/mine"}
+    put(store, scores, model_args={"pretrained": "x/y"}, rope={"rope_theta": 7.0}, date=1.0)
+    put(store, scores, model_args=own, rope=rope, date=2.0)
+    put(store, scores, model_args=own, rope=rope | {"log_scale": True}, date=3.0)
+    put(store, scores, model_args={"pretrained": "meta-llama/Llama-2-7b-hf"}, date=4.0)
+    put(store, scores, model_args={"pretrained": "z/w"}, row="llama2-13b/base-500", date=5.0)
+    put(store, scores, model_args={"config": "lab/base-20"}, rope={"rope_theta": 30}, date=6.0)
+    assert [row.name for row in rows_of(store)] == [
+        "llama2-13b/base-500",
+        "llama2-7b/plain",
+        "llama2-7b/base-500",
+        "x/y, rope_theta=7",
+        "mine, rope_theta=500,log_scale=True,train_length=4096,tune_length=4096",
+        "lab/base-20, rope_theta=30",
+    ]
+    table = measured.table_of(rows_of(store), "5")
+    assert [row[:2] for row in table.rows][:3] == [
+        ("13B", "base=500"),
+        ("7B", "LLaMA2 7B"),
+        ("7B", "base=500"),
+    ]
+
+
+def test_two_checkpoints_of_one_name_are_two_rows(store: Store) -> None:
+    for i, folder in enumerate(("/a/final", "/b/final")):
+        put(store, {"rope_paper_gsm": (i / 10, 10)}, model_args={"pretrained": folder}, date=i)
+    table = measured.table_of(rows_of(store), "5")
+    assert [row[1:3] for row in cells_as_text(table)] == [
+        ("final (/a/final)", "0.00"),
+        ("final (/b/final)", "10.00"),
+    ]
+
+
+def cells_as_text(table: Table) -> list[tuple[str, ...]]:
+    return [tuple("" if cell is None else str(cell) for cell in row) for row in table.rows]
+
+
+def test_checkpoints_of_ones_own_find_their_row(store: Store) -> None:
+    Path("checkpoints.yaml").write_text("llama2-7b/base-500: /data/ours\n")
+    rope = {"rope_theta": 500, "train_length": 4096}
+    put(store, {"rope_paper_gsm": (0.5, 10)}, model_args={"pretrained": "/data/ours"}, rope=rope)
+    assert [row.name for row in rows_of(store)] == ["llama2-7b/base-500"]
+
+
+# --- the paper beside it --------------------------------------------------------------------------
+
+
+def test_both(store: Store) -> None:
+    tasks = {"rope_paper_gsm": (0.05, 100), "rope_paper_toefl": (100 / 269, 269)}
+    put(store, tasks, row="llama2-7b/ntk-dynamic", date=1.0)
+    put(store, tasks, row="llama2-7b/pi-2", date=2.0, model_args="pretrained=me/other")
+    table = measured.both(rows_of(store), "5")
+    assert table.labels == ("size", "model", "source")
+    assert cells_as_text(table) == [
+        ("7B", "NTK dynamic", "paper", "9.00", "37.17", "24.67", "30.20", "22.09"),
+        ("7B", "NTK dynamic", "measured", "5.00", "37.17", "", "", ""),
+        ("7B", "NTK dynamic", "difference", "-4.00", "0.00", "", "", ""),
+        ("", "llama2-7b/pi-2", "measured", "5.00", "37.17", "", "", ""),
+    ]
+    assert table.best is None
+
+
+# --- Table 1 --------------------------------------------------------------------------------------
+
+
+def test_curves(store: Store) -> None:
+    Path("checkpoints.yaml").write_text("llama2-7b/base-500-16k: /data/ours\n")
+    rope = catalogue.load()["llama2-7b/base-500-16k"].rope.to_dict()
+    put_curve(store, "ours", rope, nll={131072: 2.0, 262144: 1000.0})
+    put_curve(store, "ours", rope, nll={100: 1.0}, started="2")
+    put_curve(store, "ours", rope, nll={131072: 3.0}, sha256="b", started="3")
+    table = measured.table_of(rows_of(store), "1")
+    assert table.columns == ("100", "128K", "256K")
+    assert [(row[1], *row[3:]) for row in cells_as_text(table)] == [
+        ("base=500", "2.72", "7.39", ""),
+        ("base=500", "", "20.09", ""),
+    ]
+    books = [str(row[2]) for row in table.rows]
+    assert books[0].startswith("books (1 document, ")
+    assert books[0] != books[1]  # other documents are another measurement
+    assert "past the largest number: llama2-7b/base-500-16k (256K)" in table.caption
+    assert table.best == "lowest"
+
+    table = measured.both(rows_of(store), "1")
+    lines = [(row[2].split(",")[0], *row[3:]) for row in cells_as_text(table)]
+    assert lines[:3] == [
+        ("paper", "", "9.49", "12.41"),
+        ("measured", "2.72", "7.39", ""),
+        ("difference", "", "-2.10", ""),
+    ]
+    assert "not in the paper: llama2-7b/base-500-16k (100" in table.caption
+
+
+def test_nothing_measured(store: Store) -> None:
+    for name in ("1", "3+4"):
+        with pytest.raises(DataError, match=f"no done run of .* for table {name[0]}"):
+            measured.table_of(rows_of(store), name)

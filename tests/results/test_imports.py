@@ -1,0 +1,193 @@
+"""`rope-eval import`: what lm_eval really writes, and files that are not whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import lm_eval_files
+from rope_eval.commands import import_runs as command
+from rope_eval.errors import DataError
+from rope_eval.paths import asset
+from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.store import Store
+
+TASK = """\
+task: tiny
+dataset_path: json
+dataset_kwargs: {data_files: {test: FILE}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{q}}"
+doc_to_choice: choices
+doc_to_target: answer
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+metadata: {version: 3}
+"""
+ITEMS = [
+    {"q": "import", "choices": ["os", "zzzzz"], "answer": 0},
+    {"q": "def", "choices": ["f", "§§§§"], "answer": 1},
+    {"q": "return", "choices": ["self", "ßßßß"], "answer": 0},
+]
+
+
+def run(*words: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["import", *words])
+    status: int = args.run(args)
+    return status
+
+
+def test_what_lm_eval_really_writes(tmp_path: Path) -> None:
+    data, out = tmp_path / "items.jsonl", tmp_path / "out"
+    data.write_text("\n".join(map(json.dumps, ITEMS)))
+    (tmp_path / "tiny.yaml").write_text(TASK.replace("FILE", str(data)))
+    checkpoint = asset("model_configs") / "lab" / "base-20"
+    words = ["--model=hf", f"--model_args=pretrained={checkpoint}", "--device=cpu"]
+    words += ["--tasks=tiny", f"--include_path={tmp_path}", "--limit=2"]
+    words += [f"--output_path={out}", "--log_samples"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_eval", *words],
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (imported,) = read_lm_eval(out)
+    task = imported.run.results["tasks"]["tiny"]
+    assert imported.run.request["model"] == "base-20"
+    assert imported.run.results["protocols"] == ["lm_eval"]
+    assert task["metrics"]["acc,none"] == 0.5  # the first item right, the second wrong
+    assert (task["n"], task["n_all"], task["version"]) == (2, 3, 3)
+    assert task["samples"] == ["acc,none"]
+    assert imported.arrays["tiny/acc,none"].tolist() == [1, 0]
+    assert [name.split(":")[0] for name in imported.arrays["tiny/docs"]] == ["0", "1"]
+    assert imported.run.provenance["versions"]["lm-eval"] == "0.4.13"
+    assert imported.run.provenance["started"].startswith("20")
+
+
+def test_scores_counts_and_samples(tmp_path: Path) -> None:
+    lm_eval_files.write(
+        tmp_path / "deep" / "er",
+        {"rope_paper_piqa": [1, 0, 1, 1], "rope_leval_gsm": (0.25, 8), "piqa": (None, 3)},
+        model_args={"pretrained": "/data/mine", "token": "hf_" + "a" * 30, "revision": "v2"},
+        answers={"rope_leval_gsm": {"B": 5, "": 3}},
+        n_all=10,
+    )
+    (imported,) = read_lm_eval(tmp_path)
+    run = imported.run
+    assert run.request["model"] == "mine@v2"
+    assert run.request["model_args"]["token"] == "hf_***"
+    assert run.request["tasks"] == ["piqa", "rope_leval_gsm", "rope_paper_piqa"]  # and no group
+    assert run.results["protocols"] == ["leval", "lm_eval", "paper"]
+    tasks = run.results["tasks"]
+    assert {name: task["metrics"] for name, task in tasks.items()} == {
+        "rope_paper_piqa": {"acc,none": 0.75},
+        "rope_leval_gsm": {"acc,none": 0.25},
+        "piqa": {"acc,none": None},
+    }
+    assert tasks["rope_leval_gsm"]["answers"] == {"B": 5, "": 3}
+    assert (tasks["rope_paper_piqa"]["n"], tasks["rope_paper_piqa"]["n_all"]) == (4, 10)
+    assert set(imported.arrays) == {"rope_paper_piqa/docs", "rope_paper_piqa/acc,none"}
+    np.testing.assert_array_equal(imported.arrays["rope_paper_piqa/acc,none"], [1, 0, 1, 1])
+    assert run.provenance["started"] == "1970-01-01T00:16:40.000000+00:00"
+    assert run.provenance["duration_s"] == 1.5
+
+
+def test_a_text_of_model_args_and_a_score_that_is_no_number(tmp_path: Path) -> None:
+    lm_eval_files.write(
+        tmp_path, {"piqa": (math.nan, 3)}, model_args="pretrained=me/model,peft=./lora/adapter"
+    )
+    (imported,) = read_lm_eval(tmp_path)
+    assert imported.run.request["model"] == "me/model + adapter"
+    assert imported.run.results["tasks"]["piqa"]["metrics"] == {"acc,none": None}
+
+
+def test_a_score_that_is_no_mean_of_its_samples_has_none(tmp_path: Path) -> None:
+    file = lm_eval_files.write(tmp_path, {"piqa": [1, 0]})
+    file.write_text(file.read_text().replace('"acc,none": 0.5', '"acc,none": 0.3'))
+    (imported,) = read_lm_eval(tmp_path)
+    assert imported.run.results["tasks"]["piqa"]["metrics"] == {"acc,none": 0.3}
+    assert imported.run.results["tasks"]["piqa"]["samples"] == []
+    assert imported.arrays == {}
+
+
+def test_a_task_whose_data_was_missing(tmp_path: Path) -> None:
+    file = lm_eval_files.write(tmp_path, {"rope_paper_gsm": [0]})
+    record = json.loads(file.read_text())
+    record["configs"]["rope_paper_gsm"]["metadata"] = {"missing": "no file gsm100.jsonl"}
+    record["results"]["rope_paper_gsm"] = {"alias": "rope_paper_gsm", "sample_len": 0}
+    record["n-samples"]["rope_paper_gsm"] = {"original": 1, "effective": 0}
+    file.write_text(json.dumps(record))
+    (imported,) = read_lm_eval(tmp_path)
+    task = imported.run.results["tasks"]["rope_paper_gsm"]
+    assert (task["metrics"], task["metadata"]) == ({}, {"missing": "no file gsm100.jsonl"})
+    assert imported.arrays == {}
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, results = tmp_path / "out", tmp_path / "runs"
+    lm_eval_files.write(out, {"rope_paper_piqa": [1, 0]})
+    words = (str(out), "--results", str(results))
+    assert run(*words, "--json") == 0
+    (fact,) = json.loads(capsys.readouterr().out)
+    assert fact == {
+        "key": fact["key"],
+        "new": True,
+        "model": "me/model",
+        "row": None,
+        "protocols": ["paper"],
+        "tasks": 1,
+        "tasks_with_samples": 1,
+    }
+    store = Store(results)
+    assert store.arrays(fact["key"])["rope_paper_piqa/acc,none"].tolist() == [1, 0]
+
+    (tmp_path / "out").rename(tmp_path / "moved")  # the key is that of the content
+    run(str(tmp_path / "moved"), "--results", str(results))
+    assert capsys.readouterr().out.startswith(f"{fact['key']}  known  me/model  1 tasks")
+    run(str(tmp_path / "moved"), "--results", str(results), "--row", "lab/base-20")
+    assert [stored.results["row"] for stored in store.runs()] == ["lab/base-20"]
+    run(str(tmp_path / "moved"), "--results", str(results))  # and it stays so
+    assert [stored.results["row"] for stored in store.runs()] == ["lab/base-20"]
+    with pytest.raises(DataError, match="Did you mean 'lab/base-20'"):
+        run(*words, "--row", "lab/base-2")
+
+
+def test_folders_and_files_that_are_not_whole(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"has no results_\*\.json.*--output_path"):
+        read_lm_eval(tmp_path)
+    file = lm_eval_files.write(tmp_path, {"piqa": [1, 0, 1]})
+    whole = file.read_text()
+    samples = next(tmp_path.glob("samples_*"))
+    lines = samples.read_text().splitlines()
+
+    samples.write_text("\n".join(lines[:2]))
+    with pytest.raises(DataError, match="2 samples of 3: it is not whole"):
+        read_lm_eval(tmp_path)
+    samples.write_text("\n".join(lines)[:-5])
+    with pytest.raises(DataError, match=r"jsonl:3 is not JSON"):
+        read_lm_eval(tmp_path)
+    samples.write_text("\n".join([*lines[:2], lines[2].replace("doc_hash", "hash")]))
+    with pytest.raises(DataError, match=r"jsonl:3 is not a sample of lm_eval: 'doc_hash'"):
+        read_lm_eval(tmp_path)
+    samples.unlink()
+    for text, message in (
+        (whole[:-10], "is not JSON"),
+        ("[]", "expected a dict, got list"),
+        ('{"results": {}}', "configs is missing: not a results file"),
+    ):
+        file.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_lm_eval(tmp_path)

@@ -1,0 +1,85 @@
+"""The laboratory's pages say what the measurements in the repository say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rope_eval.results.provenance import model_fingerprint
+from rope_eval.results.store import Store
+from studies.scaling_laws import GRIDS, SHIPPED
+from studies.scaling_laws.laboratory import (
+    Laboratory,
+    find_all,
+    read_laboratory,
+    to_markdown,
+    verdict_table,
+    write_findings,
+)
+from studies.scaling_laws.questions import questions
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "laboratory"
+
+
+@pytest.fixture(scope="module")
+def laboratory() -> Laboratory:
+    return read_laboratory(Store(ROOT / "results" / "lab"))
+
+
+@pytest.fixture(scope="module")
+def found(laboratory: Laboratory) -> Any:
+    return find_all(laboratory)
+
+
+def test_the_store_answers_every_question_of_the_grid() -> None:
+    asked = {(q.kind, q.recipe.name, q.method) for q in questions(GRIDS["lab"])}
+    runs = list(Store(ROOT / "results" / "lab").runs())
+    assert {(r.kind, r.request["checkpoint"], r.request["method"]) for r in runs} == asked
+    assert len(runs) == len(asked)
+    assert all(run.status == "done" for run in runs)
+
+
+def test_what_was_measured_is_what_is_shipped() -> None:
+    fingerprints = {
+        run.request["checkpoint"]: run.request["fingerprint"]
+        for run in Store(ROOT / "results" / "lab").runs()
+    }
+    for name in SHIPPED:
+        assert fingerprints[name] == model_fingerprint(ROOT / "model_configs" / "lab" / name)
+
+
+def test_no_machine_is_named_in_the_store() -> None:
+    for file in (ROOT / "results" / "lab").glob("*/run.json"):
+        text = file.read_text(encoding="utf-8")
+        assert not any(root in text for root in ("/home", "/root", "/tmp", "/usr"))
+        assert "-dirty" not in text
+
+
+def test_every_finding_was_measured(found: Any) -> None:
+    assert [finding.name for finding in found if finding.missing is not None] == []
+
+
+def test_the_pages_are_those_of_the_store(laboratory: Laboratory, found: Any) -> None:
+    again = "make them again: rope-eval lab show --output docs/laboratory"
+    written = (FOLDER / "findings.md").read_text(encoding="utf-8")
+    assert to_markdown(laboratory, found) == written, again
+    page = (ROOT / "docs" / "laboratory.md").read_text(encoding="utf-8")
+    assert verdict_table(found) in page, again
+    for picture in (p for finding in found for p in finding.pictures):
+        assert f"laboratory/{picture.file}" in page
+        assert (FOLDER / picture.file).is_file()
+
+
+def test_the_numbers_are_those_of_the_store(
+    laboratory: Laboratory, found: Any, tmp_path: Path
+) -> None:
+    write_findings(laboratory, tmp_path, found)
+    new, old = (
+        json.loads((folder / "findings.json").read_text(encoding="utf-8"))
+        for folder in (tmp_path, FOLDER)
+    )
+    assert new == old
