@@ -8,7 +8,7 @@ be remade from a seed on any machine.
 Data flows one way::
 
     recipes, grids ──► windows (text, retrieval_text) ──► training ──► checkpoints, tuning
-    grids ──► questions ──► measuring (evaluation, probe, protocol) ──► the store
+    grids ──► measurements ──► measuring (evaluation, probe, protocol) ──► the store
 """
 
 from rope_eval.tuning.recipes import Recipe

@@ -25,9 +25,9 @@ from rope_eval.scoring.tokens import score_lengths
 from studies.scaling_laws.evaluation import SETS, EvaluationText
 from studies.scaling_laws.grids import GRIDS, HEAD_DIM
 from studies.scaling_laws.in_window import score_in_windows
+from studies.scaling_laws.measurements import Kind, Measurement
 from studies.scaling_laws.probing import DEPTHS, lab_probes, marks
 from studies.scaling_laws.protocol import Protocol
-from studies.scaling_laws.questions import Kind, Question
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -38,7 +38,7 @@ ATTENTION_BINS = 48
 
 
 class Laboratory:
-    """Answers questions about one grid's checkpoints, from the store where they are there.
+    """Measures one grid's checkpoints, or reads what the store has.
 
     Args:
         grid: Its name.
@@ -72,26 +72,26 @@ class Laboratory:
         self._models: dict[str, PreTrainedModel] = {}
         self._probes: list[list[Probe]] = []
 
-    def answer(self, question: Question) -> Run:
-        """Return the run that answers a question, measured now if it is not in the store.
+    def answer(self, measurement: Measurement) -> Run:
+        """Return the run of a measurement, made now if it is not in the store.
 
         Raises:
             DataError: There is no such checkpoint.
             ScoreError: A score is not a number.
             StoreError: The run cannot be written.
         """
-        request = self._request(question)
+        request = self._request(measurement)
         kept = self.store.get(run_key(request))
         if kept is not None and kept.status == "done":
             return kept
-        model = self._model(question.recipe.name)
+        model = self._model(measurement.recipe.name)
         record = provenance(gpu=_gpu(model))
-        with timed(record), patched(model, question.rope):
+        with timed(record), patched(model, measurement.rope):
             rotary = rotary_of(model)
-            arrays = _MEASURES[question.kind](self, model)
+            arrays = _MEASURES[measurement.kind](self, model)
         run = Run(
             key=run_key(request),
-            kind=question.kind,
+            kind=measurement.kind,
             status="done",
             request=request,
             results={
@@ -103,19 +103,19 @@ class Laboratory:
         )
         return self.store.put(run, arrays, replace=kept is not None)
 
-    def _request(self, question: Question) -> dict[str, Any]:
-        name = question.recipe.name
+    def _request(self, measurement: Measurement) -> dict[str, Any]:
+        name = measurement.recipe.name
         if name not in self._fingerprints:
             self._fingerprints[name] = model_fingerprint(self.checkpoints / name)
         return {
-            "kind": question.kind,
+            "kind": measurement.kind,
             "grid": self.grid,
             "checkpoint": name,
             "fingerprint": self._fingerprints[name],
-            "recipe": question.recipe.to_dict(),
+            "recipe": measurement.recipe.to_dict(),
             "head_dim": HEAD_DIM,
-            "method": question.method,
-            "rope": question.rope.to_dict(),
+            "method": measurement.method,
+            "rope": measurement.rope.to_dict(),
             "text": {
                 "source": f"held-out {GRIDS[self.grid].text}",
                 "sha256": self.text.sha256,
@@ -123,7 +123,7 @@ class Laboratory:
                 "documents": self.protocol.pieces,
                 "tokens": self.protocol.tokens,
             },
-            **self._asked(question.kind),
+            **self._asked(measurement.kind),
         }
 
     def _asked(self, kind: Kind) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class Laboratory:
         }
 
     def _model(self, name: str) -> PreTrainedModel:
-        """Return a checkpoint; the last one is held, as its questions come together."""
+        """Return a checkpoint; the last one is held, as its measurements come together."""
         if name not in self._models:
             self._models = {name: load_model(str(self.checkpoints / name), device=self.device)}
         return self._models[name]

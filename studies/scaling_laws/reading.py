@@ -11,14 +11,8 @@ import numpy.typing as npt
 from rope_eval.errors import DataError
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
-from studies.scaling_laws.runs import (
-    AS_TRAINED,
-    Attention,
-    Checkpoint,
-    Curve,
-    Laboratory,
-    Retrieval,
-)
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Attention, Checkpoint, Curve, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Floats
 
 KINDS = ("lab-curve", "lab-window", "lab-retrieval", "lab-attention")

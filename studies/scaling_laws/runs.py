@@ -12,9 +12,8 @@ import numpy.typing as npt
 from rope_eval import theory
 from rope_eval.errors import DataError
 from rope_eval.rope.spec import RopeSpec
+from studies.scaling_laws.measurements import AS_TRAINED
 from studies.scaling_laws.sampling import Floats, Sample
-
-AS_TRAINED = "as trained"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

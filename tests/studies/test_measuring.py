@@ -1,4 +1,4 @@
-"""What the laboratory measures: its text, its questions, and `rope-eval lab measure`."""
+"""What the laboratory measures: its text, its measurements, and `rope-eval lab measure`."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from studies.scaling_laws.checkpoints import recipe_of
 from studies.scaling_laws.evaluation import SETS, EvaluationText, evaluation_text
 from studies.scaling_laws.grids import GRIDS
 from studies.scaling_laws.in_window import score_in_windows
+from studies.scaling_laws.measurements import Kind, Measurement, measurements
 from studies.scaling_laws.measuring import Laboratory
 from studies.scaling_laws.model import build_tokenizer
 from studies.scaling_laws.probe import LAB, held_out_text
 from studies.scaling_laws.protocol import PROTOCOLS, QUICK, Protocol
-from studies.scaling_laws.questions import Kind, Question, questions
 from studies.scaling_laws.text import training_text
 
 SHIPPED = Path(__file__).parents[2] / "model_configs" / "lab"
@@ -54,10 +54,10 @@ def laboratory(text: EvaluationText, tmp_path: Path) -> Laboratory:
     return Laboratory("lab", SHIPPED, text, held_out_text(), Store(tmp_path / "store"), SMALL)
 
 
-def _question(kind: str, name: str, method: str = "as trained") -> Question:
+def _measurement(kind: str, name: str, method: str = "as trained") -> Measurement:
     recipe = recipe_of(SHIPPED / name)
     grid = replace(GRIDS["lab"], recipes=(recipe,))
-    return next(q for q in questions(grid) if (q.kind, q.method) == (kind, method))
+    return next(q for q in measurements(grid) if (q.kind, q.method) == (kind, method))
 
 
 # --- the text
@@ -100,16 +100,16 @@ def test_every_protocol_has_whole_sets_and_lengths_by_eighths() -> None:
     assert len(lengths) == 57
 
 
-# --- the questions
+# --- the measurements
 
 
 def test_every_checkpoint_is_asked_as_it_was_trained() -> None:
     grid = GRIDS["lab"]
-    asked = list(questions(grid))
+    asked = list(measurements(grid))
     assert len({(q.kind, q.recipe.name, q.method) for q in asked}) == len(asked)
     assert all(
         q.method == "as trained"
-        for q in questions(grid, methods=False)
+        for q in measurements(grid, methods=False)
         if q.kind == "lab-retrieval"
     )
     for recipe in grid.recipes:
@@ -120,7 +120,7 @@ def test_every_checkpoint_is_asked_as_it_was_trained() -> None:
 
 
 def test_wrong_means_the_training_length_and_is_asked_where_it_differs() -> None:
-    asked = {(q.recipe.name, q.method): q.rope for q in questions(GRIDS["lab"])}
+    asked = {(q.recipe.name, q.method): q.rope for q in measurements(GRIDS["lab"])}
     right, wrong = asked["base-1e5", "ntk+log"], asked["base-1e5", "ntk+log (wrong)"]
     assert right.reference_length == "extra"
     assert wrong == replace(right, reference_length="train")
@@ -142,7 +142,7 @@ def test_wrong_means_the_training_length_and_is_asked_where_it_differs() -> None
 def test_a_curve_is_what_transformers_says(
     laboratory: Laboratory, text: EvaluationText, name: str
 ) -> None:
-    run = laboratory.answer(_question("lab-curve", name))
+    run = laboratory.answer(_measurement("lab-curve", name))
     arrays = laboratory.store.arrays(run.key)
     model = AutoModelForCausalLM.from_pretrained(SHIPPED / name)
     ids = torch.stack(text.pieces)
@@ -180,7 +180,7 @@ def test_in_windows_each_token_has_a_context_that_tuning_has_shown(name: str) ->
 
 def test_windows_and_curves_are_of_the_same_tokens(laboratory: Laboratory) -> None:
     curve, window = (
-        laboratory.answer(_question(kind, "base-1e5")) for kind in ("lab-curve", "lab-window")
+        laboratory.answer(_measurement(kind, "base-1e5")) for kind in ("lab-curve", "lab-window")
     )
     assert curve.request["lengths"] == window.request["lengths"]
     assert curve.request["text"] == window.request["text"]
@@ -193,11 +193,11 @@ def test_windows_and_curves_are_of_the_same_tokens(laboratory: Laboratory) -> No
 def test_a_method_is_applied_and_each_length_of_per_sequence_is_a_pass(
     laboratory: Laboratory, text: EvaluationText
 ) -> None:
-    question = _question("lab-curve", "base-1e4", "ntk per_sequence")
-    arrays = laboratory.store.arrays(laboratory.answer(question).key)
-    plain = laboratory.answer(_question("lab-curve", "base-1e4"))
+    measurement = _measurement("lab-curve", "base-1e4", "ntk per_sequence")
+    arrays = laboratory.store.arrays(laboratory.answer(measurement).key)
+    plain = laboratory.answer(_measurement("lab-curve", "base-1e4"))
     model = load_model(str(SHIPPED / "base-1e4"))
-    with patched(model, question.rope):
+    with patched(model, measurement.rope):
         for k in (16, 20, 24):  # 128, 181 and 256 tokens: the last two in the same octave
             length = plain.request["lengths"][k]
             alone = score_tokens(model, text.pieces[1][:length]).nll.sum()
@@ -208,7 +208,7 @@ def test_a_method_is_applied_and_each_length_of_per_sequence_is_a_pass(
 
 
 def test_planted_values_are_marked_as_the_scorer_marks_them(laboratory: Laboratory) -> None:
-    run = laboratory.answer(_question("lab-retrieval", "base-1e5"))
+    run = laboratory.answer(_measurement("lab-retrieval", "base-1e5"))
     arrays = laboratory.store.arrays(run.key)
     lengths, depths = run.request["lengths"], run.request["depths"]
     assert arrays["right"].shape == (4, len(lengths), len(depths))
@@ -222,7 +222,7 @@ def test_planted_values_are_marked_as_the_scorer_marks_them(laboratory: Laborato
     )
     tokenizer = build_tokenizer()
     model = load_model(str(SHIPPED / "base-1e5"))
-    with patched(model, _question("lab-retrieval", "base-1e5").rope):
+    with patched(model, _measurement("lab-retrieval", "base-1e5").rope):
         for probe in plan.probes(lambda text: tokenizer(text)["input_ids"]):
             scores = score_tokens(model, torch.tensor(probe.tokens))
             place = probe.sample, lengths.index(probe.length), depths.index(probe.depth)
@@ -236,12 +236,12 @@ def test_planted_values_are_marked_as_the_scorer_marks_them(laboratory: Laborato
 def test_attention_is_pooled_over_layers_and_heads(
     laboratory: Laboratory, text: EvaluationText
 ) -> None:
-    question = _question("lab-attention", "base-1e5", "ntk")
-    run = laboratory.answer(question)
+    measurement = _measurement("lab-attention", "base-1e5", "ntk")
+    run = laboratory.answer(measurement)
     arrays = laboratory.store.arrays(run.key)
     edges = run.request["bin_edges"]
     model = load_model(str(SHIPPED / "base-1e5"))
-    with patched(model, question.rope):
+    with patched(model, measurement.rope):
         profile = attention_by_distance(
             model, text.pieces[0][:128], first_pair_beyond=11, bin_edges=bin_edges(127, 48)
         )
@@ -253,11 +253,11 @@ def test_attention_is_pooled_over_layers_and_heads(
 def test_what_is_in_the_store_is_not_measured_again(
     laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    question = _question("lab-curve", "base-20")
-    first = laboratory.answer(question)
+    measurement = _measurement("lab-curve", "base-20")
+    first = laboratory.answer(measurement)
     monkeypatch.setattr("studies.scaling_laws.measuring.load_model", None)
     laboratory._models.clear()
-    assert laboratory.answer(question) == first
+    assert laboratory.answer(measurement) == first
 
 
 # --- the command

@@ -19,7 +19,7 @@ from studies.scaling_laws.laboratory import (
     verdict_table,
     write_findings,
 )
-from studies.scaling_laws.questions import questions
+from studies.scaling_laws.measurements import measurements
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "laboratory"
@@ -36,7 +36,7 @@ def found(laboratory: Laboratory) -> Any:
 
 
 def test_the_store_answers_every_question_of_the_grid() -> None:
-    asked = {(q.kind, q.recipe.name, q.method) for q in questions(GRIDS["lab"])}
+    asked = {(q.kind, q.recipe.name, q.method) for q in measurements(GRIDS["lab"])}
     runs = list(Store(ROOT / "results" / "lab").runs())
     assert {(r.kind, r.request["checkpoint"], r.request["method"]) for r in runs} == asked
     assert len(runs) == len(asked)

@@ -13,7 +13,7 @@ from rope_eval.errors import DataError, SpecError, did_you_mean
 if TYPE_CHECKING:
     from rope_eval.tuning.recipes import Recipe
     from studies.scaling_laws.grids import Grid
-    from studies.scaling_laws.questions import Question
+    from studies.scaling_laws.measurements import Measurement
 
 DEFAULT_STORE = Path("results", "lab")
 QUICK_STORE = Path("results", "lab-quick")  # of other text: one store has one text
@@ -64,14 +64,14 @@ def run(args: argparse.Namespace) -> int:
         StoreError: A run cannot be written.
     """
     from studies.scaling_laws.grids import find_grid
-    from studies.scaling_laws.questions import questions
+    from studies.scaling_laws.measurements import measurements
 
     grid = find_grid(args.preset)
     made = _made(args, grid)
-    asked = list(questions(replace(grid, recipes=tuple(made)), methods=not args.quick))
+    asked = list(measurements(replace(grid, recipes=tuple(made)), methods=not args.quick))
     if args.dry_run:
-        for question in asked:
-            print(f"{question.kind:14} {question.recipe.name:16} {question.method}")
+        for measurement in asked:
+            print(f"{measurement.kind:14} {measurement.recipe.name:16} {measurement.method}")
         return 0
     store = args.store or (QUICK_STORE if args.quick else DEFAULT_STORE)
     _answer(asked, args, grid.text, store)
@@ -116,7 +116,7 @@ def _made(args: argparse.Namespace, grid: Grid) -> list[Recipe]:
     return made
 
 
-def _answer(asked: list[Question], args: argparse.Namespace, source: str, store: Path) -> None:
+def _answer(asked: list[Measurement], args: argparse.Namespace, source: str, store: Path) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -141,7 +141,7 @@ def _answer(asked: list[Question], args: argparse.Namespace, source: str, store:
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task("measurements", total=len(asked))
-        for question in asked:
-            progress.update(task, description=f"{question.recipe.name}, {question.method}")
-            laboratory.answer(question)
+        for measurement in asked:
+            progress.update(task, description=f"{measurement.recipe.name}, {measurement.method}")
+            laboratory.answer(measurement)
             progress.advance(task)

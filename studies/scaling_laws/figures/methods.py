@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 
 from studies.scaling_laws import scores
 from studies.scaling_laws.figures import style
-from studies.scaling_laws.runs import AS_TRAINED, Curve
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Curve
 
 LOOKS: dict[str, dict[str, Any]] = {
     AS_TRAINED: {"color": style.BLACK, "lw": 2.2},

@@ -17,7 +17,8 @@ from studies.scaling_laws.finding import (
     with_interval,
 )
 from studies.scaling_laws.findings.drift import Drifts, drifts
-from studies.scaling_laws.runs import AS_TRAINED, Laboratory
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Laboratory
 from studies.scaling_laws.sampling import Sample
 
 PARTS = ("before", "beyond")

@@ -19,7 +19,8 @@ from studies.scaling_laws.finding import (
 )
 from studies.scaling_laws.findings.basis import basis
 from studies.scaling_laws.findings.comparison import Difference, compare
-from studies.scaling_laws.runs import AS_TRAINED, Checkpoint, Curve, Laboratory
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory
 from studies.scaling_laws.sampling import Estimate
 
 FACTORS = (8, 32)

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from studies.scaling_laws.runs import AS_TRAINED, Attention, Laboratory
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Attention, Laboratory
 from studies.scaling_laws.sampling import Estimate, Floats, Sample
 
 

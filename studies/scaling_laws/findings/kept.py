@@ -10,7 +10,8 @@ import numpy as np
 from rope_eval import theory
 from rope_eval.report.stats import Interval, wilson
 from studies.scaling_laws.findings.contexts import Held, held
-from studies.scaling_laws.runs import AS_TRAINED, Checkpoint, Laboratory, Retrieval
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Checkpoint, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Estimate, Sample
 
 ENOUGH = 0.5

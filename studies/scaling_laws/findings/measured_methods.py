@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from studies.scaling_laws.findings.comparison import Difference, compare, excess
-from studies.scaling_laws.runs import AS_TRAINED, Checkpoint, Laboratory
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Checkpoint, Laboratory
 
 LOG, NTK, WRONG_NTK, PER_SEQUENCE = "log", "ntk", "ntk (wrong)", "ntk per_sequence"
 METHODS = (

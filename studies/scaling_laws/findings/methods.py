@@ -20,7 +20,8 @@ from studies.scaling_laws.findings.measured_methods import (
     measured,
 )
 from studies.scaling_laws.findings.method_claims import NOTABLE, claims
-from studies.scaling_laws.runs import AS_TRAINED, Laboratory
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Laboratory
 
 FACTORS = (8, 32)
 PANELS = 3  # of a row of the figure

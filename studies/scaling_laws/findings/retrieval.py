@@ -18,7 +18,8 @@ from studies.scaling_laws.finding import (
 )
 from studies.scaling_laws.findings.contexts import DEFINITION
 from studies.scaling_laws.findings.kept import ENOUGH, Kept, everything
-from studies.scaling_laws.runs import AS_TRAINED, Laboratory
+from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.runs import Laboratory
 
 
 def find(laboratory: Laboratory) -> Finding:

@@ -44,7 +44,7 @@ IN_ATTENTION = ("ntk", "clip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Question:
+class Measurement:
     """One measurement.
 
     Attributes:
@@ -60,7 +60,7 @@ class Question:
     rope: RopeSpec
 
 
-def questions(grid: Grid, *, methods: bool = True) -> Iterator[Question]:
+def measurements(grid: Grid, *, methods: bool = True) -> Iterator[Measurement]:
     """Return all that is asked of a grid, a checkpoint after another.
 
     Args:
@@ -86,7 +86,7 @@ def questions(grid: Grid, *, methods: bool = True) -> Iterator[Question]:
             ):
                 kinds.append("lab-attention")
             for kind in kinds:
-                yield Question(kind=kind, recipe=recipe, method=method, rope=rope)
+                yield Measurement(kind=kind, recipe=recipe, method=method, rope=rope)
 
 
 def _with_methods(recipe: Recipe) -> dict[str, RopeSpec]:
