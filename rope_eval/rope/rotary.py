@@ -9,40 +9,18 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rope_eval import theory
 from rope_eval.errors import SpecError
+from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.spec import RopeSpec
 
 XPOS_GAMMA = 0.4  # γ of Eq. 17
 XPOS_SPAN = 8  # reference lengths a block of queries may span: ζ₀^(−8/2) = 150 fits half precision
 TABLES_KEPT = {"octave": 32, "continuous": 1}  # the latter has another base at every length
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RotaryGeometry:
-    """What a checkpoint says of its own rotary embedding.
-
-    Attributes:
-        head_dim: dimensions of an attention head, H.
-        rotary_dim: those of them that are rotated, d = 2F.
-        rope_theta: the base.
-        train_length: max_position_embeddings, or None where the config has none.
-        inv_freq: the checkpoint's own frequencies, float64 ``[F]``, where its config already scales
-            them (linear, llama3, yarn); None for plain RoPE.
-        attention_factor: what cos and sin are multiplied by (YaRN's; 1 elsewhere).
-    """
-
-    head_dim: int
-    rotary_dim: int
-    rope_theta: float
-    train_length: int | None
-    inv_freq: Tensor | None = None
-    attention_factor: float = 1.0
 
 
 def inverse_frequencies(rope_theta: float, rotary_dim: int) -> Tensor:

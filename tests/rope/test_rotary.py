@@ -12,9 +12,9 @@ from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from rope_eval.errors import SpecError
+from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.rotary import (
     Rotary,
-    RotaryGeometry,
     inverse_frequencies,
     octave,
     octave_alpha,

@@ -18,7 +18,8 @@ from transformers import (
 
 from helpers import brute_force, models
 from rope_eval import RopeSpec, patched, score_tokens
-from rope_eval.backends.hf.anatomy import FINAL_NORM, check_supported, geometry
+from rope_eval.backends.config import FINAL_NORM, check_supported
+from rope_eval.backends.hf.anatomy import geometry
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.rope.spec import FIELDS
 
