@@ -11,6 +11,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from rope_eval.errors import DataError, UnsupportedModelError
 from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
+from rope_eval.rope.methods import METHODS
 from rope_eval.rope.rotary import inverse_frequencies
 
 FINAL_NORM = {  # supported families, and what each calls its last normalisation
@@ -104,8 +105,8 @@ def geometry_of(
     if said.rope_type != "default" and said.rope_type not in STATIC_ROPE_TYPES:
         raise UnsupportedModelError(
             f"the model's config asks for rope_type={said.rope_type}, which is not supported: set "
-            "rope_type=default in config.json, and ask for the method by its RopeSpec field "
-            "(dynamic_ntk=per_sequence,ntk_formula=continuous is transformers' dynamic)"
+            "rope_type=default in config.json, and ask for the method by its RopeSpec field"
+            + _as_setting(said.rope_type)
         )
     if said.rope_theta is None:
         raise DataError(f"{said.where} has no rope_theta")
@@ -117,3 +118,10 @@ def geometry_of(
         inv_freq=None if said.rope_type == "default" else inv_freq.to("cpu").double(),
         attention_factor=float(attention_factor),
     )
+
+
+def _as_setting(rope_type: str) -> str:
+    for method in METHODS:
+        if method.rope_type is not None and method.rope_type[0] == rope_type:
+            return f": {method.rope_type[1]} is transformers' {rope_type}"
+    return ""

@@ -100,5 +100,5 @@ def _as_pretrained(model: str) -> dict[str, Any]:
 
 def _said(recipe: Recipe) -> str:
     """Return what a command needs to be told of a checkpoint beside its config."""
-    fields = replace(recipe.rope, rope_theta=None, linear_factor=1.0)
+    fields = recipe.rope.replace(rope_theta=None, linear_factor=1.0)
     return str(fields)
