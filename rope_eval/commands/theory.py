@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rope_eval import theory
-from rope_eval.errors import DataError, SpecError
+from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
+from rope_eval.rope.geometry import RopeConfig
 
 _T = TypeVar("_T")
 
@@ -98,23 +97,33 @@ class _Setting:
 
 def _setting(args: argparse.Namespace) -> tuple[_Setting, list[str]]:
     """Put the flags and the model's config together, flags first; also return notes on them."""
-    config = None if args.model is None else _Config.read(args.model)
+    config = None if args.model is None else RopeConfig.read(args.model)
 
-    def given_or(value: _T | None, flag: str, read: Callable[[_Config], _T]) -> _T:
+    def given_or(value: _T | None, flag: str, name: str, what: str) -> _T:
         if value is not None:
             return value
         if config is None:
             raise SpecError(f"{flag} is missing: give it, or take it from a model with --model DIR")
-        return read(config)
+        if config.differs_by_layer and name != "train_length":
+            raise SpecError(
+                f"{config.where} has RoPE parameters for each type of layer: choose with {flag}"
+            )
+        read: _T | None = getattr(config, name)
+        if read is None:
+            raise SpecError(f"{config.where} has no {what}: give {flag}")
+        return read
 
     given_train = None if args.train_length is None else parse_length(args.train_length)
-    train_length = given_or(given_train, "--train-length", _Config.train_length)
+    train_length = given_or(
+        given_train, "--train-length", "train_length", "max_position_embeddings"
+    )
     pretrain_theta = _PRETRAIN_THETA if args.pretrain_theta is None else args.pretrain_theta
-    rope_theta = args.rope_theta
-    if rope_theta is None:
-        rope_theta = pretrain_theta if config is None else config.rope_theta()
+    own = pretrain_theta if config is None else None
+    rope_theta = args.rope_theta if args.rope_theta is not None else own
+    rope_theta = given_or(rope_theta, "--rope-theta", "rope_theta", "rope_theta")
+    sizes = "head_dim, nor hidden_size and num_attention_heads"
     setting = _Setting(
-        head_dim=given_or(args.head_dim, "--head-dim", _Config.head_dim),
+        head_dim=given_or(args.head_dim, "--head-dim", "rotary_dim", sizes),
         train_length=train_length,
         tune_length=train_length if args.tune_length is None else parse_length(args.tune_length),
         rope_theta=rope_theta,
@@ -138,86 +147,11 @@ def _setting(args: argparse.Namespace) -> tuple[_Setting, list[str]]:
                 f"pretrain_theta is taken as {pretrain_theta:g}, as a config does not say it; "
                 "if pre-training had another base, give --pretrain-theta"
             )
-        if config.scaling() != "default":
+        if config.rope_type != "default":
             notes.append(
-                f"the config scales its RoPE ({config.scaling()}); the laws are for the base alone"
+                f"the config scales its RoPE ({config.rope_type}); the laws are for the base alone"
             )
     return setting, notes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Config:
-    """A model's config.json, as transformers 4 (flat) or 5 (rope_parameters) writes it."""
-
-    path: Path
-    values: dict[str, Any]
-    parameters: dict[str, Any]  # of the RoPE
-
-    @classmethod
-    def read(cls, model: Path) -> _Config:
-        path = model / "config.json"
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(
-                f"cannot read {path}: {error.strerror}; --model takes a model's directory"
-            ) from error
-        except ValueError as error:
-            raise DataError(f"{path} is not JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise DataError(f"{path} is not a model's config: it is a {type(values).__name__}")
-        parameters = values.get("rope_parameters") or values.get("rope_scaling") or {}
-        if not isinstance(parameters, dict):
-            raise DataError(f"{path}: rope_parameters must be an object, got {parameters!r}")
-        return cls(path=path, values=values, parameters=parameters)
-
-    def head_dim(self) -> int:
-        if self.values.get("head_dim") is not None:
-            dim = self._integer("head_dim")
-        elif {"hidden_size", "num_attention_heads"} <= self.values.keys():
-            dim = self._integer("hidden_size") // self._integer("num_attention_heads")
-        else:
-            raise self._missing("head_dim, nor hidden_size and num_attention_heads", "--head-dim")
-        factor = self._rope_number("partial_rotary_factor", "--head-dim")
-        return dim if factor is None else int(dim * factor)
-
-    def train_length(self) -> int:
-        if self.values.get("max_position_embeddings") is None:
-            raise self._missing("max_position_embeddings", "--train-length")
-        return self._integer("max_position_embeddings")
-
-    def rope_theta(self) -> float:
-        base = self._rope_number("rope_theta", "--rope-theta")
-        if base is None:
-            raise self._missing("rope_theta", "--rope-theta")
-        return base
-
-    def scaling(self) -> str:
-        """Return the type of RoPE scaling, ``default`` where there is none."""
-        return str(self.parameters.get("rope_type", self.parameters.get("type", "default")))
-
-    def _rope_number(self, name: str, flag: str) -> float | None:
-        if any(isinstance(value, dict) for value in self.parameters.values()):
-            raise SpecError(
-                f"{self.path} has RoPE parameters for each type of layer: choose with {flag}"
-            )
-        value = self.parameters.get(name)
-        if value is None:
-            value = self.values.get(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise DataError(f"{self.path}: {name} must be a finite number, got {value!r}")
-        return value
-
-    def _integer(self, name: str) -> int:
-        value = self.values[name]
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise DataError(f"{self.path}: {name} must be a positive integer, got {value!r}")
-        return value
-
-    def _missing(self, what: str, flag: str) -> SpecError:
-        return SpecError(f"{self.path} has no {what}: give {flag}")
 
 
 def _laws(s: _Setting) -> dict[str, Any]:

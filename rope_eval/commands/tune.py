@@ -87,21 +87,18 @@ def _tuning_recipe(preset: str, args: argparse.Namespace) -> Recipe:
 
 def _as_pretrained(model: str) -> dict[str, Any]:
     """Return what the laws need to know of a model's pre-training, as its config says it."""
+    from rope_eval.backends.config import rope_config
     from rope_eval.backends.hf.loading import check_checkpoint, load_config
 
     check_checkpoint(model)
-    config = load_config(model)
-    rope = getattr(config, "rope_parameters", None) or {}
-    length = rope.get(
-        "original_max_position_embeddings", getattr(config, "max_position_embeddings", None)
-    )
-    if not length:
+    config = rope_config(load_config(model))
+    length, theta = config.unscaled_length, config.rope_theta
+    if length is None:
         raise SpecError(f"the config of {model} has no max_position_embeddings")
-    theta = rope.get("rope_theta")
-    return {"train_length": int(length)} | ({"pretrain_theta": theta} if theta else {})
+    return {"train_length": length} | ({"pretrain_theta": theta} if theta else {})
 
 
 def _said(recipe: Recipe) -> str:
     """Return what a command needs to be told of a checkpoint beside its config."""
-    fields = replace(recipe.rope, rope_theta=None, linear_factor=1.0)
+    fields = recipe.rope.replace(rope_theta=None, linear_factor=1.0)
     return str(fields)

@@ -13,6 +13,7 @@ from typing import Any
 from rope_eval import catalogue
 from rope_eval.protocols.columns import TASKS, metric_of
 from rope_eval.results.store import Run, Store
+from rope_eval.rope.methods import NEED_LENGTHS
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import Sums
 
@@ -22,7 +23,7 @@ HARNESSES: Mapping[str, str] = MappingProxyType(
 """Who ran the tasks, by the kind of a run."""
 
 _NO_NUMBER = "its score is not a number"
-_LENGTHS_MATTER = ("log_scale", "dynamic_ntk", "xpos", "beyond_critical")
+_LENGTHS_MATTER = NEED_LENGTHS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

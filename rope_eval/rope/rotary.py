@@ -1,4 +1,4 @@
-"""Rotation in tensors: frequencies, octaves, angles, and the scales of queries and keys.
+"""Rotation in tensors: frequencies, angles, and the scales of queries and keys.
 
 Shape letters: B batch, T tokens, N heads, H head_dim, F = rotary_dim / 2 pairs of dimensions.
 Pair n is made of dimensions n and n + F (the half layout of Llama). Angles are computed in
@@ -9,40 +9,17 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rope_eval import theory
 from rope_eval.errors import SpecError
+from rope_eval.rope import methods
+from rope_eval.rope.facts import Facts
+from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.spec import RopeSpec
 
-XPOS_GAMMA = 0.4  # γ of Eq. 17
-XPOS_SPAN = 8  # reference lengths a block of queries may span: ζ₀^(−8/2) = 150 fits half precision
-TABLES_KEPT = {"octave": 32, "continuous": 1}  # the latter has another base at every length
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RotaryGeometry:
-    """What a checkpoint says of its own rotary embedding.
-
-    Attributes:
-        head_dim: dimensions of an attention head, H.
-        rotary_dim: those of them that are rotated, d = 2F.
-        rope_theta: the base.
-        train_length: max_position_embeddings, or None where the config has none.
-        inv_freq: the checkpoint's own frequencies, float64 ``[F]``, where its config already scales
-            them (linear, llama3, yarn); None for plain RoPE.
-        attention_factor: what cos and sin are multiplied by (YaRN's; 1 elsewhere).
-    """
-
-    head_dim: int
-    rotary_dim: int
-    rope_theta: float
-    train_length: int | None
-    inv_freq: Tensor | None = None
-    attention_factor: float = 1.0
+ROWS_AT_ONCE = 65536
 
 
 def inverse_frequencies(rope_theta: float, rotary_dim: int) -> Tensor:
@@ -51,38 +28,7 @@ def inverse_frequencies(rope_theta: float, rotary_dim: int) -> Tensor:
     return rope_theta**-exponent
 
 
-def yarn_frequencies(
-    rope_theta: float, rotary_dim: int, factor: float, train_length: int
-) -> tuple[Tensor, float]:
-    """Return YaRN's frequencies ``[F]`` and attention factor, as `transformers` computes them.
-
-    Source: arXiv 2309.00071, with its β_fast = 32 and β_slow = 1.
-    """
-    plain = inverse_frequencies(rope_theta, rotary_dim)
-
-    def pair_with_rotations(rotations: float) -> float:
-        wavelength = train_length / (rotations * 2 * math.pi)
-        return rotary_dim * math.log(wavelength) / (2 * math.log(rope_theta))
-
-    low = max(math.floor(pair_with_rotations(32.0)), 0)
-    high = min(math.ceil(pair_with_rotations(1.0)), rotary_dim - 1)
-    pairs = torch.arange(rotary_dim // 2, dtype=torch.float64)
-    ramp = ((pairs - low) / (high - low if high != low else 0.001)).clamp(0, 1)
-    return plain / factor * ramp + plain * (1 - ramp), 0.1 * math.log(factor) + 1.0
-
-
-def octave(t: Tensor, reference_length: float) -> Tensor:
-    """Return ⌈log₂(t / T_ref)⌉, at least 0, for 1-based positions or lengths t: int64, as t."""
-    mantissa, exponent = torch.frexp(t.to(torch.float64) / reference_length)
-    return (exponent - (mantissa == 0.5).to(exponent.dtype)).clamp(min=0).to(torch.int64)
-
-
-def octave_alpha(octave_number: int) -> float:
-    """Return Eq. 18's α of octave k, 2^(k+1) − 1: 1, 3, 7, 15 for k = 0, 1, 2, 3."""
-    return float(2 ** (octave_number + 1) - 1)
-
-
-class Rotary:
+class Rotary(Facts):
     """A `RopeSpec` applied to a checkpoint's geometry: every number that attention needs.
 
     Args:
@@ -93,110 +39,55 @@ class Rotary:
         SpecError: where a law needs a train_length that neither gives, or both scale frequencies.
     """
 
-    def __init__(self, spec: RopeSpec, geometry: RotaryGeometry):
-        self.spec = spec
-        self.geometry = geometry
-        self.rope_theta = spec.rope_theta or geometry.rope_theta
-        self.pairs = geometry.rotary_dim // 2
-        self._tables: OrderedDict[tuple[float, torch.device], tuple[Tensor, Tensor]] = OrderedDict()
+    spec: RopeSpec
 
-        if geometry.inv_freq is not None and spec.changes_frequencies:
+    def __init__(self, spec: RopeSpec, geometry: RotaryGeometry):
+        super().__init__(spec, geometry)
+        active = methods.active(spec)
+        if geometry.inv_freq is not None and any(
+            method.frequencies not in (None, "mask") for method in active
+        ):
             raise SpecError(
                 f"the checkpoint's config already scales its rotary frequencies, so {spec} is "
                 "ambiguous: set rope_parameters to rope_type=default in its config.json first"
             )
-        self.attention_factor = geometry.attention_factor
-        if spec.yarn_factor != 1.0:
-            _, self.attention_factor = self._yarn()
-        self.critical_pair = self.pairs
-        if spec.beyond_critical != "keep":
-            self.critical_pair = self.critical_dimension // 2
-        self.reference_length = math.inf
-        if spec.log_scale or spec.xpos or (spec.dynamic_ntk and spec.ntk_formula == "octave"):
-            self.reference_length = self._reference_length(spec.reference_length)
-        self.continuous_reference = math.inf
-        if spec.ntk_formula == "continuous":
-            given = spec.reference_length
-            self.continuous_reference = self._reference_length(
-                "train" if given == "extra" else given
-            )
-
-    # ---- lengths -------------------------------------------------------------------------------
-
-    @property
-    def knows_train_length(self) -> bool:
-        """Whether the spec or the config gives the context length of pre-training."""
-        return (self.spec.train_length or self.geometry.train_length) is not None
-
-    @property
-    def train_length(self) -> int:
-        """The context length of pre-training, T_train."""
-        length = self.spec.train_length or self.geometry.train_length
-        if length is None:
-            raise SpecError(
-                f"{self.spec} needs train_length, and the model's config has no "
-                "max_position_embeddings: give train_length=…"
-            )
-        return length
-
-    @property
-    def critical_dimension(self) -> int:
-        """d_extra of Lemma 1, a count of dimensions."""
-        return theory.critical_dimension(
-            head_dim=self.geometry.rotary_dim,
-            train_length=self.train_length,
-            pretrain_theta=self.spec.pretrain_theta,
+        effects = [method.effect(self) for method in active if method.effect]
+        self._bases = [e.base for e in effects if e.base]
+        self._frequencies = [e.frequencies for e in effects if e.frequencies]
+        self._positions = [e.positions for e in effects if e.positions]
+        self._query_scales = [e.query_scale for e in effects if e.query_scale]
+        self._pair_scales = [e.pair_scale for e in effects if e.pair_scale]
+        self.attention_factor = math.prod(
+            [geometry.attention_factor, *(e.attention_factor for e in effects)]
         )
-
-    @property
-    def extrapolation_bound(self) -> float:
-        """T_extra of Theorems 2 and 3, in tokens."""
-        return theory.extrapolation_bound(
-            self.rope_theta,
-            head_dim=self.geometry.rotary_dim,
-            train_length=self.train_length,
-            tune_length=self.spec.tune_length,
-            pretrain_theta=self.spec.pretrain_theta,
-        )
-
-    def _reference_length(self, reference: str | float) -> float:
-        if isinstance(reference, float):
-            return reference
-        return float(self.train_length) if reference == "train" else self.extrapolation_bound
+        self.schedule = next((e.schedule for e in effects if e.schedule), None)
+        self.longest_block = min((e.longest_block for e in effects), default=math.inf)
+        self.reference_length = min((e.reference_length for e in effects), default=math.inf)
+        self._tables: OrderedDict[tuple[float, torch.device], tuple[Tensor, Tensor]] = OrderedDict()
 
     # ---- the base ------------------------------------------------------------------------------
 
     def alpha(self, length: int) -> float:
-        """Return dynamic NTK's factor on the base for a query at t (or a sequence) of `length`."""
-        if not self.spec.dynamic_ntk:
-            return 1.0
-        if self.spec.ntk_formula == "octave":
-            return octave_alpha(int(octave(torch.tensor(length), self.reference_length)))
-        f, d = self.spec.ntk_factor, self.geometry.rotary_dim
-        stretch = f * max(length / self.continuous_reference, 1.0) - (f - 1)
-        return float(stretch ** (d / (d - 2)))
+        """Return the factor on the base for a query at t (or a sequence) of `length`."""
+        return 1.0 if self.schedule is None else self.schedule.alpha(length)
 
     def alpha_end(self, t: int) -> float:
-        """Return the last 1-based position that has the same per-query α as t."""
-        if self.spec.dynamic_ntk != "per_query":
+        """Return the last 1-based position of a sequence that has the same α as t."""
+        if self.schedule is None or self.spec.base_changes != "per_query":
             return math.inf
-        k = int(octave(torch.tensor(t), self.reference_length))
-        return float(math.floor(self.reference_length * 2.0**k))
+        return self.schedule.end(t)
 
     def inv_freq(self, alpha: float = 1.0) -> Tensor:
         """Return the frequencies under a dynamic factor on the base: float64 ``[F]``."""
-        if self.geometry.inv_freq is not None:
-            return self.geometry.inv_freq
-        if self.spec.yarn_factor != 1.0:
-            return self._yarn()[0]
-        d = self.geometry.rotary_dim
-        theta = self.rope_theta * self.spec.ntk_alpha ** (d / (d - 2)) * alpha
-        return inverse_frequencies(theta, d) / self.spec.linear_factor
-
-    def _yarn(self) -> tuple[Tensor, float]:
-        return yarn_frequencies(
-            self.rope_theta, self.geometry.rotary_dim, self.spec.yarn_factor, self.train_length
-        )
+        theta = self.geometry.rope_theta
+        for base in self._bases:
+            theta = base(theta, alpha)
+        inv_freq = self.geometry.inv_freq
+        if inv_freq is None:
+            inv_freq = inverse_frequencies(theta, self.geometry.rotary_dim)
+        for frequencies in self._frequencies:
+            inv_freq = frequencies(inv_freq, alpha)
+        return inv_freq
 
     # ---- tables --------------------------------------------------------------------------------
 
@@ -212,7 +103,7 @@ class Rotary:
             with torch.inference_mode(False):  # so that autograd may use them later
                 kept = self._cos_sin(alpha, room, device)
         self._tables[key] = kept
-        if len(self._tables) > TABLES_KEPT[self.spec.ntk_formula]:
+        if self.schedule is not None and len(self._tables) > self.schedule.tables:
             self._tables.popitem(last=False)
         return kept[0][:length], kept[1][:length]
 
@@ -220,55 +111,46 @@ class Rotary:
         cos = torch.empty(length, self.pairs, device=device)
         sin = torch.empty_like(cos)
         inv_freq = self.inv_freq(alpha).to(device)
-        for start in range(0, length, 65536):
-            positions = torch.arange(start, min(start + 65536, length), device=device)
-            angles = positions[:, None].to(torch.float64) * inv_freq
-            if self.spec.beyond_critical == "clip":
-                clipped = positions.clamp(max=self.train_length - 1)[:, None].to(torch.float64)
-                beyond = slice(self.critical_pair, None)
-                angles[:, beyond] = clipped * inv_freq[beyond]
-            cos[start : start + 65536] = angles.cos() * self.attention_factor
-            sin[start : start + 65536] = angles.sin() * self.attention_factor
+        for start in range(0, length, ROWS_AT_ONCE):
+            stop = min(start + ROWS_AT_ONCE, length)
+            positions = torch.arange(start, stop, device=device, dtype=torch.float64)[:, None]
+            for of_pairs in self._positions:
+                positions = of_pairs(positions.expand(-1, self.pairs))
+            angles = positions * inv_freq
+            cos[start:stop] = angles.cos() * self.attention_factor
+            sin[start:stop] = angles.sin() * self.attention_factor
         return cos, sin
+
+    # ---- scales --------------------------------------------------------------------------------
 
     @property
     def scales_queries(self) -> bool:
         """Whether `query_scale` is anything but 1."""
-        return self.spec.log_scale or self.spec.beyond_critical == "drop"
+        return bool(self._query_scales)
 
     def query_scale(self, positions: Tensor) -> Tensor:
-        """Return what the unrotated query is multiplied by, float32 ``[*positions.shape, H]``.
-
-        Log scale is p_t of Eq. 16; "drop" removes the pairs beyond the critical one and changes the
-        softmax scale to one over the root of the dimensions that are left.
-        """
+        """Return what the unrotated query is multiplied by, float32 ``[*positions.shape, H]``."""
         scale = torch.ones(*positions.shape, self.geometry.head_dim, device=positions.device)
-        if self.spec.log_scale:
-            t = (positions + 1).to(torch.float64)
-            log_t = t.log() / math.log(self.reference_length)
-            scale *= log_t.clamp(min=1.0).to(scale.dtype)[..., None]
-        if self.spec.beyond_critical == "drop":
-            first, pairs, head_dim = self.critical_pair, self.pairs, self.geometry.head_dim
-            scale[..., first:pairs] = 0
-            scale[..., pairs + first : 2 * pairs] = 0
-            scale *= math.sqrt(head_dim / (head_dim - 2 * (pairs - first)))
+        for query_scale in self._query_scales:
+            scale *= query_scale(positions)
         return scale
 
     @property
-    def longest_block(self) -> float:
-        """Queries that may share one centre of xPos without overflow; infinite without xPos."""
-        return max(1, int(XPOS_SPAN * self.reference_length)) if self.spec.xpos else math.inf
+    def scales_pairs(self) -> bool:
+        """Whether `pair_scale` is anything but 1."""
+        return bool(self._pair_scales)
 
-    def xpos_scale(self, offsets: Tensor) -> Tensor:
-        """Return ζ_n^(offset / T_ref) of Eq. 17: float32 ``[*offsets.shape, F]``.
+    def pair_scale(self, offsets: Tensor) -> Tensor:
+        """Return what both dimensions of each pair are multiplied by, ``[*offsets.shape, F]``.
 
-        A query at t has the offset t − c and a key at s the offset c − s, with c within the block
-        of queries: so near keys stay near 1, and far ones fade to zero as they should.
+        Args:
+            offsets: t − c of a query at t, c − s of a key at s, with a centre c within the block
+                of at most `longest_block` queries, so that no factor is out of range.
         """
-        n = torch.arange(self.pairs, device=offsets.device, dtype=torch.float64)
-        zeta = (XPOS_GAMMA + n / self.pairs) / (XPOS_GAMMA + 1)
-        exponent = offsets[..., None].to(torch.float64) / self.reference_length
-        return (exponent * zeta.log()).exp().to(torch.float32)
+        scale = torch.ones(*offsets.shape, self.pairs, device=offsets.device)
+        for pair_scale in self._pair_scales:
+            scale *= pair_scale(offsets)
+        return scale
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -1,130 +1,63 @@
-"""`RopeSpec`: a RoPE setting as a value."""
+"""`RopeSpec`: a RoPE setting as a value, its fields those of the registered methods."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import math
+import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Self
 
 from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.rope import methods
+from rope_eval.rope.method import BaseChanges
 
-DynamicNtk = Literal[False, "per_query", "per_sequence"]
-NtkFormula = Literal["octave", "continuous"]
-BeyondCritical = Literal["keep", "clip", "drop"]
-
-SHORTEST_LENGTH = 7  # the laws take the logarithm of length / 2π, which must be positive
+FIELDS = tuple(field.name for field in methods.FIELDS)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RopeSpec:
-    """Any combination of the position methods of arXiv 2310.05209 and its neighbours.
+class _Spec:
+    """What a setting can do, whatever its fields."""
 
-    The default is neutral: the model as its checkpoint says. Lengths are in tokens.
-
-    Attributes:
-        rope_theta: the rotary base β; None keeps the model's own.
-        linear_factor: position interpolation, λ ≥ 1: every frequency is divided by it.
-        ntk_alpha: fixed NTK (bloc97), α ≥ 1: the base becomes β·α^(d/(d−2)).
-        yarn_factor: YaRN as `transformers` computes it, factor ≥ 1, its attention factor included.
-        log_scale: log-scaled attention (Eq. 16): scores of the query at t times max(1, log_Tref t).
-        dynamic_ntk: False, "per_query" (Eq. 18 as written; True means this) or "per_sequence"
-            (one α from the whole sequence's length: what serving engines can do).
-        ntk_formula: "octave" (Eq. 18) or "continuous" (bloc97, `transformers`' `dynamic`), the
-            latter for "per_sequence" alone.
-        ntk_factor: the factor f ≥ 1 of the continuous formula.
-        xpos: xPos as a soft window (Eq. 17).
-        beyond_critical: "keep", or §3.4's "clip" (dimensions from the critical one on see positions
-            clipped at train_length − 1) or "drop" (those dimensions are removed from q and k).
-        reference_length: T_ref of Eqs. 16-18: "extra" (the extrapolation bound T_extra), "train",
-            or a number of tokens. The continuous formula refers to train_length unless a number is
-            given.
-        pretrain_theta: the base of pre-training, β_pre.
-        train_length: the context length of pre-training; None takes max_position_embeddings.
-        tune_length: the context length of fine-tuning; None takes train_length.
-
-    Raises:
-        SpecError: for a value out of range, or a combination that has no meaning.
-    """
-
-    rope_theta: float | None = None
-    linear_factor: float = 1.0
-    ntk_alpha: float = 1.0
-    yarn_factor: float = 1.0
-    log_scale: bool = False
-    dynamic_ntk: DynamicNtk = False
-    ntk_formula: NtkFormula = "octave"
-    ntk_factor: float = 1.0
-    xpos: bool = False
-    beyond_critical: BeyondCritical = "keep"
-    reference_length: Literal["extra", "train"] | float = "extra"
-    pretrain_theta: float = 10000.0
-    train_length: int | None = None
-    tune_length: int | None = None
+    __slots__ = ()
 
     def __post_init__(self) -> None:
-        def normalise(name: str, value: object) -> None:
-            object.__setattr__(self, name, value)
+        for field in methods.FIELDS:
+            value = field.parse(field.name, getattr(self, field.name))
+            object.__setattr__(self, field.name, value)
+        methods.check_combination(self)
 
-        if self.rope_theta is not None:
-            normalise("rope_theta", _number("rope_theta", self.rope_theta, above=1.0))
-        normalise("pretrain_theta", _number("pretrain_theta", self.pretrain_theta, above=1.0))
-        for name in ("linear_factor", "ntk_alpha", "yarn_factor", "ntk_factor"):
-            normalise(name, _number(name, getattr(self, name), least=1.0))
-        for name in ("log_scale", "xpos"):
-            normalise(name, _flag(name, getattr(self, name)))
-        for name in ("train_length", "tune_length"):
-            if getattr(self, name) is not None:
-                normalise(name, _length(name, getattr(self, name)))
-        normalise("dynamic_ntk", _dynamic_ntk(self.dynamic_ntk))
-        _choice("ntk_formula", self.ntk_formula, ("octave", "continuous"))
-        _choice("beyond_critical", self.beyond_critical, ("keep", "clip", "drop"))
-        if self.reference_length not in ("extra", "train"):
-            normalise("reference_length", _reference_length(self.reference_length))
-        self._check_combination()
+    if TYPE_CHECKING:
 
-    def _check_combination(self) -> None:
-        if self.yarn_factor != 1.0 and (
-            self.linear_factor != 1.0 or self.ntk_alpha != 1.0 or self.dynamic_ntk
-        ):
-            raise SpecError(
-                "yarn_factor cannot be combined with linear_factor, ntk_alpha or dynamic_ntk: "
-                "each of them changes the same frequencies; leave one out"
-            )
-        if self.ntk_formula == "continuous" and self.dynamic_ntk != "per_sequence":
-            raise SpecError(
-                "ntk_formula=continuous is defined for dynamic_ntk=per_sequence alone, "
-                f"got dynamic_ntk={self.dynamic_ntk}"
-            )
-        if self.ntk_factor != 1.0 and self.ntk_formula != "continuous":
-            raise SpecError(
-                f"ntk_factor={self.ntk_factor:g} has no meaning with ntk_formula="
-                f"{self.ntk_formula}: set ntk_formula=continuous, or leave ntk_factor out"
-            )
+        def __init__(self, **fields: Any) -> None: ...
+
+        def __getattr__(self, name: str) -> Any: ...
 
     @property
     def is_neutral(self) -> bool:
         """Whether the model is left as its checkpoint says."""
-        return not any(name in _ACTIVE for name in self.to_dict())
+        return not methods.active(self)
 
     @property
     def changes_frequencies(self) -> bool:
         """Whether the rotary frequencies differ from the model's own."""
-        return any(name in _FREQUENCY for name in self.to_dict())
+        return any(method.frequencies for method in methods.active(self))
+
+    @property
+    def base_changes(self) -> BaseChanges:
+        """When a token's base changes: "never", "per_query" or "per_sequence"."""
+        return methods.base_changes(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, as plain YAML and JSON values."""
         return {
-            f.name: value
-            for f in dataclasses.fields(self)
-            if (value := getattr(self, f.name)) != f.default
+            field.name: value
+            for field in methods.FIELDS
+            if (value := getattr(self, field.name)) != field.default
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> RopeSpec:
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Return the spec with these fields; an unknown one is a `SpecError`."""
         for name in fields:
             if name not in FIELDS:
@@ -135,11 +68,11 @@ class RopeSpec:
         return cls(**fields)
 
     @classmethod
-    def parse(cls, text: str) -> RopeSpec:
-        """Return the spec written as ``rope_theta=500,log_scale=true``; an empty text is neutral.
+    def parse(cls, text: str) -> Self:
+        """Return the spec written as ``rope_theta=500,train_length=4096``; an empty one is neutral.
 
-        >>> RopeSpec.parse("rope_theta=500,log_scale=true,dynamic_ntk=per_query").to_dict()
-        {'rope_theta': 500.0, 'log_scale': True, 'dynamic_ntk': 'per_query'}
+        >>> RopeSpec.parse("rope_theta=500,train_length=4096").to_dict()
+        {'rope_theta': 500.0, 'train_length': 4096}
         """
         fields: dict[str, Any] = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
@@ -150,6 +83,10 @@ class RopeSpec:
                 raise SpecError(f"{name} is given twice in {text!r}")
             fields[name] = None if value.lower() == "none" else value
         return cls.from_dict(fields)
+
+    def replace(self, **fields: Any) -> Self:
+        """Return the spec with other values in some fields."""
+        return self.from_dict({name: getattr(self, name) for name in FIELDS} | fields)
 
     def fingerprint(self) -> str:
         """Return 12 hexadecimal digits that are equal for equal specs alone."""
@@ -166,66 +103,46 @@ class RopeSpec:
         )
 
 
-FIELDS = tuple(f.name for f in dataclasses.fields(RopeSpec))
-_FREQUENCY = {"rope_theta", "linear_factor", "ntk_alpha", "yarn_factor", "dynamic_ntk"}
-_ACTIVE = _FREQUENCY | {"log_scale", "xpos", "beyond_critical"}
+def _documentation() -> str:
+    wrapped = (
+        textwrap.fill(
+            f"{field.name}: {field.says}.", 100, initial_indent=" " * 4, subsequent_indent=" " * 8
+        )
+        for field in methods.FIELDS
+    )
+    return "\n".join(
+        (
+            "Any combination of the position methods of `rope_eval.rope.methods`.",
+            "",
+            "The default is neutral: the model as its checkpoint says. Lengths are in tokens.",
+            "",
+            "Attributes:",
+            *wrapped,
+            "",
+            "Raises:",
+            "    SpecError: for a value out of range, or a combination that has no meaning.",
+        )
+    )
 
 
-def _number(
-    name: str, value: object, *, above: float | None = None, least: float | None = None
-) -> float:
-    wanted = f"greater than {above:g}" if above is not None else f"{least:g} or more"
-    try:
-        if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-            raise TypeError
-        number = float(value)
-    except (TypeError, ValueError):
-        raise SpecError(f"{name} must be a number {wanted}, got {value!r}") from None
-    low = above if above is not None else least
-    assert low is not None
-    if not math.isfinite(number) or number < low or (above is not None and number == low):
-        raise SpecError(f"{name} must be a finite number {wanted}, got {value}")
-    return number
+if TYPE_CHECKING:
 
+    @dataclasses.dataclass(frozen=True, kw_only=True, init=False)
+    class RopeSpec(_Spec):
+        """As a type checker sees it: what every setting has; a method's own fields are Any."""
 
-def _length(name: str, value: object) -> int:
-    number = _number(name, value, least=SHORTEST_LENGTH)
-    if number != int(number):
-        raise SpecError(f"{name} must be a whole number of tokens, got {value}")
-    return int(number)
+        rope_theta: float | None
+        pretrain_theta: float
+        train_length: int | None
+        tune_length: int | None
 
-
-def _reference_length(value: object) -> float:
-    try:
-        return _number("reference_length", value, above=1.0)
-    except SpecError:
-        raise SpecError(
-            "reference_length must be extra, train, or a number of tokens greater than 1, "
-            f"got {value!r}"
-        ) from None
-
-
-def _flag(name: str, value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    raise SpecError(f"{name} must be true or false, got {value!r}")
-
-
-def _dynamic_ntk(value: object) -> DynamicNtk:
-    word = str(value).lower() if isinstance(value, (bool, str)) else value
-    if word == "false":
-        return False
-    if word in ("true", "per_query"):
-        return "per_query"
-    if word == "per_sequence":
-        return "per_sequence"
-    hint = did_you_mean(str(value), ("per_query", "per_sequence"))
-    raise SpecError(f"dynamic_ntk must be false, per_query or per_sequence, got {value!r}.{hint}")
-
-
-def _choice(name: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        hint = did_you_mean(str(value), allowed)
-        raise SpecError(f"{name} must be one of {', '.join(allowed)}, got {value!r}.{hint}")
+else:
+    RopeSpec = dataclasses.make_dataclass(
+        "RopeSpec",
+        [(f.name, f.type, dataclasses.field(default=f.default)) for f in methods.FIELDS],
+        bases=(_Spec,),
+        namespace={"__doc__": _documentation(), "__module__": __name__},
+        frozen=True,
+        kw_only=True,
+        slots=True,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rope_eval.backends.hf.anatomy import config_geometry
+from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.loading import load_config, load_model
 from rope_eval.backends.hf.patch import patched

@@ -9,7 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +132,7 @@ def configure(config: PreTrainedConfig, spec: RopeSpec) -> RopeSpec | None:
     config.rope_parameters = parameters
     length = spec.tune_length or spec.train_length or 0
     config.max_position_embeddings = max(length, config.max_position_embeddings)
-    said = replace(spec, rope_theta=None, linear_factor=1.0)
+    said = spec.replace(rope_theta=None, linear_factor=1.0)
     return None if said.is_neutral else said
 
 

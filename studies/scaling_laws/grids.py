@@ -58,7 +58,7 @@ def grid(
     recipes += [tuned(base, length) for length, some in bases.items() for base in some]
     for base in dropped:
         recipe = tuned(base, train)
-        rope = replace(recipe.rope, beyond_critical="drop")
+        rope = recipe.rope.replace(beyond_critical="drop")
         recipes.append(replace(recipe, name=f"{recipe.name}-drop", rope=rope))
     for seed in seeds:
         for base in seeded:

@@ -90,12 +90,13 @@ class Method:
         """Rotate x ``[N, K, H]``, the tokens at the positions ``[K]``."""
         theta, factor = self.frequencies(alpha)
         F = self.d // 2
+        rotating = math.floor(self.spec.rotated_share * self.d / 2)  # p-RoPE
         angle = np.empty((len(positions), F))
         for n in range(F):
             at = positions
             if self.spec.beyond_critical == "clip" and 2 * n >= self.critical_dimension():
                 at = np.minimum(positions, self.train - 1)
-            angle[:, n] = at * theta[n]
+            angle[:, n] = at * theta[n] if n < rotating else 0.0
         cos, sin = np.cos(angle) * factor, np.sin(angle) * factor
         a, b = x[..., :F], x[..., F : 2 * F]
         return np.concatenate([a * cos - b * sin, b * cos + a * sin, x[..., 2 * F :]], axis=-1)

@@ -18,6 +18,7 @@ from rope_eval.errors import DataError, LengthError, SpecError
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.hosts.lm_eval.paper_requests import cut as lm_eval_cut
 from rope_eval.hosts.opencompass.model import ScalingRope
+from rope_eval.rope.methods import METHODS
 from rope_eval.rope.spec import FIELDS
 from rope_eval.scoring.texts import whole_nll
 
@@ -42,6 +43,12 @@ SPECS: dict[str, dict[str, Any]] = {
     "clip": {"beyond_critical": "clip", "train_length": 32, "tune_length": 32},
     "drop": {"beyond_critical": "drop", "pretrain_theta": 5000},
     "yarn": {"yarn_factor": 4},
+}
+SPECS |= {
+    text: RopeSpec.parse(text).to_dict()
+    for method in METHODS
+    for text in method.examples[:1]
+    if not any(f.name in fields for f in method.fields for fields in SPECS.values())
 }
 TEXTS = ["Ada went to sea.", "x", "def f(a, b):\n    return a + b\n" * 2, "Ada went home."]
 SAME = 2e-5  # nats a token

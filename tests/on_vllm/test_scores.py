@@ -15,6 +15,7 @@ from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.loading import load_model
 from rope_eval.backends.vllm.engine import score_texts
 from rope_eval.errors import UnsupportedModelError
+from rope_eval.rope.methods import METHODS, not_served
 from rope_eval.scores import TokenScores
 
 NATS = 1e-4
@@ -38,6 +39,13 @@ DYNAMIC = (
     "dynamic_ntk=per_sequence,reference_length=16,linear_factor=2,beyond_critical=clip,xpos=true",
 )
 
+NOT_ABOVE = tuple(  # an example of every method that the settings above do not name
+    method.examples[0]
+    for method in METHODS
+    if not any(field.name in spec for field in method.fields for spec in STATIC + DYNAMIC)
+    and not_served(RopeSpec.parse(method.examples[0])) is None
+)
+
 
 def texts(lengths: tuple[int, ...] = LENGTHS) -> list[list[int]]:
     return [models.token_ids(n)[0].tolist() for n in lengths]
@@ -53,7 +61,7 @@ def worst(ours: list[TokenScores], theirs: list[TokenScores]) -> float:
     return max(float(np.abs(a.nll - b.nll).max()) for a, b in zip(ours, theirs, strict=True))
 
 
-@pytest.mark.parametrize("spec", STATIC + DYNAMIC)
+@pytest.mark.parametrize("spec", STATIC + DYNAMIC + NOT_ABOVE)
 def test_every_method_in_a_mixed_batch(
     checkpoint: Callable[..., Path], engine: Callable[..., Any], spec: str
 ) -> None:

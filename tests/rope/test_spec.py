@@ -1,21 +1,25 @@
 """RopeSpec as a value: checked, written, read back, told apart."""
 
+import copy
 import dataclasses
+import inspect
 import json
 import math
+import pickle
 from typing import Any
 
 import pytest
 import yaml
 
 from rope_eval.errors import RopeEvalError, SpecError
+from rope_eval.rope import methods
+from rope_eval.rope.method import Field
 from rope_eval.rope.spec import FIELDS, RopeSpec
 
-EVERY_FIELD: dict[str, Any] = {
+MANY_FIELDS: dict[str, Any] = {
     "rope_theta": 500.0,
     "linear_factor": 2.0,
     "ntk_alpha": 8.0,
-    "yarn_factor": 1.0,
     "log_scale": True,
     "dynamic_ntk": "per_sequence",
     "ntk_formula": "continuous",
@@ -90,10 +94,13 @@ def test_a_choice_names_what_it_may_be(fields: dict[str, Any], message: str) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("yarn_factor=2,linear_factor=2", "yarn_factor cannot be combined"),
-        ("yarn_factor=2,ntk_alpha=2", "yarn_factor cannot be combined"),
+        ("yarn_factor=2,linear_factor=2", "linear_factor cannot be combined with yarn_factor"),
+        ("yarn_factor=2,ntk_alpha=2", "ntk_alpha cannot be combined with yarn_factor: both set"),
         ("yarn_factor=2,dynamic_ntk=per_query", "yarn_factor cannot be combined"),
-        ("yarn_factor=2,dynamic_ntk=per_sequence", "yarn_factor cannot be combined"),
+        (
+            "yarn_factor=2,dynamic_ntk=per_sequence",
+            "yarn_factor cannot be combined with dynamic_ntk",
+        ),
         ("ntk_formula=continuous", "per_sequence alone, got dynamic_ntk=False"),
         ("ntk_formula=continuous,dynamic_ntk=per_query", "per_sequence alone, got dynamic_ntk=per"),
         ("ntk_factor=2,dynamic_ntk=per_sequence", "ntk_factor=2 has no meaning"),
@@ -163,14 +170,22 @@ def test_an_error_is_for_the_user() -> None:
     assert isinstance(caught.value, ValueError)
 
 
-def test_the_examples_below_know_every_field() -> None:
-    assert set(EVERY_FIELD) == set(FIELDS) == {f.name for f in dataclasses.fields(RopeSpec)}
+def test_the_fields_are_the_registrys() -> None:
+    assert tuple(f.name for f in dataclasses.fields(RopeSpec)) == FIELDS
+    assert tuple(inspect.signature(RopeSpec).parameters) == FIELDS
+    assert set(MANY_FIELDS) < set(FIELDS)
+    for field in methods.FIELDS:
+        assert getattr(RopeSpec(), field.name) == field.default
+        assert f"    {field.name}: " in (RopeSpec.__doc__ or "")
 
 
 def test_to_dict_and_back_through_json_and_yaml() -> None:
-    spec = RopeSpec(**EVERY_FIELD)
+    spec = RopeSpec(**MANY_FIELDS)
     fields = spec.to_dict()
-    assert fields == {k: v for k, v in EVERY_FIELD.items() if k != "yarn_factor"}
+    assert fields == MANY_FIELDS
+    assert list(fields) == list(MANY_FIELDS)
+    assert pickle.loads(pickle.dumps(spec)) == copy.deepcopy(spec) == spec
+    assert dataclasses.replace(spec) == spec.replace() == spec
     assert RopeSpec.from_dict(fields) == spec
     assert RopeSpec.from_dict(json.loads(json.dumps(fields))) == spec
     assert RopeSpec.from_dict(yaml.safe_load(yaml.safe_dump(fields))) == spec
@@ -178,14 +193,12 @@ def test_to_dict_and_back_through_json_and_yaml() -> None:
     assert RopeSpec().to_dict() == {}
 
 
-@pytest.mark.parametrize("name", FIELDS)
-def test_each_field_alone_is_written_read_and_told_apart(name: str) -> None:
-    value = 4.0 if name == "yarn_factor" else EVERY_FIELD[name]
-    around: dict[str, Any] = {
-        "ntk_formula": {"dynamic_ntk": "per_sequence"},
-        "ntk_factor": {"dynamic_ntk": "per_sequence", "ntk_formula": "continuous"},
-    }.get(name, {})
-    without, spec = RopeSpec(**around), with_field(name, value, **around)
+@pytest.mark.parametrize("field", methods.FIELDS, ids=lambda field: field.name)
+def test_each_field_alone_is_written_read_and_told_apart(field: Field) -> None:
+    name, spec = field.name, RopeSpec.parse(field.live[1])
+    value = getattr(spec, name)
+    without = spec.replace(**{name: field.default})
+    spec = without.replace(**{name: value})
     assert spec != without
     assert spec.fingerprint() != without.fingerprint()
     written = f"{value:.10g}" if isinstance(value, float) else str(value)
@@ -234,6 +247,8 @@ def test_what_a_spec_changes(text: str, neutral: bool, frequencies: bool) -> Non
     spec = RopeSpec.parse(text)
     assert spec.is_neutral == neutral
     assert spec.changes_frequencies == frequencies
+    changes = "per_query" if "per_query" in text else "never"
+    assert spec.base_changes == changes
     assert (str(spec) == "neutral") == (text == "")
 
 

@@ -25,7 +25,7 @@ class RopeAttention:
     """The attention of one patched model.
 
     Attributes:
-        lengths: for "per_sequence" dynamic NTK: the length of each row's whole sequence, where
+        lengths: for a base "per_sequence": the length of each row's whole sequence, where
             it is longer than what has been seen (generation, chunks), int64 ``[B]`` or None.
         keys_are_rotated: the cache hands out rotated keys (the scorer's does).
     """
@@ -83,8 +83,8 @@ class RopeAttention:
         query = rotate(query, *span.q_table)
         if not self.keys_are_rotated:
             key = rotate(key, *span.k_table)
-        if span.q_xpos is not None and span.k_xpos is not None:
-            query, key = scale_pairs(query, span.q_xpos), scale_pairs(key, span.k_xpos)
+        if span.q_pairs is not None and span.k_pairs is not None:
+            query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs)
         return query, key
 
     def _spans(self, position_ids: Tensor, padding: Tensor | None, Q: int, K: int) -> list[Span]:
@@ -174,7 +174,7 @@ def rotary_of(model: nn.Module) -> Rotary:
 
 @contextmanager
 def sequence_lengths(model: nn.Module, lengths: Tensor) -> Iterator[None]:
-    """Tell a patched model how long each row's whole sequence will be, for "per_sequence".
+    """Tell a patched model how long each row's whole sequence will be, for a base "per_sequence".
 
     Args:
         model: a model inside `patched`.

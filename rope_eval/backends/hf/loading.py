@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from rope_eval.backends.hf.anatomy import check_supported
+from rope_eval.backends.config import check_supported
 from rope_eval.errors import DataError, SpecError
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rope_eval.errors import UnsupportedModelError
-from rope_eval.rope.rotary import Rotary, octave, octave_alpha
+from rope_eval.rope.rotary import Rotary
 
 PACKED = (
     "position_ids must count up by one in each row: packed sequences are not supported; give each "
@@ -23,15 +23,15 @@ PACKED = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Span:
-    """Queries that share one base (and one centre of xPos), and the tables to rotate them with."""
+    """Queries that share one base (and one centre of what scales pairs), and their tables."""
 
     queries: slice  # slots among the queries
     keys: int  # how many of the keys they may see
     q_table: tuple[Tensor, Tensor]  # cos and sin, float32 [… Q F]
     k_table: tuple[Tensor, Tensor]
     q_scale: Tensor | None  # float32 [… Q H]
-    q_xpos: Tensor | None  # float32 [… Q F]
-    k_xpos: Tensor | None
+    q_pairs: Tensor | None  # float32 [… Q F]
+    k_pairs: Tensor | None
     rows: Tensor | None = None  # a padded batch: which rows have such queries,
     chosen: Tensor | None = None  # which of their queries are such, bool [B 1 Q 1],
     mask: Tensor | None = None  # and what each may see, bool [B 1 Q K]
@@ -92,7 +92,7 @@ def _uniform(
     first_key = first + Q - K
     start = 0
     while start < Q:
-        per_query = rotary.spec.dynamic_ntk == "per_query"
+        per_query = rotary.spec.base_changes == "per_query"
         alpha = rotary.alpha(first + start + 1 if per_query else whole)
         stop = int(
             min(Q, start + rotary.longest_block, rotary.alpha_end(first + start + 1) - first)
@@ -158,11 +158,18 @@ def _by_alpha(
     rotary: Rotary, q_positions: Tensor, k_positions: Tensor, lengths: Tensor | None
 ) -> dict[float, Tensor]:
     """Return, for each base in use, which queries have it: bool ``[B, Q]``."""
-    spec = rotary.spec
-    if spec.dynamic_ntk == "per_query":
-        octaves = octave(q_positions + 1, rotary.reference_length)
-        return {octave_alpha(k): octaves == k for k in octaves.unique().tolist()}
-    if spec.dynamic_ntk == "per_sequence":
+    if rotary.spec.base_changes == "per_query":
+        by_alpha: dict[float, Tensor] = {}
+        t = q_positions + 1
+        first, last = int(t.min()), int(t.max())
+        while first <= last:
+            end = rotary.alpha_end(first)
+            chosen = (first <= t) & (t <= end)
+            if bool(chosen.any()):
+                by_alpha[rotary.alpha(first)] = chosen
+            first = int(min(end, last)) + 1
+        return by_alpha
+    if rotary.spec.base_changes == "per_sequence":
         if lengths is None:
             lengths = k_positions.amax(-1) + 1
         beams = len(q_positions) // len(lengths)
@@ -182,19 +189,19 @@ def _span(
     k_table: tuple[Tensor, Tensor],
     **ragged: Tensor,
 ) -> Span:
-    q_xpos = k_xpos = None
-    if rotary.spec.xpos:
+    q_pairs = k_pairs = None
+    if rotary.scales_pairs:
         centre = q_positions[..., q_positions.shape[-1] // 2, None]
-        q_xpos = _heads(rotary.xpos_scale(q_positions - centre))
-        k_xpos = _heads(rotary.xpos_scale(centre - k_positions))
+        q_pairs = _heads(rotary.pair_scale(q_positions - centre))
+        k_pairs = _heads(rotary.pair_scale(centre - k_positions))
     return Span(
         queries=queries,
         keys=keys,
         q_table=(_heads(q_table[0]), _heads(q_table[1])),
         k_table=(_heads(k_table[0]), _heads(k_table[1])),
         q_scale=_heads(rotary.query_scale(q_positions)) if rotary.scales_queries else None,
-        q_xpos=q_xpos,
-        k_xpos=k_xpos,
+        q_pairs=q_pairs,
+        k_pairs=k_pairs,
         **ragged,
     )
 

@@ -65,10 +65,10 @@ def _layout(processor: Any) -> Any:
 def _checked_length(request: Any, max_length: int) -> int:
     """Return a request's final length; an impossible one is a `SpecError`."""
     if getattr(request, "resumable", False):
-        raise SpecError("per-sequence dynamic NTK needs a request's final length: not resumable")
+        raise SpecError("a base per sequence needs a request's final length: not resumable")
     prompt = len(request.prompt_token_ids or ())
     if not prompt:
-        raise SpecError("per-sequence dynamic NTK needs prompt tokens, not embeddings")
+        raise SpecError("a base per sequence needs prompt tokens, not embeddings")
     params = request.sampling_params
     last = prompt if params is None else prompt + params.max_tokens - 1
     try:

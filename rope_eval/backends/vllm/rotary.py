@@ -4,14 +4,13 @@ Shape letters: T tokens of a forward pass, N heads, H head_dim, F pairs, R rows 
 
 Everything a static setting does to a query or a key is a factor of its position, so it is folded
 into the cos and sin that multiply it. vLLM keeps rotated keys, hence one base serves a request from
-its first token to its last: under "per_sequence" dynamic NTK that of the octave its final length
-lies in. The octaves' tables lie one after another, and a token's row is its position plus where its
-request's octave starts.
+its first token to its last: where the base changes "per_sequence" that of the octave its final
+length lies in (an octave: the lengths that share a base). The octaves' tables lie one after
+another, and a token's row is its position plus where its request's octave starts.
 """
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 ROWS_AT_ONCE = 65536
-LARGEST_SCALE = {torch.float16: 2.0**8}  # of xPos on a key; half precision ends at 2¹⁶
+LARGEST_SCALE = {torch.float16: 2.0**8}  # of a pair of a key; half precision ends at 2¹⁶
 LARGEST_SCALE_ELSEWHERE = 2.0**50
 
 
@@ -50,11 +49,9 @@ class Layout:
     def of(cls, rotary: Rotary, max_length: int) -> Layout:
         """Lay out the octaves that sequences of up to `max_length` tokens can be in."""
         borders: list[int] = []
-        if rotary.spec.dynamic_ntk:
-            border = rotary.reference_length
-            while border < max_length:
-                borders.append(math.floor(border))
-                border *= 2
+        if rotary.schedule is not None:
+            while (end := rotary.schedule.end(borders[-1] + 1 if borders else 1)) < max_length:
+                borders.append(int(end))
         starts = [0]
         for border in borders:
             starts.append(starts[-1] + border)
@@ -93,7 +90,7 @@ class Tables:
             for rows in (*layout.borders, layout.max_length)
         ]
         query = torch.cat([query for query, _, _ in octaves])
-        same = not rotary.scales_queries and not rotary.spec.xpos
+        same = not rotary.scales_queries and not rotary.scales_pairs
         key = query if same else torch.cat([key for _, key, _ in octaves])
         rotated = 2 * rotary.pairs == rotary.geometry.head_dim
         unrotated = torch.cat([scale for _, _, scale in octaves])
@@ -124,21 +121,21 @@ def _octave(
             scale = rotary.query_scale(positions)
             query[some] *= scale[:, : 2 * F]
             unrotated[some] = scale[:, -1:]
-        if rotary.spec.xpos:
-            query[some] *= rotary.xpos_scale(positions - centre).repeat(1, 2)
-            key[some] *= rotary.xpos_scale(centre - positions).repeat(1, 2)
+        if rotary.scales_pairs:
+            query[some] *= rotary.pair_scale(positions - centre).repeat(1, 2)
+            key[some] *= rotary.pair_scale(centre - positions).repeat(1, 2)
     return query, key, unrotated
 
 
 def check_range(rotary: Rotary, max_length: int, dtype: torch.dtype) -> None:
-    """Raise `SpecError` where xPos would scale keys out of the range of their type."""
-    if not rotary.spec.xpos:
+    """Raise `SpecError` where pairs of keys would be scaled out of the range of their type."""
+    if not rotary.scales_pairs:
         return
-    largest = float(rotary.xpos_scale(torch.tensor(-(max_length // 2))).max())
+    largest = float(rotary.pair_scale(torch.tensor(-(max_length // 2))).max())
     limit = LARGEST_SCALE.get(dtype, LARGEST_SCALE_ELSEWHERE)
     if largest > limit:
         raise SpecError(
-            f"xpos with a reference length of {rotary.reference_length:.0f} tokens would scale "
+            f"{rotary.spec}, with a reference length of {rotary.reference_length:.0f}, would scale "
             f"keys by up to {largest:.3g} in {str(dtype).removeprefix('torch.')} at max_model_len="
             f"{max_length}: {limit:g} is the most. Lower max_model_len, or use dtype=bfloat16"
         )

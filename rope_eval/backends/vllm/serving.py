@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rope_eval.backends.hf.anatomy import config_geometry
+from rope_eval.backends.config import config_geometry
 from rope_eval.errors import SpecError
+from rope_eval.rope.methods import not_served
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 
@@ -33,17 +34,11 @@ def spec_of(vllm_config: Any) -> RopeSpec | None:
 
 def check_servable(spec: RopeSpec) -> None:
     """Raise `SpecError` for a spec that an engine with rotated keys in its cache cannot serve."""
-    if spec.dynamic_ntk == "per_query":
+    reason = not_served(spec)
+    if reason is not None:
         raise SpecError(
-            "dynamic_ntk=per_query cannot be served by vLLM: its cache keeps rotated keys, and Eq. "
-            "18 rotates every key again for each query. Use dynamic_ntk=per_sequence, or the "
-            "Hugging Face backend (backend=hf)"
-        )
-    if spec.ntk_formula == "continuous":
-        raise SpecError(
-            "ntk_formula=continuous cannot be served by vLLM: every length has another base, and "
-            "an engine's tables hold one an octave. Use ntk_formula=octave, or the Hugging Face "
-            "backend (backend=hf)"
+            f"{reason.setting} cannot be served by vLLM: {reason.why}. Use {reason.instead}, or "
+            "the Hugging Face backend (backend=hf)"
         )
 
 
@@ -93,8 +88,8 @@ def check_config(vllm_config: Any) -> None:
     rotary = rotary_of_config(vllm_config, spec)
     model = vllm_config.model_config
     cache = vllm_config.cache_config.cache_dtype
-    if spec.xpos and cache not in ("auto", "bfloat16", "float16"):
-        raise SpecError(f"xpos needs the range of the model's own type, got kv_cache_dtype={cache}")
+    if rotary.scales_pairs and cache not in ("auto", "bfloat16", "float16"):
+        raise SpecError(f"{spec} needs the range of the model's type, got kv_cache_dtype={cache}")
     check_range(rotary, model.max_model_len, model.dtype)
 
 

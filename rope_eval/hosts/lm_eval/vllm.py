@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 from vllm import EngineArgs
 
-from rope_eval.backends.hf.anatomy import config_geometry
+from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.loading import load_config
 from rope_eval.backends.vllm import engine as vllm_engine
 from rope_eval.errors import LengthError, SpecError

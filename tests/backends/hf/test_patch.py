@@ -18,28 +18,17 @@ from transformers import (
 
 from helpers import brute_force, models
 from rope_eval import RopeSpec, patched, score_tokens
-from rope_eval.backends.hf.anatomy import FINAL_NORM, check_supported, geometry
+from rope_eval.backends.config import FINAL_NORM, check_supported
+from rope_eval.backends.hf.anatomy import geometry
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
-from rope_eval.rope.spec import FIELDS
+from rope_eval.rope.method import Field
+from rope_eval.rope.methods import FIELDS, METHODS
 
 NATS = 1e-4  # float32 over two layers is within 4e-5 of float64; every knob moves 0.3 and more
 REFERENCE = 16
 
-ALONE = [
-    "rope_theta=500",
-    "rope_theta=40000",
-    "linear_factor=3",
-    "ntk_alpha=8",
-    "yarn_factor=4",
-    "log_scale=true",
-    "dynamic_ntk=per_query",
-    "dynamic_ntk=per_sequence",
-    "dynamic_ntk=per_sequence,ntk_formula=continuous",
-    "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=3",
-    "xpos=true",
-    "beyond_critical=clip",
-    "beyond_critical=drop",
-]
+ALONE = [text for method in METHODS for text in method.examples]
+MASKS = [text for method in METHODS if method.frequencies == "mask" for text in method.examples]
 TOGETHER = [
     "rope_theta=500,log_scale=true",
     "rope_theta=500,tune_length=48,log_scale=true,dynamic_ntk=per_query",
@@ -111,46 +100,41 @@ def test_equals_brute_force_about_the_borders_of_octaves(method: str, length: in
 
 
 @pytest.mark.parametrize("rope_type", models.SCALED)
-@pytest.mark.parametrize("text", ["", "log_scale=true,xpos=true,beyond_critical=clip"])
+@pytest.mark.parametrize("text", ["", "log_scale=true,xpos=true,beyond_critical=clip", *MASKS])
 def test_frequencies_of_the_config_equal_brute_force(rope_type: str, text: str) -> None:
     assert_brute_force_agrees(models.tiny_scaled(rope_type), text, 80)
 
 
-LIVE = {  # each field: two settings that differ in it alone
-    "rope_theta": ("", "rope_theta=500"),
-    "linear_factor": ("", "linear_factor=2"),
-    "ntk_alpha": ("", "ntk_alpha=4"),
-    "yarn_factor": ("", "yarn_factor=4"),
-    "log_scale": ("reference_length=6", "reference_length=6,log_scale=true"),
-    "dynamic_ntk": ("dynamic_ntk=per_query", "dynamic_ntk=per_sequence"),
-    "ntk_formula": (
-        "dynamic_ntk=per_sequence,reference_length=20",
-        "dynamic_ntk=per_sequence,reference_length=20,ntk_formula=continuous",
-    ),
-    "ntk_factor": (
-        "dynamic_ntk=per_sequence,ntk_formula=continuous",
-        "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=4",
-    ),
-    "xpos": ("", "xpos=true"),
-    "beyond_critical": ("beyond_critical=clip", "beyond_critical=drop"),
-    "reference_length": ("dynamic_ntk=per_query", "dynamic_ntk=per_query,reference_length=10"),
-    "pretrain_theta": ("beyond_critical=clip", "beyond_critical=clip,pretrain_theta=500"),
-    "train_length": ("beyond_critical=clip", "beyond_critical=clip,train_length=16"),
-    "tune_length": (
-        "dynamic_ntk=per_query,rope_theta=500",
-        "dynamic_ntk=per_query,rope_theta=500,tune_length=64",
-    ),
-}
-
-
-@pytest.mark.parametrize("field", FIELDS)
-def test_every_field_is_live(field: str) -> None:
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+def test_every_field_is_live(field: Field) -> None:
     input_ids = models.token_ids(103)
-    first, second = (RopeSpec.parse(text) for text in LIVE[field])
-    changed = {k for k in FIELDS if getattr(first, k) != getattr(second, k)}
-    assert changed == {field}
+    first, second = (RopeSpec.parse(text) for text in field.live)
+    changed = {f.name for f in FIELDS if getattr(first, f.name) != getattr(second, f.name)}
+    assert changed == {field.name}
     costs = [models.nll(ours(models.tiny(), s, input_ids), input_ids) for s in (first, second)]
     assert (costs[0] - costs[1]).abs().mean() > 0.3
+
+
+@pytest.mark.parametrize("text", ALONE)
+def test_every_example_is_live_past_training(text: str) -> None:
+    input_ids = models.token_ids(103)
+    stock, changed = (
+        models.nll(ours(models.tiny(), RopeSpec.parse(t), input_ids), input_ids) for t in ("", text)
+    )
+    assert (stock - changed)[:, models.TRAIN_LENGTH :].abs().mean() > 0.3
+
+
+def test_every_method_has_an_example_and_a_neutral_setting() -> None:
+    assert all(method.examples and method.neutral for method in METHODS)
+    for method in METHODS:
+        assert all(method.is_active(RopeSpec.parse(text)) for text in method.examples)
+
+
+@pytest.mark.parametrize("text", [text for method in METHODS for text in method.neutral])
+def test_a_neutral_value_changes_no_bit(text: str) -> None:
+    input_ids = models.token_ids(103)
+    found, expected = (ours(models.tiny(), RopeSpec.parse(t), input_ids) for t in (text, ""))
+    assert torch.equal(found, expected)
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)
@@ -451,7 +435,9 @@ def test_frequencies_that_depend_on_the_length_are_refused(
     family: str, parameters: dict[str, Any]
 ) -> None:
     model = models.build(models.config_of(family, rope_parameters=parameters))
-    message = f"rope_type={parameters['rope_type']}"
+    message = f"rope_type={parameters['rope_type']}, which is not supported"
+    if parameters["rope_type"] == "dynamic":
+        message += ".*dynamic_ntk=per_sequence,ntk_formula=continuous is transformers' dynamic"
     with pytest.raises(UnsupportedModelError, match=message), patched(model, RopeSpec()):
         pass
 

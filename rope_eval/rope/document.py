@@ -1,0 +1,68 @@
+"""docs/methods.md from the registry: ``python -m rope_eval.rope.document > docs/methods.md``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rope_eval.rope import methods
+from rope_eval.rope.method import Method
+from rope_eval.rope.spec import RopeSpec
+
+_HEAD = """\
+# The position methods
+
+Written by `python -m rope_eval.rope.document` from `rope_eval/rope/methods`, one file a method: its
+docstring says how to add one. Every field is an argument of every host: `RopeSpec`, `--rope`,
+lm-eval's `model_args`, OpenCompass's `ScalingRope`, the catalogue and vLLM's `additional_config`.
+The Hugging Face backend runs them all, under lm-eval and OpenCompass too. Scales, frequencies and
+positions combine; a method that sets every frequency itself is refused, by name, beside another
+that sets or scales them. Where the config scales its frequencies already, a method can turn pairs
+off but not change the rest."""
+
+
+def page() -> str:
+    """Return the whole page, in Markdown."""
+    fields = (
+        (f"`{field.name}`", f"`{field.default}`", field.says)
+        for method in methods.REGISTRY
+        for field in method.fields
+    )
+    rows = [
+        (
+            method.name,
+            ", ".join(f"`{field.name}`" for field in method.fields),
+            method.says,
+            _lengths(method),
+            method.source,
+            _served(method),
+        )
+        for method in methods.METHODS
+    ]
+    return "\n\n".join(
+        (
+            _HEAD,
+            _table(("method", "fields", "what it changes", "depends on", "source", "vLLM"), rows),
+            "## Fields\n\n" + _table(("field", "default", "what it is"), fields),
+        )
+    )
+
+
+def _lengths(method: Method) -> str:
+    names = {"train_length": "`train_length`", "bound": "the extrapolation bound"}
+    return ", ".join(names[need] for need in method.needs)
+
+
+def _served(method: Method) -> str:
+    found = (method.not_served(RopeSpec.parse(text)) for text in method.examples)
+    refused = {f"`{no.setting}`: {no.why}": None for no in found if no is not None}
+    return f"yes, but not {'; '.join(refused)}" if refused else "yes"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = tuple(head)
+    lines = (head, ("---",) * len(head), *rows)
+    return "\n".join(f"| {' | '.join(cell.replace('|', '∣') for cell in row)} |" for row in lines)
+
+
+if __name__ == "__main__":
+    print(page())

@@ -1,0 +1,141 @@
+"""What a checkpoint's config says of its rotary embedding: the only reader, without torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rope_eval.errors import DataError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RotaryGeometry:
+    """What a checkpoint says of its own rotary embedding.
+
+    Attributes:
+        head_dim: dimensions of an attention head, H.
+        rotary_dim: those of them that are rotated, d = 2F.
+        rope_theta: the base.
+        train_length: max_position_embeddings, or None where the config has none.
+        inv_freq: the checkpoint's own frequencies, float64 ``[F]``, where its config already scales
+            them (linear, llama3, yarn); None for plain RoPE.
+        attention_factor: what cos and sin are multiplied by (YaRN's; 1 elsewhere).
+    """
+
+    head_dim: int
+    rotary_dim: int
+    rope_theta: float
+    train_length: int | None
+    inv_freq: Tensor | None = None
+    attention_factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class RopeConfig:
+    """The rotary part of a config, as transformers 4 (flat) or 5 (rope_parameters) writes it.
+
+    Each property is None where the config is silent, and a `DataError` where it has no sense.
+
+    Attributes:
+        values: the config as a plain mapping: config.json, or ``PreTrainedConfig.to_dict()``.
+        where: what it is called in errors.
+    """
+
+    values: Mapping[str, Any]
+    where: str
+
+    @classmethod
+    def read(cls, directory: Path) -> RopeConfig:
+        """Read a model's directory; one without a config.json that is one is a `DataError`."""
+        path = directory / "config.json"
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise DataError(
+                f"cannot read {path}: {error.strerror}; a model is a directory with a config.json"
+            ) from error
+        except ValueError as error:
+            raise DataError(f"{path} is not JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise DataError(f"{path} is not a model's config: it is a {type(values).__name__}")
+        return cls(values, str(path))
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """What the config says of its RoPE: empty where it is flat and scales nothing."""
+        parameters = self.values.get("rope_parameters") or self.values.get("rope_scaling") or {}
+        if not isinstance(parameters, dict):
+            raise DataError(f"{self.where}: rope_parameters must be an object, got {parameters!r}")
+        return parameters
+
+    @property
+    def differs_by_layer(self) -> bool:
+        """Whether each type of layer has RoPE parameters of its own."""
+        return any(isinstance(value, dict) for value in self.parameters.values())
+
+    @property
+    def head_dim(self) -> int | None:
+        """Dimensions of an attention head."""
+        given = self._integer("head_dim")
+        if given is not None:
+            return given
+        hidden, heads = self._integer("hidden_size"), self._integer("num_attention_heads")
+        return None if hidden is None or heads is None else hidden // heads
+
+    @property
+    def rotary_dim(self) -> int | None:
+        """Those of them that are rotated."""
+        factor = self._number("partial_rotary_factor")
+        if self.head_dim is None or factor is None:
+            return self.head_dim
+        return int(self.head_dim * factor)
+
+    @property
+    def rope_theta(self) -> float | None:
+        """The base."""
+        return self._number("rope_theta")
+
+    @property
+    def train_length(self) -> int | None:
+        """The length the model was made for: max_position_embeddings."""
+        return self._integer("max_position_embeddings")
+
+    @property
+    def unscaled_length(self) -> int | None:
+        """The length before the config's own scaling: original_max_position_embeddings, if any."""
+        length = self.parameters.get("original_max_position_embeddings")
+        return self.train_length if length is None else int(length)
+
+    @property
+    def rope_type(self) -> str:
+        """How the config scales its frequencies, ``default`` where it does not."""
+        return str(self.parameters.get("rope_type", self.parameters.get("type", "default")))
+
+    def _number(self, name: str) -> float | None:
+        if self.differs_by_layer:
+            raise DataError(f"{self.where} has RoPE parameters for each type of layer")
+        value: Any = self.parameters.get(name)
+        if value is None:
+            value = self.values.get(name)
+        if value is None:
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not math.isfinite(value):
+            raise DataError(f"{self.where}: {name} must be a finite number, got {value!r}")
+        found: float = value
+        return found
+
+    def _integer(self, name: str) -> int | None:
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise DataError(f"{self.where}: {name} must be a positive integer, got {value!r}")
+        return value

@@ -1,0 +1,44 @@
+"""Log-scaled attention: scores grow with the logarithm of the position."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rope_eval.rope.facts import Facts
+from rope_eval.rope.method import Effect, Field, Method, flag
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _effect(facts: Facts) -> Effect:
+    reference = facts.t_ref()
+
+    def query_scale(positions: Tensor) -> Tensor:
+        log_t = (positions + 1).double().log() / math.log(reference)
+        return log_t.clamp(min=1.0).float()[..., None]
+
+    return Effect(query_scale=query_scale, reference_length=reference)
+
+
+METHOD = Method(
+    name="log-scaled attention",
+    says="scores of the query at t times max(1, log_Tref t)",
+    source="arXiv 2310.05209, Eq. 16",
+    needs=("train_length", "bound"),
+    fields=(
+        Field(
+            name="log_scale",
+            default=False,
+            type=bool,
+            parse=flag,
+            says="log-scaled attention (Eq. 16): scores of the query at t times max(1, log_Tref t)",
+            live=("reference_length=6", "reference_length=6,log_scale=true"),
+        ),
+    ),
+    effect=_effect,
+    examples=("log_scale=true",),
+    neutral=("log_scale=false", "log_scale=true,reference_length=4096"),
+    place=5,
+)

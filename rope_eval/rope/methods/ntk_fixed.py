@@ -1,0 +1,34 @@
+"""Fixed NTK: one factor on the base, whatever the length."""
+
+from __future__ import annotations
+
+from rope_eval.rope.facts import Facts
+from rope_eval.rope.method import Effect, Field, Method, number
+
+
+def _effect(facts: Facts) -> Effect:
+    d = facts.geometry.rotary_dim
+    factor = facts.spec.ntk_alpha ** (d / (d - 2))
+    return Effect(base=lambda theta, alpha: theta * factor)
+
+
+METHOD = Method(
+    name="fixed NTK",
+    says="the base becomes β·α^(d/(d−2))",
+    source="bloc97",
+    frequencies="scale",
+    fields=(
+        Field(
+            name="ntk_alpha",
+            default=1.0,
+            type=float,
+            parse=number(least=1.0),
+            says="fixed NTK (bloc97), α ≥ 1: the base becomes β·α^(d/(d−2))",
+            live=("", "ntk_alpha=4"),
+        ),
+    ),
+    effect=_effect,
+    examples=("ntk_alpha=8",),
+    neutral=("ntk_alpha=1",),
+    place=3,
+)

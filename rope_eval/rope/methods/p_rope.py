@@ -1,0 +1,52 @@
+"""p-RoPE: only the first share of the pairs, the highest frequencies, rotates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rope_eval.errors import SpecError
+from rope_eval.rope.facts import Facts
+from rope_eval.rope.method import Effect, Field, Method, number
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _effect(facts: Facts) -> Effect:
+    rotating = int(facts.spec.rotated_share * facts.geometry.rotary_dim // 2)
+
+    def frequencies(inv_freq: Tensor, alpha: float) -> Tensor:
+        kept = inv_freq.clone()
+        kept[rotating:] = 0
+        return kept
+
+    return Effect(frequencies=frequencies)
+
+
+def _parse(name: str, value: object) -> float:
+    share = number(least=0.0)(name, value)
+    if share > 1:
+        raise SpecError(f"{name} must be from 0 to 1, a share of the pairs, got {value}")
+    return share
+
+
+METHOD = Method(
+    name="p-RoPE",
+    says="int(p·d/2) pairs, those of the highest frequencies, rotate; the frequency of others is 0",
+    source="arXiv 2410.06205; transformers' `proportional`, its factor being `linear_factor`",
+    frequencies="mask",
+    fields=(
+        Field(
+            name="rotated_share",
+            default=1.0,
+            type=float,
+            parse=_parse,
+            says="p-RoPE, 0 ≤ p ≤ 1: the share of the pairs that rotates",
+            live=("", "rotated_share=0.5"),
+        ),
+    ),
+    effect=_effect,
+    examples=("rotated_share=0.5", "rotated_share=0.25"),
+    neutral=("rotated_share=1",),
+    rope_type=("proportional", "rotated_share=…,linear_factor=…"),
+)

@@ -1,0 +1,32 @@
+"""The rotary base."""
+
+from __future__ import annotations
+
+from rope_eval.rope.facts import Facts
+from rope_eval.rope.method import Effect, Field, Method, number, optional
+
+
+def _effect(facts: Facts) -> Effect:
+    return Effect(base=lambda theta, alpha: facts.rope_theta)
+
+
+METHOD = Method(
+    name="base",
+    says="the rotary base: θ_n = β^(−2n/d)",
+    source="arXiv 2104.09864",
+    frequencies="base",
+    fields=(
+        Field(
+            name="rope_theta",
+            default=None,
+            type=float | None,
+            parse=optional(number(above=1.0)),
+            says="the rotary base β > 1; None keeps the model's own",
+            live=("", "rope_theta=500"),
+        ),
+    ),
+    effect=_effect,
+    examples=("rope_theta=500", "rope_theta=40000"),
+    neutral=("rope_theta=10000",),
+    place=1,
+)

@@ -1,0 +1,135 @@
+"""The registry: what every method says of itself is what its numbers do."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rope_eval.errors import SpecError
+from rope_eval.report.runs import _effective
+from rope_eval.rope import methods
+from rope_eval.rope.document import page
+from rope_eval.rope.geometry import RotaryGeometry
+from rope_eval.rope.method import Effect, Field, Method, number
+from rope_eval.rope.rotary import Rotary
+from rope_eval.rope.spec import RopeSpec
+
+ROOT = Path(__file__).parents[2]
+GEOMETRY = RotaryGeometry(head_dim=16, rotary_dim=16, rope_theta=10000.0, train_length=32)
+EXAMPLES = [text for method in methods.METHODS for text in method.examples]
+
+
+def numbers(spec: RopeSpec) -> Iterator[Any]:
+    """Everything that a setting changes at 200 tokens."""
+    rotary = Rotary(spec, GEOMETRY)
+    positions = torch.arange(200)
+    for length in (1, 40, 200):
+        yield from rotary.table(rotary.alpha(length), 200, torch.device("cpu"))
+    yield rotary.query_scale(positions)
+    yield rotary.pair_scale(positions)
+
+
+def same_numbers(one: RopeSpec, other: RopeSpec) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(numbers(one), numbers(other), strict=True))
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+@pytest.mark.parametrize("length", ["train_length", "tune_length"])
+def test_lengths_that_change_the_numbers_tell_results_apart(text: str, length: str) -> None:
+    spec = RopeSpec.parse(text)
+    other = spec.replace(**{length: 64})
+    if not same_numbers(spec, other):
+        assert _effective(spec) != _effective(other)
+
+
+@pytest.mark.parametrize("method", methods.METHODS, ids=lambda method: method.name)
+def test_a_method_depends_on_the_lengths_that_it_names(method: Method) -> None:
+    lengths = {"train_length": "train_length", "tune_length": "bound"}
+    for length, need in lengths.items():
+        depends = any(
+            not same_numbers(spec, spec.replace(**{length: 64}))
+            for spec in map(RopeSpec.parse, method.examples)
+        )
+        assert depends == (need in method.needs)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_what_a_setting_says_it_changes_is_what_changes(text: str) -> None:
+    spec = RopeSpec.parse(text)
+    rotary, plain = Rotary(spec, GEOMETRY), Rotary(RopeSpec(), GEOMETRY)
+    alphas = [rotary.alpha(length) for length in (1, 40, 200)]
+    frequencies = any(not torch.equal(rotary.inv_freq(a), plain.inv_freq()) for a in alphas)
+    assert frequencies == spec.changes_frequencies
+    assert (len(set(alphas)) > 1) == (spec.base_changes != "never")
+    assert (rotary.schedule is None) == (spec.base_changes == "never")
+    assert not spec.is_neutral
+
+
+def test_a_schedule_changes_where_it_says() -> None:
+    for text in EXAMPLES:
+        schedule = Rotary(RopeSpec.parse(text), GEOMETRY).schedule
+        if schedule is not None:
+            for t in range(1, 300):
+                assert schedule.end(t) >= t
+                assert schedule.alpha(int(schedule.end(t))) == schedule.alpha(t)
+                assert schedule.alpha(int(schedule.end(t)) + 1) > schedule.alpha(t)
+
+
+def test_every_name_is_given_once() -> None:
+    assert len({field.name for field in methods.FIELDS}) == len(methods.FIELDS)
+    assert len({method.name for method in methods.REGISTRY}) == len(methods.REGISTRY)
+
+
+def test_no_method_is_named_outside_its_file() -> None:
+    names = {field.name for method in methods.METHODS for field in method.fields} - {"rope_theta"}
+    places = [*(ROOT / "rope_eval" / "rope").glob("*.py")]
+    places += (ROOT / "rope_eval" / "backends").rglob("*.py")
+    for place in places:
+        text = place.read_text(encoding="utf-8")
+        assert not [name for name in names if name in text], place
+
+
+def test_two_methods_of_the_same_thing_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fake(name: str, **about: Any) -> Method:
+        field = Field(
+            name=name, default=1.0, type=float, parse=number(least=1.0), says="", live=("", "")
+        )
+        return Method(
+            name=name, says="", source="", fields=(field,), effect=lambda facts: Effect(), **about
+        )
+
+    class Setting:
+        def __init__(self, *given: str):
+            self.given = given
+
+        def __getattr__(self, name: str) -> float:
+            return 2.0 if name in self.given else 1.0
+
+    made = [
+        fake("list", frequencies="set"),
+        fake("other", frequencies="set"),
+        fake("scaled", frequencies="scale"),
+        fake("base", frequencies="base"),
+        fake("share", frequencies="mask"),
+        fake("query"),
+        fake("by_length", frequencies="scale", base_changes=lambda spec: "per_query"),
+        fake("by_end", base_changes=lambda spec: "per_sequence"),
+    ]
+    monkeypatch.setattr(methods, "METHODS", made)
+    monkeypatch.setattr(methods, "REGISTRY", made)
+    for one, other in (("list", "other"), ("list", "scaled"), ("list", "by_length")):
+        with pytest.raises(SpecError, match=f"{one} cannot be combined with {other}: both set"):
+            methods.check_combination(Setting(one, other))
+    with pytest.raises(SpecError, match="by_length cannot be combined with by_end: both have"):
+        methods.check_combination(Setting("by_length", "by_end"))
+    methods.check_combination(Setting("list", "base", "share", "query", "by_end"))
+    methods.check_combination(Setting("scaled", "by_length", "base", "share", "query"))
+
+
+def test_the_page_is_up_to_date() -> None:
+    written = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert written == page() + "\n", "python -m rope_eval.rope.document > docs/methods.md"
