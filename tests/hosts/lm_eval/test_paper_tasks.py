@@ -441,8 +441,8 @@ def test_a_group_leaves_a_missing_column_out(
     ("text", "message"),
     [
         ("", "no row in it"),
-        ("{", "line 1: not JSON"),
-        ("[1]\n", "want an object, got list"),
+        ("{", "line 1: not valid JSON"),
+        ("[1]\n", "want a JSON object, got list"),
         ('{"goal": "x"}\n', "row 1: has no sol1, sol2, label"),
         ('{"goal": "x", "sol1": "y", "sol2": "z", "label": -1}\n', "without its answer"),
         ('{"goal": "x", "sol1": "y", "sol2": "z", "label": 2}\n', "row 1: not as expected"),
@@ -465,7 +465,7 @@ def test_rows_of_the_hub_take_the_same_way(monkeypatch: pytest.MonkeyPatch, fold
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     from_hub = task("obqa", None)
-    assert asked == [("allenai/openbookqa", "main", {"split": "test"})]
+    assert asked == [("allenai/openbookqa", "main", {"split": "test", "streaming": False})]
     assert from_hub.test_docs() == task("obqa", folder).test_docs()
     records = [some.config.metadata for some in (from_hub, task("obqa", folder))]
     assert [record["data_from"] for record in records] == ["hub", "folder"]
