@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rope_eval.errors import SpecError
-from rope_eval.paths import asset
 
 EPILOG = """\
 examples:
@@ -56,10 +55,12 @@ def run(args: argparse.Namespace) -> int:
             "opencompass is not installed: in an environment of its own, "
             "pip install 'rope-eval[opencompass]'"
         )
+    from rope_eval.hosts.opencompass.config_files import config_folder
+
     words: list[str] = args.rest
     given = {word.split("=")[0] for word in words}
     if "--config-dir" not in given:
-        words = [*words, "--config-dir", str(asset("tasks") / "opencompass")]
+        words = [*words, "--config-dir", str(config_folder())]
     if "--summarizer" not in given:
         words = [*words, "--summarizer", "rope_eval"]
     options = {

@@ -22,6 +22,7 @@ from rope_eval.errors import DataError, LengthError, SpecError, UnsupportedModel
 from rope_eval.hosts.lm_eval import paper_requests
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.hosts.lm_eval.paper_tasks import PaperTask
+from rope_eval.hosts.lm_eval.task_files import task_folder
 from rope_eval.protocols import datasets as paper_data
 from rope_eval.protocols import rules as scoring
 from rope_eval.protocols.documents import questions
@@ -60,7 +61,7 @@ def first_requests(some: PaperTask, doc: int = 0) -> list[tuple[Any, ...]]:
 
 def evaluate(lm: LM, tasks: list[str], **metadata: Any) -> dict[str, Any]:
     manager = TaskManager(
-        include_path=str(ROOT / "tasks"), include_defaults=False, metadata=metadata
+        include_path=str(task_folder()), include_defaults=False, metadata=metadata
     )
     return simple_evaluate(
         lm, tasks=tasks, task_manager=manager, bootstrap_iters=0, gen_kwargs={"max_gen_toks": 8}
