@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from rope_eval.errors import StoreError
@@ -36,22 +37,31 @@ def cached(name: str, files: Mapping[str, str]) -> Path:
         files: texts by their paths in the folder, with ``/``.
 
     Raises:
-        StoreError: where the cache cannot be written.
+        StoreError: where the cache cannot be written; XDG_CACHE_HOME says where it is.
     """
     from platformdirs import user_cache_path
 
     digest = hashlib.sha256(json.dumps(sorted(files.items())).encode()).hexdigest()
     folder = user_cache_path("rope-eval") / f"{name}-{digest[:12]}"
-    try:
-        for path, text in files.items():
-            file = folder / path
-            if not (file.is_file() and file.read_text(encoding="utf-8") == text):
-                file.parent.mkdir(parents=True, exist_ok=True)
-                temporary = file.with_name(f".{file.name}.{os.getpid()}")
-                temporary.write_text(text, encoding="utf-8")
-                temporary.replace(file)
-    except OSError as error:
-        raise StoreError(
-            f"{folder} cannot be written: {error.strerror}. Set XDG_CACHE_HOME to a folder that can"
-        ) from error
+    for path, text in files.items():
+        file = folder / path
+        if not (file.is_file() and file.read_bytes() == text.encode()):
+            write_whole(file, text)
     return folder
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a file whole or not at all, and the folders above it; what was there is replaced.
+
+    Raises:
+        StoreError: where it cannot be written.
+    """
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+        temporary.replace(file)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise StoreError(f"{file} cannot be written: {error.strerror}") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rope_eval.errors import StoreError
-from rope_eval.paths import cached
+from rope_eval.paths import cached, write_whole
 
 FILES = {"models/a.py": "a = 1\n", "b.yaml": "é: 2\n"}
 
@@ -52,5 +52,17 @@ def test_other_content_is_another_folder() -> None:
 
 def test_a_cache_that_cannot_be_written_is_named(cache: Path) -> None:
     (cache / "rope-eval").write_text("a file")
-    with pytest.raises(StoreError, match=r"kind-.* cannot be written: .* Set XDG_CACHE_HOME"):
+    with pytest.raises(StoreError, match=r"kind-.* cannot be written: "):
         cached("kind", FILES)
+
+
+def test_a_write_that_fails_leaves_what_was_there(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = cache / "a" / "b.json"
+    write_whole(file, "one")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(StoreError, match=r"b\.json cannot be written: full"):
+            write_whole(file, "two")
+    assert texts(cache / "a") == {"b.json": "one"}

@@ -15,7 +15,7 @@ from opencompass.tasks import OpenICLEvalTask
 from helpers import fixtures_paper
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
-from rope_eval.hosts.opencompass import columns, configs
+from rope_eval.hosts.opencompass import columns, configs, environment
 from rope_eval.hosts.opencompass.config_files import config_folder
 from rope_eval.hosts.opencompass.data import PaperDataset
 from rope_eval.protocols.datasets import PROMPTS
@@ -31,7 +31,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in (columns.DATA_DIR, configs.BOOKS, configs.LENGTHS, configs.TRUNCATION):
+    for name in (
+        environment.DATA_DIR,
+        environment.BOOKS,
+        environment.LENGTHS,
+        environment.TRUNCATION,
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -128,7 +133,7 @@ def test_an_unknown_name_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         columns._stock("piqa_ppl_0")
     with pytest.raises(DataError, match="ROPE_EVAL_BOOKS"):
         configs.books("books3_cumulative")
-    monkeypatch.setenv(configs.LENGTHS, "4k")
+    monkeypatch.setenv(environment.LENGTHS, "4k")
     with pytest.raises(SpecError, match="written 4096,8192, got '4k'"):
         configs.books("builtin_cumulative")
 

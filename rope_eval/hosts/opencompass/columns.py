@@ -12,10 +12,10 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
+from rope_eval.hosts.opencompass.environment import DATA_DIR
 from rope_eval.protocols.datasets import PROMPTS
 from rope_eval.protocols.tasks import GROUPS, Task, entries_of, tasks_of
 
-DATA_DIR = "ROPE_EVAL_DATA_DIR"
 HERE = "rope_eval.hosts.opencompass"
 TEMPLATE = "opencompass.openicl.icl_prompt_template.PromptTemplate"
 RETRIEVER = "opencompass.openicl.icl_retriever.ZeroRetriever"

@@ -19,13 +19,13 @@ import yaml
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.hosts.opencompass.columns import HERE, RETRIEVER, TEMPLATE, paper
+from rope_eval.hosts.opencompass.environment import BOOKS, LENGTHS, TRUNCATION
 from rope_eval.hosts.opencompass.model import ARGUMENTS
 from rope_eval.paths import asset
 from rope_eval.protocols.truncation import SIDES
 from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.scores import check_lengths
 
-BOOKS, LENGTHS, TRUNCATION = "ROPE_EVAL_BOOKS", "ROPE_EVAL_LENGTHS", "ROPE_EVAL_TRUNCATION"
 HOST = ("abbr", "batch_size", "max_out_len", "min_out_len", "pred_postprocessor", "run_cfg")
 __all__ = ["books", "models", "paper"]
 

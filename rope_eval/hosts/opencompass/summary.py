@@ -15,6 +15,7 @@ import numpy.typing as npt
 from opencompass.summarizers.default import DefaultSummarizer
 from opencompass.utils import get_infer_output_path
 
+from rope_eval.hosts.opencompass.environment import RESULTS
 from rope_eval.protocols.rules import histogram
 from rope_eval.protocols.tasks import Task
 from rope_eval.results.provenance import model_fingerprint, provenance
@@ -22,7 +23,6 @@ from rope_eval.results.store import DEFAULT_ROOT, Run, Store, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.scores import Sums, total
 
-RESULTS = "ROPE_EVAL_RESULTS"
 VERSION = 1
 Arrays = dict[str, npt.NDArray[Any]]
 
