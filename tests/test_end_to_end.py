@@ -13,6 +13,7 @@ import pytest
 
 from helpers import fixtures_paper
 from rope_eval.cli import main
+from rope_eval.hosts.lm_eval.task_files import task_folder
 from rope_eval.paths import asset
 
 
@@ -28,7 +29,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "--model=scaling_rope",
             f"--model_args=pretrained={model},log_scale=True,max_length=16384",
             "--tasks=rope_paper",
-            f"--include_path={asset('tasks')}",
+            f"--include_path={task_folder()}",
             f"--metadata=data_dir={data}",
             "--device=cpu",
             f"--output_path={output}",

@@ -6,19 +6,15 @@ import argparse
 import functools
 import json
 import operator
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.commands.progress import Report, progress_bar
 from rope_eval.errors import DataError, LengthError, SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.setting import model_and_rope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
     from transformers import PreTrainedModel
 
@@ -92,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
     check_checkpoint(name, **safety)
     documents = _documents(name, args, length)
     model = load_model(name, dtype=args.dtype, device=args.device, **safety)
-    with _bar() as progress:
-        facts = _measured(name, model, rope, args, documents, progress)
+    with progress_bar("loading") as report:
+        facts = _measured(name, model, rope, args, documents, report)
     if args.output is not None:
         plot_attention(facts, args.output)
     if args.json:
@@ -145,7 +141,7 @@ def _measured(
     rope: RopeSpec,
     args: argparse.Namespace,
     documents: list[tuple[str, Tensor]],
-    progress: Callable[[float], None],
+    report: Report,
 ) -> dict[str, Any]:
     """Return what was measured, as plain JSON values."""
     from rope_eval.backends.hf.attention import rotary_of
@@ -161,9 +157,11 @@ def _measured(
                 ids,
                 first_pair_beyond=rotary.critical_dimension // 2,
                 bin_edges=bin_edges(length - 1, args.bins, args.spacing),
-                progress=lambda part, i=i: progress((i + part) / len(documents)),  # type: ignore[misc]
+                progress=lambda part, i=i, title=title: report(  # type: ignore[misc]
+                    title, (i + part) / len(documents)
+                ),
             )
-            for i, (_, ids) in enumerate(documents)
+            for i, (title, ids) in enumerate(documents)
         ]
     profile = functools.reduce(operator.add, profiles)
     return {
@@ -199,20 +197,3 @@ def _bins(profile: AttentionProfile) -> list[dict[str, Any]]:
         }
         for i in range(len(scores))
     ]
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[float], None]]:
-    """Show a progress bar on standard error, on a terminal alone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    with Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        task = bar.add_task("attention", total=1.0)
-        yield lambda part: bar.update(task, completed=part)

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rope_eval.errors import RopeEvalError, SpecError, did_you_mean
+from rope_eval.errors import DataError, RopeEvalError, SpecError, did_you_mean
+from rope_eval.paths import write_whole
 
 CHECKSUMS = "checksums.json"
 EPILOG = """\
@@ -70,19 +71,21 @@ def _pull(name: str, folder: Path) -> str:
     else:
         rows = read(name)
         text = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)
-        _write(file, text)
+        write_whole(file, text)
         said = "pulled"
-    checksums: dict[str, Any] = {}
-    if (record := folder / CHECKSUMS).is_file():
-        checksums = json.loads(record.read_text(encoding="utf-8"))
+    checksums = _checksums(folder / CHECKSUMS)
     checksums[name] = {"rows": len(rows), "sha256": digest(name, rows)}
-    _write(record, json.dumps(checksums, indent=2, sort_keys=True) + "\n")
+    write_whole(folder / CHECKSUMS, json.dumps(checksums, indent=2, sort_keys=True) + "\n")
     return f"{said}: {len(rows)} rows, {checksums[name]['sha256'][:12]}"
 
 
-def _write(file: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(file)
+def _checksums(record: Path) -> dict[str, Any]:
+    if not record.is_file():
+        return {}
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{record}: not valid JSON: {error}. Delete it") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{record}: want an object, got {type(found).__name__}. Delete it")
+    return found

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rope_eval.commands.progress import progress_bar
+
 if TYPE_CHECKING:
     from rope_eval.catalogue import ModelSpec
 
@@ -46,7 +48,6 @@ def _as_in_pretraining(row: ModelSpec) -> bool:
 def run(args: argparse.Namespace) -> int:
     """Measure the lab family, print the table and write the figure; return the exit status."""
     from rope_eval import catalogue, runner
-    from rope_eval.commands.ppl import measure_with_bar
     from rope_eval.report.figures.curves import plot_curves
     from rope_eval.report.tables import comparison_table
     from rope_eval.results.store import Store
@@ -62,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
             books=BOOKS,
             lengths=LENGTHS,
         )
-        curves[row.name] = runner.curve(measure_with_bar(request, store))
+        with progress_bar("loading") as report:
+            curves[row.name] = runner.curve(runner.measure(request, store, progress=report))
     figure = args.output / "curves.png"
     one = next(iter(curves.values()))
     title = (

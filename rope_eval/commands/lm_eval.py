@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rope_eval.paths import asset
-
 EPILOG = """\
 examples:
   rope-eval lm-eval --model scaling_rope --model_args pretrained=DIR,rope_theta=500 \\
@@ -36,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
     words: list[str] = args.rest
     ours = not any(word.split("=")[0] == "--include_path" for word in words)
     if words and ours:
-        words = [*words, "--include_path", str(asset("tasks"))]
+        from rope_eval.hosts.lm_eval.task_files import task_folder
+
+        words = [*words, "--include_path", str(task_folder())]
 
     from lm_eval.__main__ import cli_evaluate
 

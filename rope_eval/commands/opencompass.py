@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rope_eval.errors import SpecError
-from rope_eval.paths import asset
 
 EPILOG = """\
 examples:
@@ -56,18 +55,21 @@ def run(args: argparse.Namespace) -> int:
             "opencompass is not installed: in an environment of its own, "
             "pip install 'rope-eval[opencompass]'"
         )
+    from rope_eval.hosts.opencompass import environment
+    from rope_eval.hosts.opencompass.config_files import config_folder
+
     words: list[str] = args.rest
     given = {word.split("=")[0] for word in words}
     if "--config-dir" not in given:
-        words = [*words, "--config-dir", str(asset("tasks") / "opencompass")]
+        words = [*words, "--config-dir", str(config_folder())]
     if "--summarizer" not in given:
         words = [*words, "--summarizer", "rope_eval"]
     options = {
-        "ROPE_EVAL_DATA_DIR": args.data_dir and str(args.data_dir.resolve()),
-        "ROPE_EVAL_TRUNCATION": args.truncation,
-        "ROPE_EVAL_BOOKS": args.books,
-        "ROPE_EVAL_LENGTHS": args.lengths,
-        "ROPE_EVAL_RESULTS": args.results and str(args.results),
+        environment.DATA_DIR: args.data_dir and str(args.data_dir.resolve()),
+        environment.TRUNCATION: args.truncation,
+        environment.BOOKS: args.books,
+        environment.LENGTHS: args.lengths,
+        environment.RESULTS: args.results and str(args.results),
     }
 
     from rope_eval.hosts.opencompass import cli as opencompass_cli

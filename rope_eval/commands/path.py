@@ -1,9 +1,11 @@
-"""``rope-eval path``: where the installed files of this package are."""
+"""``rope-eval path``: where the files are that other programs read."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from rope_eval.paths import asset
 
 EPILOG = """\
 examples:
@@ -11,12 +13,7 @@ examples:
   opencompass --models scaling_rope_lab_base_1e4 --datasets rope_paper_leval \\
       --config-dir $(rope-eval path opencompass) --summarizer rope_eval
 """
-FOLDERS = {
-    "tasks": ("tasks",),
-    "opencompass": ("tasks", "opencompass"),
-    "models": ("model_configs",),
-    "results": ("results",),
-}
+FOLDERS = ("tasks", "opencompass", "models", "results")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,7 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "path",
         help="print where this package's tasks, model configurations and tables are",
         description="Print the folder of lm-eval's tasks, of OpenCompass's configurations, of the "
-        "catalogue's model configurations, or of the published tables.",
+        "catalogue's model configurations, or of the published tables. The first two hold a file "
+        "for each name and are written into the user's cache.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -34,9 +32,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the folder; return the exit status."""
-    from rope_eval.paths import asset
+    """Print the folder; return the exit status.
 
-    folder, *below = FOLDERS[args.what]
-    print(Path(asset(folder), *below))
+    Raises:
+        DataError: for a catalogue that is not as documented.
+        StoreError: where the user's cache cannot be written.
+    """
+    print(_folder(args.what))
     return 0
+
+
+def _folder(what: str) -> Path:
+    if what == "tasks":
+        from rope_eval.hosts.lm_eval.task_files import task_folder
+
+        return task_folder()
+    if what == "opencompass":
+        from rope_eval.hosts.opencompass.config_files import config_folder
+
+        return config_folder()
+    return asset("model_configs" if what == "models" else what)

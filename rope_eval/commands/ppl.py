@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
+from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_lengths
 from rope_eval.setting import model_and_rope
@@ -98,30 +98,11 @@ def run(args: argparse.Namespace) -> int:
         ),
     )
     store = Store(args.results or DEFAULT_ROOT)
-    facts = runner.curve(measure_with_bar(request, store, force=args.force))
+    with progress_bar("loading") as report:
+        run = runner.measure(request, store, force=args.force, progress=report)
+    facts = runner.curve(run)
     print(json.dumps(facts, indent=2) if args.json else _text(facts, store.root))
     return 0
-
-
-def measure_with_bar(request: Any, store: Any, *, force: bool = False) -> Any:
-    """Do `runner.measure` under a progress bar on standard error, shown on a terminal alone."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from rope_eval import runner
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
-        task = bar.add_task("loading", total=1.0)
-        return runner.measure(
-            request,
-            store,
-            force=force,
-            progress=lambda what, part: bar.update(task, description=what, completed=part),
-        )
 
 
 def _engine(args: argparse.Namespace) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.commands.training_bar import make_folder, say, training_bar
+from rope_eval.commands.progress import progress_bar, say, steps
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
 
@@ -38,18 +38,19 @@ def run_tuning(preset: str, args: argparse.Namespace) -> int:
     from rope_eval.data.books import read_books
 
     next(read_books(args.text, limit=1, whole_pile=True))  # tells what is wrong before any work
-    make_folder(args.output)
 
+    from rope_eval.tuning.folders import make_folder
     from rope_eval.tuning.tune import tune
 
-    with training_bar([recipe]) as report:
+    make_folder(args.output)
+    with progress_bar(recipe.name, recipe.steps) as report:
         tune(
             recipe,
             args.text,
             args.output,
             accumulation=args.accumulation or 1,
             gradient_checkpointing=args.gradient_checkpointing,
-            on_step=report(recipe),
+            on_step=steps(report, recipe.name),
         )
     say(f"Wrote {directory}. Run it under: --rope {_said(recipe)}")
     return 0

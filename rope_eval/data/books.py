@@ -6,21 +6,15 @@ a file is met when the reading gets there. Nothing is written beside the user's 
 
 from __future__ import annotations
 
-import codecs
-import gzip
 import hashlib
-import json
 import os
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import zstandard
-
+from rope_eval.data.readers import JSONL_SUFFIXES, read_hub, read_rows, read_text
 from rope_eval.errors import DataError, SpecError, did_you_mean
 
 BUILTIN_NAME = "python-documentation"
@@ -28,12 +22,6 @@ BOOKS3 = "Books3"
 PG19_REPOSITORY = "emozilla/pg19"
 PG19_SPLITS = ("test", "validation", "train")
 SOURCE_WORDS = ("builtin", "builtin-chapters", "pg19", *(f"pg19:{split}" for split in PG19_SPLITS))
-JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-
-# Small, because a chunk of zstd can decompress to thousands of times its size.
-_CHUNK_BYTES = 1 << 14
-# What `zstd --long=31` writes; the library alone stops at 128 MiB windows.
-_ZSTD_WINDOW_BYTES = 1 << 31
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +59,8 @@ def read_books(
       with the same columns: ``short_book_title``, ``publication_date``, ``url``, ``text`` (100
       books to test, 50 to validate, 28602 to train).
     - a folder: every ``.txt`` below it, in the order of the relative paths; other files are no
-      books, and links to folders are not followed. PG-19 as distributed is such a folder.
+      books, hidden ones and those of hidden folders (``._a.txt``, ``.ipynb_checkpoints``) neither,
+      and links to folders are not followed. PG-19 as distributed is such a folder.
     - a ``.txt`` file.
     - ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``, one object with a ``text`` a line; blank lines
       hold no row. Rows of the Pile (arXiv 2101.00027), which say ``meta.pile_set_name``, are kept
@@ -148,12 +137,14 @@ def _folder(folder: Path) -> Iterator[Document]:
     def stop(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
-    files = {
-        Path(parent, name).relative_to(folder)
-        for parent, _, names in os.walk(folder, onerror=stop)
-        for name in names
-        if name.lower().endswith(".txt")
-    }
+    files = []
+    for parent, folders, names in os.walk(folder, onerror=stop):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files += [
+            Path(parent, name).relative_to(folder)
+            for name in names
+            if name.lower().endswith(".txt") and not name.startswith(".")
+        ]
     if not files:
         raise DataError(f"{folder}: no .txt file in this folder. A JSONL file is given by itself")
     return (
@@ -163,11 +154,7 @@ def _folder(folder: Path) -> Iterator[Document]:
 
 
 def _text_file(path: Path, name: str) -> Document:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    text = _decode(data, path, offset=0)
+    text = read_text(path)
     return _document(name, text.replace("\r\n", "\n").replace("\r", "\n"), str(path))
 
 
@@ -177,42 +164,17 @@ def _document(name: str, text: str, where: str) -> Document:
     return Document(name=name, text=text)
 
 
-def _decode(data: bytes, path: Path, *, offset: int) -> str:
-    """Decode UTF-8 that starts ``offset`` bytes into the (uncompressed) file."""
-    if offset == 0 and data.startswith(codecs.BOM_UTF8):
-        offset = len(codecs.BOM_UTF8)
-        data = data[offset:]
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}: not UTF-8 text: byte 0x{data[error.start]:02x} at byte offset "
-            f"{offset + error.start}. Convert the file to UTF-8"
-        ) from error
-
-
 def _jsonl(path: Path, whole_pile: bool) -> Iterator[Document]:
     stem = path.name[: path.name.lower().rindex(".jsonl")]
-    offset = rows = kept = 0
-    for number, line in enumerate(_lines(_chunks(path)), start=1):
-        text = _decode(line, path, offset=offset)
-        offset += len(line) + 1
-        if not text.strip():
-            continue
-        where = f"{path}, line {number}"
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{where}: not valid JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: want an object with a 'text', got {type(row).__name__}")
+    rows = kept = 0
+    for number, row in read_rows(path):
         rows += 1
         meta = row.get("meta")
         part = meta.get("pile_set_name", BOOKS3) if isinstance(meta, dict) else BOOKS3
         if part != BOOKS3 and not whole_pile:
             continue
         kept += 1
-        yield _row_document(row, where, fallback_name=f"{stem}-{number}")
+        yield _row_document(row, f"{path}, line {number}", fallback_name=f"{stem}-{number}")
     if not rows:
         raise DataError(f"{path}: an empty file, no row in it")
     if not kept:
@@ -244,78 +206,19 @@ def _row_document(row: dict[str, Any], where: str, *, fallback_name: str) -> Doc
     return _document(name, text, where)
 
 
-def _lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    pending: list[bytes] = []
-    for chunk in chunks:
-        first, *rest = chunk.split(b"\n")
-        pending.append(first)
-        for piece in rest:
-            yield b"".join(pending)
-            pending = [piece]
-    if last := b"".join(pending):
-        yield last
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    """Yield the uncompressed bytes of a file, or raise DataError if there is less than a whole."""
-    suffix = path.suffix.lower()
-    try:
-        with path.open("rb") as raw:
-            if suffix == ".zst":
-                yield from _unzstd(raw)
-            elif suffix == ".gz":
-                with gzip.open(raw) as unzipped:
-                    yield from iter(partial(unzipped.read, _CHUNK_BYTES), b"")
-            else:
-                yield from iter(partial(raw.read, _CHUNK_BYTES), b"")
-    except EOFError as error:
-        raise DataError(
-            f"{path}: truncated: the file ends inside a compressed frame. Fetch it again"
-        ) from error
-    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
-        raise DataError(f"{path}: broken {suffix} data: {error}. Fetch it again") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _unzstd(raw: IO[bytes]) -> Iterator[bytes]:
-    """Decompress all frames; EOFError if the last is cut, where zstd's stream reader is silent."""
-    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-    frame = None
-    while data := raw.read(_CHUNK_BYTES):
-        while data:
-            frame = frame or decompressor.decompressobj()
-            yield frame.decompress(data)
-            data = b""
-            if frame.eof:
-                data, frame = frame.unused_data, None
-    if frame:
-        raise EOFError
-
-
 def _pg19(split: str) -> Iterator[Document]:
     if split not in PG19_SPLITS:
         raise DataError(
             f"PG-19 has no split {split!r}.{did_you_mean(split, PG19_SPLITS)}"
             f" Give one of {', '.join(PG19_SPLITS)}"
         )
+    rows = read_hub(
+        PG19_REPOSITORY,
+        split=split,
+        streaming=True,
+        instead="fetch PG-19 elsewhere and give its folder of .txt files",
+    )
     return (
         _row_document(row, f"{PG19_REPOSITORY} {split}, row {n}", fallback_name=f"pg19-{split}-{n}")
-        for n, row in enumerate(_hub_rows(PG19_REPOSITORY, split), start=1)
+        for n, row in enumerate(rows, start=1)
     )
-
-
-def _hub_rows(repository: str, split: str) -> Iterator[dict[str, Any]]:
-    import datasets
-
-    # The hub's client has changed its HTTP library twice; this name follows it.
-    from huggingface_hub.errors import HTTPError
-
-    try:
-        yield from datasets.load_dataset(repository, split=split, streaming=True)
-    except (OSError, ValueError, HTTPError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"the data set {repository} ({split}) cannot be read from the Hugging Face hub: "
-            f"{error}. Where the hub is out of reach, fetch PG-19 elsewhere and give its folder "
-            "of .txt files instead"
-        ) from error

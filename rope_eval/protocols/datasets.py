@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from rope_eval.data.readers import read_hub, read_rows
 from rope_eval.errors import DataError
 
 Row = Mapping[str, Any]
@@ -205,27 +206,12 @@ def digest(name: str, rows: Sequence[Row]) -> str:
 
 
 def _jsonl(source: Source, path: Path) -> list[Row]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError as error:
+    if not path.exists():
         raise DataError(
             f"no file {path}: put {source} there, one JSON object a line with the columns "
             f"{', '.join(source.columns)}"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 text: {error}") from error
-    rows: list[Row] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: want an object, got {type(row).__name__}")
-        rows.append(row)
-    return rows
+        )
+    return [row for _, row in read_rows(path)]
 
 
 def _hub(source: Source) -> list[Row]:
@@ -234,19 +220,13 @@ def _hub(source: Source) -> list[Row]:
             f"{source.name}: put {source.elsewhere}, at {source.name}.jsonl in a folder and give "
             "it as --metadata data_dir=DIR"
         )
-    import datasets
-    from huggingface_hub.errors import HTTPError
-
-    try:
-        if source.files:
-            kind = "parquet" if source.files.endswith(".parquet") else "json"
-            loaded = datasets.load_dataset(kind, data_files=source.files, split="train")
-        else:
-            loaded = datasets.load_dataset(source.repository, source.config, split=source.split)
-    except (OSError, ValueError, HTTPError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"{source} cannot be read from the Hugging Face hub: {' '.join(str(error).split())}. "
-            f"Where the hub is out of reach, put it at {source.name}.jsonl in a folder and give "
-            "that as --metadata data_dir=DIR"
-        ) from error
-    return list(loaded)
+    return list(
+        read_hub(
+            source.repository,
+            source.config,
+            split=source.split,
+            files=source.files,
+            instead=f"put it at {source.name}.jsonl in a folder and give that as --metadata "
+            "data_dir=DIR",
+        )
+    )

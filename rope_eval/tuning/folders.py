@@ -9,6 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rope_eval.errors import StoreError
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for checkpoints, with those above it.
+
+    Raises:
+        StoreError: where it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+
 
 @contextmanager
 def checkpoint_folder(directory: Path, record: dict[str, Any]) -> Iterator[Path]:

@@ -55,3 +55,15 @@ def test_an_unknown_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["data", "pull", "--output", str(tmp_path), "lambda"]) == 2
     assert "Did you mean 'lambada'" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_broken_record_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "checksums.json").write_text(text)
+    assert main(["data", "pull", "--output", str(tmp_path), "lambada"]) == 1
+    out = capsys.readouterr().out
+    assert "checksums.json: " in out and "Delete it" in out
+    assert (tmp_path / "checksums.json").read_text() == text

@@ -27,13 +27,21 @@ def test_a_missing_opencompass_says_how_to_install_it(
 @pytest.mark.parametrize(
     ("what", "file"),
     [
-        ("tasks", "short_context/rope_paper_piqa.yaml"),
+        ("tasks", "rope_paper_piqa.yaml"),
+        ("tasks", "builtin_cumulative.yaml"),
         ("opencompass", "models/scaling_rope_llama2_7b_base_500.py"),
         ("models", "llama2-7b.yaml"),
         ("results", "paper/table5.csv"),
     ],
 )
-def test_path_prints_a_folder(what: str, file: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_path_prints_a_folder(
+    what: str,
+    file: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert main(["path", what]) == 0
     assert (Path(capsys.readouterr().out.rstrip("\n")) / file).is_file()
 

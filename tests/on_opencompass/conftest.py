@@ -19,7 +19,8 @@ if find_spec("opencompass"):
         import opencompass.cli.main  # noqa: F401
 
 from helpers import fixtures_paper  # noqa: E402
-from helpers.opencompass_runs import ROOT, Hosts, finish, read, start  # noqa: E402
+from helpers.opencompass_runs import Hosts, finish, read, start  # noqa: E402
+from rope_eval.hosts.lm_eval.task_files import task_folder  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +37,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Hosts:
         folder,
         *("lm_eval", "--model", "scaling_rope", "--tasks", "rope_paper"),
         *("--model_args", "config=lab/base-1e4,max_length=16384"),
-        *("--include_path", str(ROOT / "tasks"), "--metadata", "data_dir=data"),
+        *("--include_path", str(task_folder()), "--metadata", "data_dir=data"),
         *("--output_path", "lm", "--log_samples"),
     )
     finish(ours)

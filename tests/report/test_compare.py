@@ -14,7 +14,7 @@ import pytest
 from helpers import lm_eval_files
 from rope_eval.commands import compare as command
 from rope_eval.errors import DataError, SpecError
-from rope_eval.protocols.columns import MMLU
+from rope_eval.protocols.columns import TASKS
 from rope_eval.report.compare import compare, side
 from rope_eval.report.stats import Z, mean_variance, newcombe, paired_bootstrap, wilson
 from rope_eval.results.imports import read_lm_eval
@@ -94,7 +94,7 @@ def test_a_run_against_the_paper(tmp_path: Path) -> None:
 
 def test_means_of_parts(tmp_path: Path) -> None:
     results = tmp_path / "runs"
-    tasks = {f"rope_paper_mmlu_{subject}": (0.5, 100) for subject in MMLU}
+    tasks = dict.fromkeys(TASKS["paper"]["MMLU"], (0.5, 100))
     put(results, tmp_path / "a", tasks)
     put(results, tmp_path / "b", dict(list(tasks.items())[:2]), model_args="pretrained=me/other")
     store = Store(results)

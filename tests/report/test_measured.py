@@ -10,8 +10,8 @@ import pytest
 from helpers import lm_eval_files
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
-from rope_eval.paths import asset
-from rope_eval.protocols.columns import MMLU, SUPERGLUE, TASKS, metric_of, protocol_of
+from rope_eval.hosts.lm_eval.task_files import protocol_files
+from rope_eval.protocols.columns import TASKS, metric_of, protocol_of
 from rope_eval.report import measured
 from rope_eval.report import published as paper
 from rope_eval.report.formats import Table
@@ -82,13 +82,12 @@ def test_every_column_has_tasks_and_every_task_is_there() -> None:
     assert set(TASKS["paper"]) == columns
     assert set(TASKS["leval"]) == set(paper.published("5").columns)
     assert set(TASKS["lm_eval"]) == set(paper.published("3+4").columns)
-    assert (len(set(SUPERGLUE)), len(set(MMLU))) == (10, 57)
+    assert (len(TASKS["paper"]["SuperGLUE"]), len(TASKS["paper"]["MMLU"])) == (10, 57)
     for protocol, by_column in TASKS.items():
         for task in (task for tasks in by_column.values() for task in tasks):
             assert protocol_of(task) == protocol
-    shipped = " ".join(file.read_text() for file in asset("tasks").rglob("*.yaml")).split()
     ours = {t for p in ("paper", "leval") for tasks in TASKS[p].values() for t in tasks}
-    assert ours <= set(shipped)
+    assert {f"{task}.yaml" for task in ours} <= set(protocol_files())
 
 
 def test_stock_metrics() -> None:
@@ -122,10 +121,12 @@ def test_values_and_blanks(store: Store) -> None:
 
 
 def test_means_of_parts_say_when_parts_are_missing(store: Store) -> None:
-    tasks: dict[str, Any] = {f"rope_paper_{p}": (i / 10, 10) for i, p in enumerate(SUPERGLUE)}
+    tasks: dict[str, Any] = {
+        part: (i / 10, 10) for i, part in enumerate(TASKS["paper"]["SuperGLUE"])
+    }
     put(
         store,
-        tasks | {f"rope_paper_mmlu_{MMLU[0]}": (0.5, 10), f"rope_paper_mmlu_{MMLU[1]}": (1, 30)},
+        tasks | {TASKS["paper"]["MMLU"][0]: (0.5, 10), TASKS["paper"]["MMLU"][1]: (1, 30)},
     )
     table = measured.table_of(rows_of(store), "3+4")
     (row,) = cells(table)

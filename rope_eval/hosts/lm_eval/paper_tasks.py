@@ -12,10 +12,10 @@ from lm_eval.api.metrics import mean
 from rope_eval.errors import DataError, SpecError
 from rope_eval.hosts.lm_eval.local_task import LocalTask
 from rope_eval.hosts.lm_eval.paper_requests import SIDES
-from rope_eval.protocols import datasets as paper_data
-from rope_eval.protocols.datasets import PROMPTS
-from rope_eval.protocols.documents import Doc, mmlu_shot, questions
+from rope_eval.protocols.datasets import check_folder
+from rope_eval.protocols.documents import Doc
 from rope_eval.protocols.rules import RULES, histogram, whole_prompt_choice
+from rope_eval.protocols.tasks import Task
 
 TRUNCATE_AT = 16384
 log = logging.getLogger(__name__)
@@ -36,13 +36,16 @@ class PaperTask(LocalTask):
     def __init__(self, config: Mapping[str, Any]):
         given = dict(config.get("metadata", {}))
         self._name = config["task"]
-        self._entry = PROMPTS[config["protocol"]][config["entry"]]
+        self._task = Task(
+            protocol=config["protocol"], entry=config["entry"], subject=config.get("subject")
+        )
+        self._entry = self._task.strings
         self._prefix = ""
         self._truncation, self._truncate_at = _limits(given)
         if given.get("data_dir") is not None:
-            paper_data.check_folder(given["data_dir"])
+            check_folder(given["data_dir"])
         try:
-            self._docs, record = self._load(config, given.get("data_dir"))
+            self._docs, record = self._load(given.get("data_dir"))
         except DataError as error:
             if config.get("missing_data") != "skip":
                 raise
@@ -55,38 +58,20 @@ class PaperTask(LocalTask):
             num_fewshot=self._entry.get("shots", 0),
             output_type=self.OUTPUT_TYPE,
             generation_kwargs=None if "choices" in self._entry else self._generation(),
-            metadata={
-                "version": self.VERSION,
-                "protocol": config["protocol"],
-                "column": self._entry["column"],
-                "config": self._entry.get("config"),
-            }
+            metadata={"version": self.VERSION}
+            | self._task.record()
             | record
             | (limits if self._entry.get("long") else {}),
         )
 
-    def _load(
-        self, config: Mapping[str, Any], data_dir: str | None
-    ) -> tuple[list[Doc], dict[str, Any]]:
+    def _load(self, data_dir: str | None) -> tuple[list[Doc], dict[str, Any]]:
         """Return the questions, and what to record of where they come from."""
-        subject = config.get("subject")
-        name = f"mmlu/{subject}_test" if subject else self._entry["data"]
-        rows = paper_data.read(name, data_dir)
-        if subject:
-            self._prefix = self._shots(subject, paper_data.read(f"mmlu/{subject}_dev", data_dir))
-        record = {
-            "data": str(paper_data.SOURCES[name]),
-            "data_from": "hub" if data_dir is None else "folder",
-            "data_sha256": paper_data.digest(name, rows),
-        }
-        return questions(config["entry"], rows), record
-
-    def _shots(self, subject: str, rows: Sequence[paper_data.Row]) -> str:
-        count = self._entry["shots"]
-        if len(rows) < count:
-            raise DataError(f"mmlu/{subject}_dev: {len(rows)} rows, want the {count} examples")
-        shots = [self._entry["shot"].format(**mmlu_shot(row)) for row in rows[:count]]
-        return self._entry["hint"].format(subject=subject.replace("_", " ")) + "".join(shots)
+        asked = self._task.questions(data_dir)
+        if shots := self._task.shots(data_dir):
+            subject = str(self._task.subject).replace("_", " ")
+            self._prefix = self._entry["hint"].format(subject=subject)
+            self._prefix += "".join(self._entry["shot"].format(**shot) for shot in shots)
+        return asked.docs, self._task.record_of_data(data_dir) | {"data_sha256": asked.sha256}
 
     def _generation(self) -> dict[str, Any]:
         return {"until": [], "max_gen_toks": self._entry["max_tokens"], "do_sample": False}

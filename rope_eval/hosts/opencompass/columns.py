@@ -12,23 +12,15 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
-from rope_eval.protocols.datasets import PROMPTS, SOURCES
+from rope_eval.hosts.opencompass.environment import DATA_DIR
+from rope_eval.protocols.datasets import PROMPTS
+from rope_eval.protocols.tasks import GROUPS, Task, entries_of, tasks_of
 
-DATA_DIR = "ROPE_EVAL_DATA_DIR"
 HERE = "rope_eval.hosts.opencompass"
 TEMPLATE = "opencompass.openicl.icl_prompt_template.PromptTemplate"
 RETRIEVER = "opencompass.openicl.icl_retriever.ZeroRetriever"
 PPL = "opencompass.openicl.icl_inferencer.PPLInferencer"
 EXACT = ("nq", "triviaqa")  # OpenCompass 0.2 and later take any answer that holds the right one
-LEVAL = ("gsm", "toefl", "topicret", "quality", "coursera")
-SUPER_GLUE = ("boolq", "cb", "copa", "multirc", "rte", "record", "wic", "wsc", "axb", "axg")
-SHORT = tuple(entry for entry in PROMPTS["paper"] if entry not in ("mmlu", *LEVAL))
-GROUPS: Mapping[str, tuple[str, ...]] = {
-    "super_glue": SUPER_GLUE,
-    "short": SHORT,
-    "leval": LEVAL,
-    "all": (*SHORT, "mmlu", *LEVAL),
-}
 log = logging.getLogger(__name__)
 
 
@@ -41,8 +33,8 @@ def paper(entry: str, data_dir: str | None = None) -> list[dict[str, Any]]:
     prompts are ours.
 
     Args:
-        entry: of protocol ``paper`` in prompts.yaml, or a group: of a group those without
-            data are left out, with a warning.
+        entry: of protocol ``paper`` in prompts.yaml, or a group, of `protocols.tasks.GROUPS`:
+            of a group those without data are left out, with a warning.
         data_dir: a folder to read instead of the hub, by default what the environment variable
             ROPE_EVAL_DATA_DIR says.
 
@@ -51,73 +43,58 @@ def paper(entry: str, data_dir: str | None = None) -> list[dict[str, Any]]:
         SpecError: for an unknown entry.
     """
     data_dir = data_dir or os.environ.get(DATA_DIR)
-    if entry not in (*GROUPS, *PROMPTS["paper"]):
-        raise SpecError(
-            f"protocol paper has no {entry!r}.{did_you_mean(entry, (*GROUPS, *PROMPTS['paper']))}"
-        )
+    groups = [name for protocol, name in GROUPS if protocol == "paper"]
+    known = (*groups, *PROMPTS["paper"])
+    if entry not in known:
+        raise SpecError(f"protocol paper has no {entry!r}.{did_you_mean(entry, known)}")
     chosen = []
-    for one in GROUPS.get(entry, (entry,)):
-        for cfg in _column(one, data_dir):
-            missing = _missing(cfg) if entry in GROUPS else None
-            if missing:
-                log.warning("%s is left out: %s", cfg["abbr"], missing)
+    for one in entries_of("paper", entry):
+        stock = _stock_of(one)
+        for task in tasks_of("paper", one):
+            if entry in groups and (missing := task.missing(data_dir)):
+                log.warning("%s is left out: %s", task.name, missing)
             else:
-                chosen.append(cfg)
+                chosen.append(_dataset(task, stock[task.subject], data_dir))
     return chosen
 
 
-def _column(entry: str, data_dir: str | None) -> list[dict[str, Any]]:
+def _stock_of(entry: str) -> dict[str | None, Any]:
+    """Return OpenCompass's configurations of an entry's tasks, by their subjects."""
     strings = PROMPTS["paper"][entry]
-    if entry == "mmlu":
-        subjects: tuple[str | None, ...] = tuple(PROMPTS["mmlu_subjects"])
-        stock = {cfg["name"]: cfg for cfg in _stock(strings["config"])}
-    else:
-        subjects = (None,)
-        stock = {None: _stock(strings["config"])[0] if "config" in strings else _own(strings)}
-    return [_dataset(entry, subject, stock[subject], data_dir) for subject in subjects]
+    if "config" not in strings:
+        return {None: _own(strings)}
+    found = _stock(strings["config"])
+    return {cfg["name"]: cfg for cfg in found} if entry == "mmlu" else {None: found[0]}
 
 
-def _dataset(
-    entry: str, subject: str | None, stock: Mapping[str, Any], data_dir: str | None
-) -> dict[str, Any]:
+def _dataset(task: Task, stock: Mapping[str, Any], data_dir: str | None) -> dict[str, Any]:
     column = stock["reader_cfg"]["output_column"]
     infer, evaluation = dict(stock["infer_cfg"]), dict(stock["eval_cfg"])
-    if "max_tokens" in PROMPTS["paper"][entry]:
-        limit = {"max_out_len": PROMPTS["paper"][entry]["max_tokens"]}
+    if "max_tokens" in task.strings:
+        limit = {"max_out_len": task.strings["max_tokens"]}
         infer["inferencer"] = infer["inferencer"] | limit
-    if entry in EXACT:
-        rule = PROMPTS["paper"][entry]["rule"]
+    if task.entry in EXACT:
         evaluation = {"evaluator": {"type": f"{HERE}.scoring.RuleEvaluator"}}
-        evaluation["evaluator"]["rule"] = rule
+        evaluation["evaluator"]["rule"] = task.strings["rule"]
     else:
         wrapped = {"type": f"{HERE}.scoring.ItemEvaluator"}
         evaluation["evaluator"] = wrapped | {"evaluator": evaluation["evaluator"]}
     return {
-        "abbr": f"rope_paper_{entry}_{subject}" if subject else f"rope_paper_{entry}",
+        "abbr": task.name,
         "type": f"{HERE}.data.PaperDataset",
-        "entry": entry,
-        "subject": subject,
+        "entry": task.entry,
+        "subject": task.subject,
         "data_dir": data_dir,
         "output_column": column,
         "reader_cfg": {
             "input_columns": stock["reader_cfg"]["input_columns"],
             "output_column": column,
-            "train_split": "dev" if subject else "test",
+            "train_split": "dev" if task.subject else "test",
             "test_split": "test",
         },
         "infer_cfg": infer,
         "eval_cfg": evaluation,
     }
-
-
-def _missing(cfg: Mapping[str, Any]) -> str | None:
-    """Say which data of a data set is surely not there, without reading any."""
-    subject = cfg["subject"]
-    name = f"mmlu/{subject}_test" if subject else PROMPTS["paper"][cfg["entry"]]["data"]
-    if cfg["data_dir"] is None:
-        return None if SOURCES[name].repository else f"the hub does not have {SOURCES[name]}"
-    file = Path(cfg["data_dir"]) / f"{name}.jsonl"
-    return None if file.is_file() else f"there is no {file}"
 
 
 def _own(strings: Mapping[str, Any]) -> dict[str, Any]:

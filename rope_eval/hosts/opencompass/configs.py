@@ -1,8 +1,8 @@
-"""What the files of tasks/opencompass hold: models of the catalogue, and the paper's data sets.
+"""What OpenCompass is configured with: models of the catalogue, and the paper's data sets.
 
-A file there is one call of `models`, `paper` or `books`; a configuration of your own can make the
-same calls with arguments. Configurations for ``read_base`` work too, as these functions return
-plain dictionaries.
+A file of `config_files` is one call of `models`, `paper` or `books`; a configuration of your own
+can make the same calls with arguments. Configurations for ``read_base`` work too, as these
+functions return plain dictionaries.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,29 +18,16 @@ import yaml
 
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError, did_you_mean
-from rope_eval.hosts.opencompass.columns import GROUPS, HERE, RETRIEVER, TEMPLATE, paper
+from rope_eval.hosts.opencompass.columns import HERE, RETRIEVER, TEMPLATE, paper
+from rope_eval.hosts.opencompass.environment import BOOKS, LENGTHS, TRUNCATION
 from rope_eval.hosts.opencompass.model import ARGUMENTS
 from rope_eval.paths import asset
-from rope_eval.protocols.datasets import PROMPTS
 from rope_eval.protocols.truncation import SIDES
 from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.scores import check_lengths
 
-FILE = '''\
-"""{title}; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-{name} = _configs.{call}
-del _configs
-'''
-BOOKS, LENGTHS, TRUNCATION = "ROPE_EVAL_BOOKS", "ROPE_EVAL_LENGTHS", "ROPE_EVAL_TRUNCATION"
 HOST = ("abbr", "batch_size", "max_out_len", "min_out_len", "pred_postprocessor", "run_cfg")
-BOOK_TASKS = {
-    "books3_cumulative": "rope_books_cumulative",
-    "pg19_cumulative": "rope_pg19_cumulative",
-    "builtin_cumulative": "rope_builtin_cumulative",
-}
-__all__ = ["books", "files", "models", "paper"]
+__all__ = ["books", "models", "paper"]
 
 
 def models(*names: str, **settings: Any) -> list[dict[str, Any]]:
@@ -94,7 +80,7 @@ def books(
     """Return cumulative perplexity and accuracy of whole books as a data set.
 
     Args:
-        task: of tasks/cumulative, which has the defaults.
+        task: in tasks/, which has the defaults.
         source: of `rope_eval.data.books.read_books`, by default what the environment variable
             ROPE_EVAL_BOOKS or the task says.
         lengths: tokens seen, BOS included, by default what ROPE_EVAL_LENGTHS (4096,8192) or the
@@ -105,7 +91,7 @@ def books(
         DataError: for a task without books of its own, and none given.
         SpecError: for lengths that make no sense.
     """
-    file = asset("tasks") / "cumulative" / f"{task}.yaml"
+    file = asset("tasks") / f"{task}.yaml"
     metadata = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)["metadata"]
     source = source or os.environ.get(BOOKS) or metadata["books"]
     if source is None:
@@ -161,23 +147,3 @@ def _numbers(text: str | None) -> list[int] | None:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:4]
-
-
-def files() -> dict[Path, str]:
-    """Return the files of tasks/opencompass: their texts by their paths in that folder."""
-    written = {}
-    for name in catalogue.load(asset("model_configs")):
-        file = Path("models", f"scaling_rope_{name.translate(_TO_NAME)}.py")
-        written[file] = FILE.format(title=name, name="models", call=f'models("{name}")')
-    titles = {entry: strings.get("config", entry) for entry, strings in PROMPTS["paper"].items()}
-    for entry, title in (titles | {group: f"group {group}" for group in GROUPS}).items():
-        name = "rope_paper" if entry == "all" else f"rope_paper_{entry}"
-        text = FILE.format(title=title, name=f"{name}_datasets", call=f'paper("{entry}")')
-        written[Path("datasets", f"{name}.py")] = text
-    for task, books in BOOK_TASKS.items():
-        text = FILE.format(title=task, name=f"{books}_datasets", call=f'books("{task}")')
-        written[Path("datasets", f"{books}.py")] = text
-    return written
-
-
-_TO_NAME = str.maketrans("/-.", "___")

@@ -10,9 +10,8 @@ from opencompass.datasets.base import BaseDataset
 
 from rope_eval.data.books import read_books
 from rope_eval.errors import DataError
-from rope_eval.protocols import datasets as paper_data
-from rope_eval.protocols.datasets import PROMPTS
-from rope_eval.protocols.documents import Doc, mmlu_shot, questions
+from rope_eval.protocols.documents import Doc
+from rope_eval.protocols.tasks import Task
 
 ITEM, ROWS, SHA256 = "rope_eval_item", "rope_eval_rows", "rope_eval_sha256"
 """Columns beside a data set's own: an item's name, the number of items, the digest of the rows."""
@@ -36,20 +35,17 @@ class PaperDataset(BaseDataset):
         Raises:
             DataError: where they cannot be read, or are not as expected.
         """
-        name = f"mmlu/{subject}_test" if subject else PROMPTS["paper"][entry]["data"]
-        rows = paper_data.read(name, data_dir)
-        docs = questions(entry, rows)
-        sha256 = paper_data.digest(name, rows)
+        task = Task(protocol="paper", entry=entry, subject=subject)
+        asked = task.questions(data_dir)
         test = [
             {key: value for key, value in doc.items() if key != "gold"}
             | {output_column: doc["gold"]}
-            | {ITEM: item_name(i, doc), ROWS: len(docs), SHA256: sha256}
-            for i, doc in enumerate(docs)
+            | {ITEM: item_name(i, doc), ROWS: len(asked.docs), SHA256: asked.sha256}
+            for i, doc in enumerate(asked.docs)
         ]
         splits = {"test": Dataset.from_list(test)}
-        if subject:
-            shots = map(mmlu_shot, paper_data.read(f"mmlu/{subject}_dev", data_dir))
-            splits["dev"] = Dataset.from_list(list(shots))
+        if shots := task.shots(data_dir):
+            splits["dev"] = Dataset.from_list(shots)
         return DatasetDict(splits)
 
 

@@ -15,15 +15,14 @@ import numpy.typing as npt
 from opencompass.summarizers.default import DefaultSummarizer
 from opencompass.utils import get_infer_output_path
 
-from rope_eval.protocols import datasets as paper_data
-from rope_eval.protocols.datasets import PROMPTS
+from rope_eval.hosts.opencompass.environment import RESULTS
 from rope_eval.protocols.rules import histogram
+from rope_eval.protocols.tasks import Task
 from rope_eval.results.provenance import model_fingerprint, provenance
 from rope_eval.results.store import DEFAULT_ROOT, Run, Store, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.scores import Sums, total
 
-RESULTS = "ROPE_EVAL_RESULTS"
 VERSION = 1
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -111,7 +110,7 @@ def _columns_run(
         result = results[abbr]
         if "error" in result:
             reasons.append(f"{abbr}: {result['error']}")
-            tasks[abbr] = _task(cfg, model) | {"metrics": {}, "n": None, "n_all": None}
+            tasks[abbr] = _stored(cfg, model) | {"metrics": {}, "n": None, "n_all": None}
             tasks[abbr]["metadata"]["missing"] = f"failed: {result['error']}"
             continue
         items = sorted(
@@ -122,13 +121,13 @@ def _columns_run(
         arrays[f"{abbr}/docs"] = np.array(names)
         arrays[f"{abbr}/acc,none"] = np.array(marks, dtype=np.float32)
         arrays[f"{abbr}/predicted"] = np.array(predicted)
-        task = _task(cfg, model)
+        task = _stored(cfg, model)
         task["metadata"]["data_sha256"] = data["sha256"]
         tasks[abbr] = task | {
             "metrics": {"acc,none": sum(marks) / len(marks)},
             "n": len(marks),
             "n_all": data["rows"],
-            "answers": histogram(predicted) if _entry(cfg).get("letters") else {},
+            "answers": histogram(predicted) if _task(cfg).strings.get("letters") else {},
             "samples": ["acc,none"],
         }
     failed = len(reasons) == len(tasks)
@@ -146,32 +145,25 @@ def _columns_run(
     return run, {} if failed else arrays
 
 
-def _task(cfg: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-    entry, subject = _entry(cfg), cfg["subject"]
-    source = paper_data.SOURCES[f"mmlu/{subject}_test" if subject else entry["data"]]
+def _stored(cfg: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+    task = _task(cfg)
     limits = {"truncation": model.get("truncation"), "truncate_at": model.get("max_seq_len")}
     return {
-        "protocol": "paper",
+        "protocol": task.protocol,
         "version": VERSION,
-        "num_fewshot": entry.get("shots", 0),
+        "num_fewshot": task.strings.get("shots", 0),
         "hash": None,
-        "metadata": {
-            "version": VERSION,
-            "protocol": "paper",
-            "column": entry["column"],
-            "config": entry.get("config"),
-            "data": str(source),
-            "data_from": "hub" if cfg["data_dir"] is None else "folder",
-        }
-        | (limits if entry.get("long") and limits["truncation"] else {}),
+        "metadata": {"version": VERSION}
+        | task.record()
+        | task.record_of_data(cfg["data_dir"])
+        | (limits if task.strings.get("long") and limits["truncation"] else {}),
         "answers": {},
         "samples": [],
     }
 
 
-def _entry(cfg: Mapping[str, Any]) -> dict[str, Any]:
-    entry: dict[str, Any] = PROMPTS["paper"][cfg["entry"]]
-    return entry
+def _task(cfg: Mapping[str, Any]) -> Task:
+    return Task(protocol="paper", entry=cfg["entry"], subject=cfg["subject"])
 
 
 # ---- books -------------------------------------------------------------------------------------

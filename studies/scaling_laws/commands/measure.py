@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import DataError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
@@ -117,9 +118,6 @@ def _made(args: argparse.Namespace, grid: Grid) -> list[Recipe]:
 
 
 def _answer(asked: list[Measurement], args: argparse.Namespace, source: str, store: Path) -> None:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
     from rope_eval.results.store import Store
     from studies.scaling_laws.evaluation import evaluation_text
     from studies.scaling_laws.measuring import Laboratory
@@ -138,10 +136,7 @@ def _answer(asked: list[Measurement], args: argparse.Namespace, source: str, sto
         protocol,
         device=args.device,
     )
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("measurements", total=len(asked))
-        for measurement in asked:
-            progress.update(task, description=f"{measurement.recipe.name}, {measurement.method}")
+    with progress_bar("measurements", len(asked)) as report:
+        for done, measurement in enumerate(asked):
+            report(f"{measurement.recipe.name}, {measurement.method}", done)
             laboratory.answer(measurement)
-            progress.advance(task)

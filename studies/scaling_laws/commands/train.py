@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.commands.training_bar import make_folder, say, training_bar
+from rope_eval.commands.progress import progress_bar, say, steps
 from rope_eval.commands.tune import run_tuning
 from rope_eval.errors import DataError, SpecError, did_you_mean
 
@@ -126,16 +126,20 @@ def _run_grid(preset: str, args: argparse.Namespace) -> int:
             "with other --only, and no launcher"
         )
     missing = _missing(args.output, recipes, force=args.force)
-    make_folder(args.output)
 
+    from rope_eval.tuning.folders import make_folder
     from studies.scaling_laws.checkpoints import make_checkpoint
     from studies.scaling_laws.text import text_root, training_text
 
+    make_folder(args.output)
     text = training_text(text_root(grid.text))
     say(f"{text.files} files, {len(text.tokens):,} tokens; {len(text.held_out)} held out")
-    with training_bar(missing) as report:
+    with progress_bar("all steps", sum(recipe.steps for recipe in missing)) as report:
+        before = 0
         for recipe in missing:
-            make_checkpoint(recipe, grid, text, args.output, on_step=report(recipe))
+            on_step = steps(report, recipe.name, before)
+            make_checkpoint(recipe, grid, text, args.output, on_step=on_step)
+            before += recipe.steps
     there = [recipe.name for recipe in recipes if recipe not in missing]
     if there:
         say(f"Left alone in {args.output}, made by the same recipes: {', '.join(there)}")

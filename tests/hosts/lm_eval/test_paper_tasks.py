@@ -22,6 +22,7 @@ from rope_eval.errors import DataError, LengthError, SpecError, UnsupportedModel
 from rope_eval.hosts.lm_eval import paper_requests
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.hosts.lm_eval.paper_tasks import PaperTask
+from rope_eval.hosts.lm_eval.task_files import task_folder
 from rope_eval.protocols import datasets as paper_data
 from rope_eval.protocols import rules as scoring
 from rope_eval.protocols.documents import questions
@@ -60,7 +61,7 @@ def first_requests(some: PaperTask, doc: int = 0) -> list[tuple[Any, ...]]:
 
 def evaluate(lm: LM, tasks: list[str], **metadata: Any) -> dict[str, Any]:
     manager = TaskManager(
-        include_path=str(ROOT / "tasks"), include_defaults=False, metadata=metadata
+        include_path=str(task_folder()), include_defaults=False, metadata=metadata
     )
     return simple_evaluate(
         lm, tasks=tasks, task_manager=manager, bootstrap_iters=0, gen_kwargs={"max_gen_toks": 8}
@@ -441,8 +442,8 @@ def test_a_group_leaves_a_missing_column_out(
     ("text", "message"),
     [
         ("", "no row in it"),
-        ("{", "line 1: not JSON"),
-        ("[1]\n", "want an object, got list"),
+        ("{", "line 1: not valid JSON"),
+        ("[1]\n", "want a JSON object, got list"),
         ('{"goal": "x"}\n', "row 1: has no sol1, sol2, label"),
         ('{"goal": "x", "sol1": "y", "sol2": "z", "label": -1}\n', "without its answer"),
         ('{"goal": "x", "sol1": "y", "sol2": "z", "label": 2}\n', "row 1: not as expected"),
@@ -465,7 +466,7 @@ def test_rows_of_the_hub_take_the_same_way(monkeypatch: pytest.MonkeyPatch, fold
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     from_hub = task("obqa", None)
-    assert asked == [("allenai/openbookqa", "main", {"split": "test"})]
+    assert asked == [("allenai/openbookqa", "main", {"split": "test", "streaming": False})]
     assert from_hub.test_docs() == task("obqa", folder).test_docs()
     records = [some.config.metadata for some in (from_hub, task("obqa", folder))]
     assert [record["data_from"] for record in records] == ["hub", "folder"]

@@ -316,7 +316,7 @@ def test_the_command_gives_what_scoring_gives(
         "--model=hf",
         f"--model_args=pretrained={MODEL},max_length=200",
         "--tasks=lab_retrieval",
-        f"--include_path={ROOT / 'tasks'}",
+        f"--include_path={ROOT / 'studies' / 'scaling_laws' / 'tasks'}",
         "--metadata=lengths=[96,200],depths=[0,0.6],samples=6,facts=2,probe_seed=5",
         "--device=cpu",
         f"--output_path={tmp_path}",

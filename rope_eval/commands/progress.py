@@ -1,0 +1,56 @@
+"""What a command says while it works: one bar on standard error, from one process of several."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Report = Callable[[str, float], None]
+"""Takes what is being done, and how much of the whole is."""
+
+
+@contextmanager
+def progress_bar(what: str, total: int | None = None) -> Iterator[Report]:
+    """Show a progress bar, on a terminal alone, and take it away at the end.
+
+    Args:
+        what: stands before the bar until the first report.
+        total: how many steps the whole has, which are shown as numbers; None for a whole that is
+            reported in parts from 0 to 1.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = [TextColumn("{task.description}", markup=False), BarColumn()]
+    columns += [] if total is None else [MofNCompleteColumn()]
+    shown = sys.stderr.isatty() and _is_first_process()
+    with Progress(
+        *columns, Remaining(), console=Console(stderr=True), transient=True, disable=not shown
+    ) as bar:
+        task = bar.add_task(what, total=total or 1.0)
+        yield lambda what, done: bar.update(task, description=what, completed=done)
+
+
+def steps(report: Report, name: str, before: int = 0) -> Callable[[int, float], None]:
+    """Return what training calls after a step with its number and loss.
+
+    Args:
+        report: of a bar over all steps.
+        name: of the model that is trained.
+        before: steps of the whole that were done before its first.
+    """
+    return lambda step, loss: report(f"{name} {loss:.3f} nats", before + step)
+
+
+def say(text: str) -> None:
+    """Print a line to standard error."""
+    if _is_first_process():
+        print(text, file=sys.stderr)
+
+
+def _is_first_process() -> bool:
+    """Tell the process that speaks from the others of a launcher, which says RANK."""
+    return os.environ.get("RANK", "0") == "0"

@@ -1,0 +1,205 @@
+"""Text and rows from files and from the hub: the one reader of UTF-8, JSON lines, gzip and zstd.
+
+Everything streams: a line is in memory at a time, never a whole file, and a fault is met, and named
+by its line or byte, when the reading gets there.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import json
+import stat
+import zlib
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import zstandard
+
+from rope_eval.errors import DataError
+
+JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+# A line is held whole. A book of 64 MiB is twenty times War and Peace; what is longer is no book,
+# and a zstd file of some hundred kilobytes can hold a line of 20 GB.
+LINE_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 14
+# zstd grows a chunk up to 32,768 times, here to 32 MiB.
+_ZSTD_CHUNK_BYTES = 1 << 10
+# What `zstd --long=31` writes; the library alone stops at 128 MiB windows.
+_ZSTD_WINDOW_BYTES = 1 << 31
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_text(path: Path) -> str:
+    """Return the whole text of a file, without its byte order mark.
+
+    Raises:
+        DataError: for a file that is none, cannot be read or is not UTF-8.
+    """
+    try:
+        with _open(path) as raw:
+            data = raw.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    return _decode(data, path, offset=0)
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    r"""Yield the objects of a ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst`` file, one a line.
+
+    A line ends with ``\n`` alone: U+2028 and its like stand within one. Blank lines hold no row.
+
+    Yields:
+        The line's number, from 1, and its object.
+
+    Raises:
+        DataError: while iterating, for a file that is none, cannot be read or is cut off, and for a
+            line that is too long, not UTF-8, not JSON or no object.
+    """
+    offset = 0
+    for number, line in enumerate(_lines(_chunks(path), path), start=1):
+        text = _decode(line, path, offset=offset)
+        offset += len(line) + 1
+        if not text.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            row = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"{where}: not valid JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: want a JSON object, got {type(row).__name__}")
+        yield number, row
+
+
+def read_hub(
+    repository: str,
+    config: str | None = None,
+    *,
+    split: str,
+    files: str | None = None,
+    streaming: bool = False,
+    instead: str,
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a data set on the Hugging Face hub.
+
+    Args:
+        repository: its name.
+        config: the hub's name of the part, or None.
+        split: the hub's name of the split.
+        files: JSON or parquet files of the repository, all of that split, to read instead of what
+            its configuration says.
+        streaming: leave nothing in the cache.
+        instead: what to do where the hub is out of reach.
+
+    Raises:
+        DataError: while iterating, where the hub cannot be reached, or has no such data set.
+    """
+    import datasets
+
+    # The hub's client has changed its HTTP library twice; this name follows it.
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        if files:
+            kind = "parquet" if files.endswith(".parquet") else "json"
+            yield from datasets.load_dataset(kind, data_files=files, split="train")
+        else:
+            yield from datasets.load_dataset(repository, config, split=split, streaming=streaming)
+    except (OSError, ValueError, HTTPError, datasets.exceptions.DatasetsError) as error:
+        name = " ".join(part for part in (repository, config, split) if part)
+        raise DataError(
+            f"the data set {name} cannot be read from the Hugging Face hub: "
+            f"{' '.join(str(error).split())}. Where the hub is out of reach, {instead}"
+        ) from error
+
+
+def _open(path: Path) -> IO[bytes]:
+    """Open a file for reading; what is none is refused unopened, as reading it may never end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "of another kind")
+        raise DataError(f"{path}: want a file, this is {kind}. Write its content to a file first")
+    return path.open("rb")
+
+
+def _decode(data: bytes, path: Path, *, offset: int) -> str:
+    """Decode UTF-8 that starts ``offset`` bytes into the (uncompressed) file."""
+    if offset == 0 and data.startswith(codecs.BOM_UTF8):
+        offset = len(codecs.BOM_UTF8)
+        data = data[offset:]
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: not UTF-8 text: byte 0x{data[error.start]:02x} at byte offset "
+            f"{offset + error.start}. Convert the file to UTF-8"
+        ) from error
+
+
+def _lines(chunks: Iterable[bytes], path: Path) -> Iterator[bytes]:
+    pending: list[bytes] = []
+    held, number = 0, 1
+    for chunk in chunks:
+        start = 0
+        while start < len(chunk):
+            end = chunk.find(b"\n", start)
+            piece = chunk[start : end if end >= 0 else len(chunk)]
+            pending.append(piece)
+            held += len(piece)
+            if held > LINE_BYTES:
+                raise DataError(
+                    f"{path}, line {number}: longer than {LINE_BYTES:,} bytes, which is more than "
+                    "a book. Part the text into rows"
+                )
+            if end < 0:
+                break
+            yield b"".join(pending)
+            pending, held, number, start = [], 0, number + 1, end + 1
+    if last := b"".join(pending):
+        yield last
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """Yield the uncompressed bytes of a file, or raise DataError if there is less than a whole."""
+    suffix = path.suffix.lower()
+    try:
+        with _open(path) as raw:
+            if suffix == ".zst":
+                yield from _unzstd(raw)
+            elif suffix == ".gz":
+                with gzip.open(raw) as unzipped:
+                    yield from iter(partial(unzipped.read, _CHUNK_BYTES), b"")
+            else:
+                yield from iter(partial(raw.read, _CHUNK_BYTES), b"")
+    except EOFError as error:
+        raise DataError(
+            f"{path}: truncated: the file ends inside a compressed frame. Fetch it again"
+        ) from error
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+        raise DataError(f"{path}: broken {suffix} data: {error}. Fetch it again") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _unzstd(raw: IO[bytes]) -> Iterator[bytes]:
+    """Decompress all frames; EOFError if the last is cut, where zstd's stream reader is silent."""
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    frame = None
+    while data := raw.read(_ZSTD_CHUNK_BYTES):
+        while data:
+            frame = frame or decompressor.decompressobj()
+            yield frame.decompress(data)
+            data = b""
+            if frame.eof:
+                data, frame = frame.unused_data, None
+    if frame:
+        raise EOFError

@@ -1,5 +1,0 @@
-"""group all; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-rope_paper_datasets = _configs.paper("all")
-del _configs

@@ -1,5 +1,0 @@
-"""ARC_e_ppl_a450bd; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-rope_paper_arc_e_datasets = _configs.paper("arc_e")
-del _configs

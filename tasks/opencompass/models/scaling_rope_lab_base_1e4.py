@@ -1,5 +1,0 @@
-"""lab/base-1e4; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-models = _configs.models("lab/base-1e4")
-del _configs

@@ -1,5 +1,0 @@
-"""lab/base-1e5-drop; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-models = _configs.models("lab/base-1e5-drop")
-del _configs

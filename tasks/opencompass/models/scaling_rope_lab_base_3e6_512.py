@@ -1,5 +1,0 @@
-"""lab/base-3e6-512; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-models = _configs.models("lab/base-3e6-512")
-del _configs

@@ -1,5 +1,0 @@
-"""lab/pretrained; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-models = _configs.models("lab/pretrained")
-del _configs

@@ -1,5 +1,0 @@
-"""llama2-7b/base-1000000-16k; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-models = _configs.models("llama2-7b/base-1000000-16k")
-del _configs

@@ -1,5 +1,0 @@
-"""llama2-7b/base-80000; written by rope_eval.hosts.opencompass.configs."""
-
-_configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["files"])
-models = _configs.models("llama2-7b/base-80000")
-del _configs
