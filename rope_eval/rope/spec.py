@@ -15,6 +15,7 @@ from rope_eval.errors import SpecError, did_you_mean
 DynamicNtk = Literal[False, "per_query", "per_sequence"]
 NtkFormula = Literal["octave", "continuous"]
 BeyondCritical = Literal["keep", "clip", "drop"]
+BaseChanges = Literal["never", "per_query", "per_sequence"]
 
 SHORTEST_LENGTH = 7  # the laws take the logarithm of length / 2π, which must be positive
 
@@ -114,6 +115,15 @@ class RopeSpec:
     def changes_frequencies(self) -> bool:
         """Whether the rotary frequencies differ from the model's own."""
         return any(name in _FREQUENCY for name in self.to_dict())
+
+    @property
+    def base_changes(self) -> BaseChanges:
+        """Whether the rotary base is one, each query's own, or set by the whole sequence's length.
+
+        >>> RopeSpec(dynamic_ntk="per_sequence").base_changes, RopeSpec(rope_theta=500).base_changes
+        ('per_sequence', 'never')
+        """
+        return self.dynamic_ntk or "never"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, as plain YAML and JSON values."""
