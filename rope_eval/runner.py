@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rope_eval.backends.hf.loading import check_checkpoint, encode, load_tokenizer
-from rope_eval.data.books import Document, read_books
-from rope_eval.errors import LengthError, ScoreError
+from rope_eval.backends.hf.loading import check_checkpoint, load_tokenizer
+from rope_eval.errors import ScoreError
 from rope_eval.results.provenance import model_fingerprint, provenance, timed
 from rope_eval.results.store import Run, Store, run_key
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import Sums, sums_at, total
+from rope_eval.scoring.books import long_enough
 from rope_eval.scoring.documents import DocumentScorer, Loading, document_scorer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from transformers import PreTrainedTokenizerBase
+
+    from rope_eval.data.books import Document
 
 Progress = Callable[[str, float], None]  # what is being done, and the part of it that is
 
@@ -68,7 +69,7 @@ def measure(
         allow_pickle=loading.allow_pickle,
     )
     tokenizer = load_tokenizer(request.model, trust_remote_code=loading.trust_remote_code)
-    documents = _long_enough(request, tokenizer)
+    documents = long_enough(request.books, request.lengths[-1], tokenizer, request.documents)
     asked: dict[str, Any] = {
         "kind": "cumulative",
         "model": _label(request.model),
@@ -149,7 +150,7 @@ def _score(
             raise ScoreError(f"{document.name}: {error}") from error
         by_document.append([sums_at(scored[n], n) for n in request.lengths])
         # one array serves every length, except where each length is a pass of its own
-        per_length = request.rope.dynamic_ntk == "per_sequence"
+        per_length = request.rope.base_changes == "per_sequence"
         for n in request.lengths if per_length else request.lengths[-1:]:
             arrays[f"nll_{i}_{n}"] = scored[n].nll
             arrays[f"hit_{i}_{n}"] = scored[n].hit
@@ -160,34 +161,6 @@ def _score(
         "by_document": [[sums.to_dict() for sums in row] for row in by_document],
     }
     return results, arrays
-
-
-def _long_enough(
-    request: CumulativeRequest, tokenizer: PreTrainedTokenizerBase
-) -> list[tuple[Document, torch.Tensor]]:
-    """Return the documents that have the longest length, and their tokens up to it."""
-    longest = request.lengths[-1]
-    chosen: list[tuple[Document, torch.Tensor]] = []
-    seen = most = 0
-    for document in read_books(request.books):
-        ids = encode(tokenizer, document.text)
-        seen, most = seen + 1, max(most, len(ids))
-        if len(ids) >= longest:
-            chosen.append((document, ids[:longest].clone()))
-        if len(chosen) == request.documents:
-            break
-    wanted = request.documents or 1
-    if len(chosen) < wanted:
-        raise LengthError(
-            f"{_count(wanted)} of at least {longest} tokens {'is' if wanted == 1 else 'are'} "
-            f"needed, and {request.books} has {len(chosen)} (of {seen}; the longest has {most} "
-            "tokens): ask for shorter lengths or fewer documents"
-        )
-    return chosen
-
-
-def _count(documents: int) -> str:
-    return "1 document" if documents == 1 else f"{documents} documents"
 
 
 def _label(model: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,11 @@ ONLY_IN = {
     "vllm": ("backends/vllm", "hosts/lm_eval/vllm"),
     "opencompass": ("hosts/opencompass",),
     "mmengine": ("hosts/opencompass",),
+}
+ONE_PLACE = {  # a job is done in one place: what gives it away, and where it may stand
+    r"logsumexp|log_softmax|cross_entropy": ("scoring/logits",),
+    r"dynamic_ntk [!=]=|alpha\(len": ("rope", "backends", "scoring/by_base"),
+    r"offset_mapping": ("protocols/truncation",),
 }
 TYPES_ONLY = {"transformers": ("data", "protocols", "runner", "commands"), "torch": ("commands",)}
 
@@ -89,6 +95,12 @@ def test_imports_go_down(path: Path) -> None:
             continue
         there = room(name)
         assert there == own or LEVELS[there] < LEVELS[own], f"{here} imports {name}"
+
+
+@pytest.mark.parametrize(("sign", "places"), ONE_PLACE.items())
+def test_a_job_is_done_in_one_place(sign: str, places: tuple[str, ...]) -> None:
+    found = {place(path) for path in modules() if re.search(sign, path.read_text("utf-8"))}
+    assert found and all(name.startswith(places) for name in found), sorted(found)
 
 
 @pytest.mark.parametrize("room", ["hosts", "backends"])

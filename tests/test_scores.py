@@ -32,8 +32,10 @@ def test_documents_are_pooled_not_averaged() -> None:
 
 
 def test_sums_are_in_double_precision() -> None:
-    many = scores(*[16777217 / 16777216] * 100_000)
-    assert sums_at(many, 100_001).nll == pytest.approx(100_000, rel=1e-9)
+    tenth = np.float32(0.1)
+    many = scores(*[float(tenth)] * 100_000)
+    assert many.nll.sum() != pytest.approx(100_000 * float(tenth), rel=1e-9)  # it would show
+    assert sums_at(many, 100_001).nll == pytest.approx(100_000 * float(tenth), rel=1e-9)
     assert Sums(nll=1e6, tokens=1).perplexity == math.inf
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.progress import Report, progress_bar
-from rope_eval.errors import DataError, LengthError, SpecError
+from rope_eval.errors import DataError, SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.setting import model_and_rope
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
+    from rope_eval.data.books import Document
     from rope_eval.rope.spec import RopeSpec
     from rope_eval.scoring.attention_profile import AttentionProfile
 
@@ -50,7 +51,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--rope", default="", metavar="SPEC", help="RopeSpec fields, such as rope_theta=500")
     add("--books", default="builtin", metavar="SRC", help="as in `rope-eval ppl`")
     add("--length", required=True, metavar="N", help="tokens of each document, such as 16k")
-    add("--documents", type=int, default=1, metavar="N", help="how many (default: 1)")
+    add(
+        "--documents", type=int, default=1, metavar="N", help="the first N long enough (default: 1)"
+    )
     add("--bins", type=int, default=32, metavar="N", help="of relative position (default: 32)")
     add("--spacing", default="log", choices=("log", "linear"), help="of the bins (default: log)")
     add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
@@ -78,15 +81,17 @@ def run(args: argparse.Namespace) -> int:
         _check_output(args.output)
     name, rope = model_and_rope(args.config, args.model, args.rope)
 
-    from rope_eval.backends.hf.loading import check_checkpoint, load_model
+    from rope_eval.backends.hf.loading import check_checkpoint, load_model, load_tokenizer
     from rope_eval.report.figures.attention import attention_table, plot_attention
+    from rope_eval.scoring.books import long_enough
 
     safety = {
         "trust_remote_code": args.trust_remote_code,
         "allow_pickle": args.allow_pickle,
     }
     check_checkpoint(name, **safety)
-    documents = _documents(name, args, length)
+    tokenizer = load_tokenizer(name, trust_remote_code=args.trust_remote_code)
+    documents = long_enough(args.books, length, tokenizer, args.documents)
     model = load_model(name, dtype=args.dtype, device=args.device, **safety)
     with progress_bar("loading") as report:
         facts = _measured(name, model, rope, args, documents, report)
@@ -113,40 +118,19 @@ def _check_output(file: Path) -> None:
         raise DataError(f"--output {file}: there is no folder {file.parent}; make it first")
 
 
-def _documents(model: str, args: argparse.Namespace, length: int) -> list[tuple[str, Tensor]]:
-    """Return the names and the first tokens of the first documents that are long enough."""
-    from rope_eval.backends.hf.loading import encode, load_tokenizer
-    from rope_eval.data.books import read_books
-
-    tokenizer = load_tokenizer(model, trust_remote_code=args.trust_remote_code)
-    found: list[tuple[str, Tensor]] = []
-    longest = 0
-    for document in read_books(args.books):
-        ids = encode(tokenizer, document.text)
-        longest = max(longest, len(ids))
-        if len(ids) >= length:
-            found.append((document.name, ids[:length].clone()))
-        if len(found) == args.documents:
-            return found
-    raise LengthError(
-        f"--documents {args.documents} asks for so many of at least {length} tokens, and "
-        f"{args.books} has {len(found)} (the longest document has {longest} tokens): ask for a "
-        "shorter length or fewer documents"
-    )
-
-
 def _measured(
     name: str,
     model: PreTrainedModel,
     rope: RopeSpec,
     args: argparse.Namespace,
-    documents: list[tuple[str, Tensor]],
+    documents: list[tuple[Document, Tensor]],
     report: Report,
 ) -> dict[str, Any]:
     """Return what was measured, as plain JSON values."""
     from rope_eval.backends.hf.attention import rotary_of
     from rope_eval.backends.hf.patch import patched
-    from rope_eval.scoring.attention_profile import attention_by_distance, bin_edges
+    from rope_eval.scoring.attention_profile import bin_edges
+    from rope_eval.scoring.attention_scores import attention_by_distance
 
     length = len(documents[0][1])
     with patched(model, rope):
@@ -169,7 +153,7 @@ def _measured(
         "rope": rope.to_dict(),
         "setting": str(rope),
         "books": args.books,
-        "documents": [title for title, _ in documents],
+        "documents": [document.name for document, _ in documents],
         "length": length,
         "train_length": rotary.train_length,
         "extrapolation_bound": rotary.extrapolation_bound,

@@ -20,6 +20,8 @@ def cut(
     room: int,
     side: Side,
     count: Callable[[str], int],
+    *,
+    option: str,
 ) -> str:
     """Leave out so much of one side of a text that it has `room` tokens at most.
 
@@ -29,6 +31,7 @@ def cut(
         room: tokens that fit, BOS included.
         side: what is left out: "left", "right", or "middle", which keeps both ends.
         count: how many tokens a text has, BOS included.
+        option: the host's name of the length that sets `room`, which an error names.
 
     Raises:
         LengthError: where not one token fits.
@@ -37,7 +40,7 @@ def cut(
     excess = count(text) - room
     if excess <= 0:
         return text
-    if not tokenizer.is_fast:
+    if not getattr(tokenizer, "is_fast", False):
         raise UnsupportedModelError(
             "cutting long prompts needs a fast tokenizer, which knows where in the text its tokens "
             f"are; {type(tokenizer).__name__} does not"
@@ -49,7 +52,7 @@ def cut(
     while excess > 0:  # tokens at a cut can join or split
         kept -= excess
         if kept < 1:
-            raise LengthError(f"no token of a prompt fits: max_seq_len leaves room for {room}")
+            raise LengthError(f"no token of a prompt fits: {option} leaves room for {room}")
         head = {"left": 0, "right": kept, "middle": kept // 2}[side]
         tail = kept - head
         shorter = text[: spans[head - 1][1]] if head else ""

@@ -18,7 +18,8 @@ from rope_eval.errors import SpecError
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
-from rope_eval.scoring.tokens import score_by_base, score_lengths
+from rope_eval.scoring.by_base import score_by_base
+from rope_eval.scoring.tokens import score_lengths
 
 Report = Callable[[float], None]  # the part of a document's work that is done
 

@@ -1,25 +1,69 @@
-"""NLL of whole texts in batches, for hosts that hand over a few texts at a time."""
+"""NLL of whole texts, what they share computed once: hosts hand over many that begin alike."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
-from rope_eval.errors import ScoreError
-from rope_eval.scoring.prefixes import Ids, families, sharing_pays, walk
-from rope_eval.scoring.tokens import LOGITS_AT_ONCE
+from rope_eval.scoring.by_base import by_base
+from rope_eval.scoring.logits import score_hidden
+
+MIN_SHARED = 8  # tokens; neighbours with less in common are strangers
+PASS_COST = {"cpu": 64, "cuda": 512}  # tokens that take the time of one more pass; cuda: estimated
+
+Ids = tuple[int, ...]
+Family = list[Ids]  # texts that begin alike, sorted
 
 
-def whole_nll(model: PreTrainedModel, texts: Sequence[Ids]) -> list[float]:
+def whole_nll(
+    model: PreTrainedModel,
+    texts: Sequence[Ids],
+    *,
+    longest_shared: int | None = None,
+    alone: Callable[[list[Ids]], Sequence[float]] | None = None,
+    track: Callable[[list[Family]], Iterable[Family]] = lambda families: families,
+) -> list[float]:
     """Return each text's sum of NLL over its tokens but the first, in nats.
 
-    Texts that begin alike (MMLU's five examples) are computed once where that pays.
+    Texts that begin alike (a question's choices, MMLU's five examples) are scored one after another
+    along one cache, each from where it parts from the one before, where that pays on the model's
+    device. The others are scored together by `alone`.
+
+    Args:
+        model: a model inside `patched`.
+        texts: of two tokens or more.
+        longest_shared: tokens; longer texts are left to `alone`.
+        alone: scores texts that share nothing that pays, each once; by default `token_nll` does, in
+            one batch.
+        track: passes the families through, and shows how far they are.
+
+    Raises:
+        ScoreError: for a score that is NaN or infinite.
+    """
+    each = list(dict.fromkeys(texts))
+    fitting = [text for text in each if longest_shared is None or len(text) <= longest_shared]
+    alike = [
+        family
+        for same_base in by_base(rotary_of(model), fitting, len)
+        for family in families(same_base)
+        if sharing_pays(family, model.device.type)
+    ]
+    totals: dict[Ids, float] = {}
+    for family in track(alike):
+        totals.update(zip(family, _walk(model, family), strict=True))
+    if rest := [text for text in each if text not in totals]:
+        found = alone(rest) if alone else [float(nll.sum()) for nll in token_nll(model, rest)]
+        totals.update(zip(rest, found, strict=True))
+    return [totals[text] for text in texts]
+
+
+def token_nll(model: PreTrainedModel, texts: Sequence[Ids]) -> list[Tensor]:
+    """Return −ln p of every text's tokens but the first in nats: float64 ``[T − 1]``, one pass.
 
     Args:
         model: a model inside `patched`.
@@ -28,50 +72,100 @@ def whole_nll(model: PreTrainedModel, texts: Sequence[Ids]) -> list[float]:
     Raises:
         ScoreError: for a score that is NaN or infinite.
     """
-    rotary = rotary_of(model)
-    by_alpha: dict[float, set[Ids]] = defaultdict(set)
-    for text in texts:
-        whole = rotary.spec.dynamic_ntk == "per_sequence"
-        by_alpha[rotary.alpha(len(text)) if whole else 1.0].add(text)
-    totals: dict[Ids, float] = {}
-    for same_base in by_alpha.values():
-        for family in families(tuple(same_base)):
-            if sharing_pays(family, model.device.type):
-                totals.update(zip(family, walk(model, family), strict=True))
-    alone = [text for text in dict.fromkeys(texts) if text not in totals]
-    if alone:
-        scored = token_nll(model, alone)
-        totals |= {text: float(nll.sum()) for text, nll in zip(alone, scored, strict=True)}
-    return [totals[text] for text in texts]
-
-
-def token_nll(model: PreTrainedModel, texts: Sequence[Ids]) -> list[Tensor]:
-    """Return −ln p of every text's tokens but the first in nats: float64 ``[T − 1]``, one pass.
-
-    Arguments and errors as for `whole_nll`.
-    """
     rows = [torch.tensor(text) for text in texts]
     lengths = torch.tensor([len(row) for row in rows])
     ids = pad_sequence(rows, batch_first=True).to(model.device)
     padding = (torch.arange(ids.shape[1] - 1) < lengths[:, None] - 1).to(model.device)
-    head = model.get_output_embeddings()
-    step = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
-    scored = []
     with torch.inference_mode(), sequence_lengths(model, lengths):
         hidden = model.base_model(
             ids[:, :-1], attention_mask=padding, use_cache=False
         ).last_hidden_state
-        for i, row in enumerate(rows):
-            parts = []
-            for start in range(0, len(row) - 1, step):
-                stop = min(start + step, len(row) - 1)
-                logits = head(hidden[i, start:stop]).float()
-                target = ids[i, start + 1 : stop + 1, None].to(logits.device)
-                parts.append(logits.logsumexp(-1) - logits.gather(-1, target)[:, 0])
-            scored.append(torch.cat(parts).double().cpu())
-            if not scored[-1].isfinite().all():
-                raise ScoreError(
-                    f"the score of a text of {len(row)} tokens is not a number: the run has "
-                    "failed (try dtype=float32)"
-                )
-    return scored
+        return [
+            _nll(model, hidden[i, : len(row) - 1], ids[i, 1 : len(row)])
+            for i, row in enumerate(rows)
+        ]
+
+
+def families(texts: Sequence[Ids]) -> Iterator[Family]:
+    """Yield the texts in order, parted where neighbours share fewer than MIN_SHARED tokens.
+
+    >>> few = [(1, 5), (1, *range(9)), (1, *range(8), 3)]
+    >>> [len(family) for family in families(few)]
+    [2, 1]
+    """
+    family: Family = []
+    for text in sorted(texts):
+        if family and common(family[-1], text) < MIN_SHARED:
+            yield family
+            family = []
+        family.append(text)
+    if family:
+        yield family
+
+
+def sharing_pays(family: Sequence[Ids], device: str) -> bool:
+    """Say whether one pass after another over what is new beats all texts in batches.
+
+    >>> shared = tuple(range(300))
+    >>> family = [(*shared, 1, 1), (*shared, 2, 2)]
+    >>> sharing_pays(family, "cpu"), sharing_pays(family, "cuda")
+    (True, False)
+    """
+    cost = PASS_COST.get(device, PASS_COST["cuda"])
+    computed = passes = 0
+    before: Ids = ()
+    for text in family:
+        new = len(text) - 1 - common(before, text[:-1])
+        computed += new
+        passes += new > 0
+        before = text[:-1]
+    return sum(len(text) - 1 for text in family) > computed + cost * passes
+
+
+def common(a: Ids, b: Ids) -> int:
+    """Return how many tokens two texts share from their beginnings.
+
+    >>> common((1, 2, 3), (1, 2, 4, 5))
+    2
+    """
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
+
+
+def _walk(model: PreTrainedModel, family: Family) -> Iterator[float]:
+    """Yield the sum of NLL of each text; under "per_sequence" dynamic NTK all are of one base."""
+    cache = DynamicCache(config=model.config)
+    hidden = torch.empty(0, 0)
+    nll = torch.empty(0, dtype=torch.float64)
+    before: Ids = ()
+    for text in family:
+        shared = common(before, text)
+        cached = min(shared, len(before) - 1, len(text) - 1) if before else 0
+        ids = torch.tensor(text, device=model.device)
+        if before:
+            if surplus := cache.get_seq_length() - cached:
+                cache.crop(-surplus)
+            hidden, nll = hidden[:cached], nll[: shared - 1]
+        with torch.inference_mode(), sequence_lengths(model, torch.tensor([len(text)])):
+            if cached < len(text) - 1:
+                new = model.base_model(
+                    ids[None, cached:-1], past_key_values=cache, use_cache=True
+                ).last_hidden_state[0]
+                hidden = torch.cat([hidden, new]) if cached else new
+            known = len(nll)
+            nll = torch.cat([nll, _nll(model, hidden[known:], ids[known + 1 :], known + 1)])
+        yield float(nll.sum())
+        before = text
+
+
+def _nll(model: PreTrainedModel, hidden: Tensor, targets: Tensor, first: int = 1) -> Tensor:
+    """Return −ln p of targets by the hidden states before them, float64 on the CPU."""
+    nll, _ = score_hidden(
+        model.get_output_embeddings(),
+        hidden,
+        targets,
+        vocabulary=model.config.vocab_size,
+        first=first,
+    )
+    return nll.double().cpu()

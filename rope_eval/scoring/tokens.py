@@ -7,7 +7,6 @@ exist a chunk at a time. Shape letters: T tokens, D hidden size, M key-value hea
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,13 +18,14 @@ from transformers import PreTrainedModel
 from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.attention import ATTRIBUTE, RopeAttention, rotary_of, sequence_lengths
 from rope_eval.backends.hf.patch import patched
-from rope_eval.errors import LengthError, ScoreError, SpecError
-from rope_eval.rope.rotary import Rotary, rotate
+from rope_eval.errors import LengthError, SpecError
+from rope_eval.rope.rotary import rotate
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
+from rope_eval.scoring.by_base import score_by_base
+from rope_eval.scoring.logits import score_hidden
 
 CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
-LOGITS_AT_ONCE = 1 << 23  # 32 MiB of float32
 
 
 def score_tokens(
@@ -63,7 +63,14 @@ def score_tokens(
     chunk_size = chunk_size or CHUNK.get(model.device.type, CHUNK["cpu"])
     with torch.inference_mode(), _evaluating(model):
         hidden = _last_hidden(model, input_ids, chunk_size, progress or (lambda _: None))
-        return _token_scores(model, hidden, input_ids)
+        parts = Anatomy.of(model)
+        nll, hit = score_hidden(
+            lambda some: parts.head(parts.norm(some)),
+            hidden[0],
+            input_ids[1:],
+            vocabulary=model.config.vocab_size,
+        )
+    return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
 
 
 def score_lengths(
@@ -97,41 +104,6 @@ def score_lengths(
         ),
         progress,
     )
-
-
-def score_by_base(
-    rotary: Rotary,
-    lengths: Sequence[int],
-    score: Callable[[int, Callable[[float], None]], TokenScores],
-    progress: Callable[[float], None] | None = None,
-) -> dict[int, TokenScores]:
-    """Score a document at several lengths by one pass for each base that they have.
-
-    Args:
-        rotary: the setting.
-        lengths: what the document is cut to.
-        score: scores its first L tokens, and reports the part of that work done.
-        progress: as in `score_tokens`.
-    """
-    passes: dict[float, list[int]] = defaultdict(list)
-    for length in lengths:
-        whole = rotary.spec.dynamic_ntk == "per_sequence"
-        passes[rotary.alpha(length) if whole else 1.0].append(length)
-    work = sum(max(same_base) for same_base in passes.values())
-    done = 0
-    scored = {}
-    for same_base in passes.values():
-        longest = max(same_base)
-
-        def report(part: float, longest: int = longest, done: int = done) -> None:
-            if progress:
-                progress((done + part * longest) / work)
-
-        scores = score(longest, report)
-        done += longest
-        for n in same_base:
-            scored[n] = TokenScores(nll=scores.nll[: n - 1], hit=scores.hit[: n - 1])
-    return {length: scored[length] for length in lengths}
 
 
 def _last_hidden(
@@ -184,7 +156,7 @@ class _RotatedKeys:
     def __init__(self, attention: RopeAttention, length: int):
         self.rotary = attention.rotary
         self.length = length
-        self.per_query = self.rotary.spec.dynamic_ntk == "per_query"
+        self.per_query = self.rotary.spec.base_changes == "per_query"
         self.keys: Tensor | None = None
         self.clear()
 
@@ -210,28 +182,6 @@ class _RotatedKeys:
         self.values[:, :, self.filled : stop] = value
         self.filled, self.alpha = stop, alpha
         return self.keys[:, :, :stop], self.values[:, :, :stop]
-
-
-def _token_scores(model: PreTrainedModel, hidden: Tensor, input_ids: Tensor) -> TokenScores:
-    parts = Anatomy.of(model)
-    targets = input_ids[1:].to(hidden.device)
-    nll = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-    hit = torch.empty(len(targets), dtype=torch.bool, device=hidden.device)
-    rows = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
-    for start in range(0, len(targets), rows):
-        some = slice(start, start + rows)
-        logits = parts.head(parts.norm(hidden[0, some])).float()
-        target = targets[some].to(logits.device)
-        nll[some] = logits.logsumexp(-1) - logits.gather(-1, target[:, None])[:, 0]
-        hit[some] = logits.argmax(-1) == target
-    bad = (~nll.isfinite()).nonzero()
-    if len(bad):
-        first = int(bad[0, 0])
-        raise ScoreError(
-            f"the score of token {first + 1} is {float(nll[first])}: the run has failed "
-            f"({len(bad)} of {len(nll)} scores are not numbers; try dtype=float32)"
-        )
-    return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rope_eval.scores import TokenScores
+from rope_eval.scoring.logits import score_logits
 
 TOKENS_AT_ONCE = 1 << 16
 
@@ -39,10 +40,8 @@ def score_in_windows(model: PreTrainedModel, input_ids: Tensor, length: int) -> 
     rows = max(1, TOKENS_AT_ONCE // length)
     for first in range(0, len(starts), rows):
         some = slice(first, first + rows)
-        logits = model(input_ids=inputs[some].to(model.device), use_cache=False).logits.float()
-        target = targets[some].to(model.device)
-        loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
-        right = logits.argmax(-1) == target
+        logits = model(input_ids=inputs[some].to(model.device), use_cache=False).logits
+        loss, right = score_logits(logits, targets[some])
         for start, losses, marks in zip(starts[some], loss.cpu(), right.cpu(), strict=True):
             kept = 0 if start == 0 else half
             nll[start + kept : start + length] = losses[kept:].numpy()

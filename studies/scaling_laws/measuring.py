@@ -20,7 +20,8 @@ from rope_eval.data.probes import Probe
 from rope_eval.results.provenance import model_fingerprint, provenance, timed
 from rope_eval.results.store import Run, Store, run_key
 from rope_eval.scores import TokenScores, sums_at
-from rope_eval.scoring.attention_profile import attention_by_distance, bin_edges
+from rope_eval.scoring.attention_profile import bin_edges
+from rope_eval.scoring.attention_scores import attention_by_distance
 from rope_eval.scoring.tokens import score_lengths
 from studies.scaling_laws.evaluation import SETS, EvaluationText
 from studies.scaling_laws.grids import GRIDS, HEAD_DIM

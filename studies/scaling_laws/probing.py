@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rope_eval.data.probes import Probe, ProbePlan
+from rope_eval.scoring.logits import score_logits
 from studies.scaling_laws.in_window import TOKENS_AT_ONCE
 from studies.scaling_laws.model import BOUNDARY_ID
 from studies.scaling_laws.probe import LAB
@@ -62,10 +63,9 @@ def marks(
     right, nll = [], []
     for rows in tokens.split(max(1, TOKENS_AT_ONCE // tokens.shape[1])):
         ids: Tensor = rows.to(model.device)
-        logits = model(input_ids=ids[:, :-1], logits_to_keep=value, use_cache=False).logits.float()
-        target = ids[:, -value:]
-        loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), target, reduction="none")
-        right.append((logits.argmax(-1) == target).all(1).cpu().numpy())
+        logits = model(input_ids=ids[:, :-1], logits_to_keep=value, use_cache=False).logits
+        loss, hit = score_logits(logits, ids[:, -value:])
+        right.append(hit.all(1).cpu().numpy())
         nll.append(loss.sum(1).cpu().numpy())
     return np.concatenate(right), np.concatenate(nll)
 

@@ -105,7 +105,7 @@ class Curve:
     @property
     def one_pass(self) -> bool:
         """Whether a token's score is the same at every length, so that sums can be subtracted."""
-        return self.rope.dynamic_ntk != "per_sequence"
+        return self.rope.base_changes != "per_sequence"
 
     def index(self, length: int) -> int:
         """Return where a length is, or raise `DataError`."""

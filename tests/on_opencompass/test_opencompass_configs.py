@@ -14,10 +14,11 @@ from opencompass.tasks import OpenICLEvalTask
 
 from helpers import fixtures_paper
 from rope_eval import catalogue
+from rope_eval.data.books import read_books
 from rope_eval.errors import DataError, SpecError
 from rope_eval.hosts.opencompass import columns, configs, environment
 from rope_eval.hosts.opencompass.config_files import config_folder
-from rope_eval.hosts.opencompass.data import PaperDataset
+from rope_eval.hosts.opencompass.data import BooksDataset, PaperDataset
 from rope_eval.protocols.datasets import PROMPTS
 from rope_eval.protocols.rules import RULES
 
@@ -143,6 +144,14 @@ def test_the_books_default_to_the_tasks_lengths() -> None:
     assert cfg["infer_cfg"]["inferencer"]["lengths"][:2] == [1024, 2048]
     (other,) = configs.books("builtin_cumulative", lengths=[1024])
     assert other["abbr"] != cfg["abbr"]
+
+
+def test_the_first_books_are_read_whatever_their_length() -> None:
+    (cfg,) = configs.books("builtin_cumulative", "builtin-chapters", read_docs=2)
+    (both,) = configs.books("builtin_cumulative", "builtin-chapters")
+    assert both["abbr"] != cfg["abbr"]
+    names = [book.name for book in read_books("builtin-chapters", limit=2)]
+    assert BooksDataset.load(cfg["books"], read_docs=cfg["read_docs"])["test"]["name"] == names
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,6 @@ from rope_eval import RopeSpec, score_tokens
 from rope_eval.backends.hf.loading import encode, load_model
 from rope_eval.errors import DataError, LengthError, SpecError
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
-from rope_eval.hosts.lm_eval.paper_requests import cut as lm_eval_cut
 from rope_eval.hosts.opencompass.model import ScalingRope
 from rope_eval.rope.methods import METHODS
 from rope_eval.rope.spec import FIELDS
@@ -165,7 +164,9 @@ def test_a_long_prompt_loses_one_side(side: str, kept: str, monkeypatch: Any) ->
     longer = ScalingRope(path=LAB, device="cpu", max_seq_len=8 + 5, truncation=side)
     assert longer.generate(["0123456789"], max_out_len=5) == roomy.generate([kept], max_out_len=5)
     lm = ScalingRopeLM(pretrained=LAB, device="cpu")
-    assert lm_eval_cut(lm, "0123456789", 8, side) == kept
+    monkeypatch.setattr(lm, "generate_until", lambda asked: [request.args[0] for request in asked])
+    arguments = ("0123456789", {"until": [], "max_gen_toks": 5}, 8 + 5, side)
+    assert lm.cut_generate_until([Instance("cut_generate_until", {}, arguments, 0)]) == [kept]
 
 
 def test_a_long_prompt_is_refused_unless_it_may_be_cut(neutral: ScalingRope) -> None:

@@ -252,6 +252,13 @@ def test_what_a_spec_changes(text: str, neutral: bool, frequencies: bool) -> Non
     assert (str(spec) == "neutral") == (text == "")
 
 
+def test_when_the_base_changes() -> None:
+    for text in ("", "rope_theta=500,ntk_alpha=2,xpos=true", "dynamic_ntk=false"):
+        assert RopeSpec.parse(text).base_changes == "never"
+    for how in ("per_query", "per_sequence"):
+        assert RopeSpec.parse(f"dynamic_ntk={how}").base_changes == how
+
+
 def test_a_spec_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         RopeSpec().xpos = True  # type: ignore[misc]

@@ -100,10 +100,10 @@ def test_what_comes_back() -> None:
 def test_many_rows_of_logits_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     model, input_ids = models.tiny(), models.token_ids(90)[0]
     whole = score_tokens(model, input_ids)
-    monkeypatch.setattr("rope_eval.scoring.tokens.LOGITS_AT_ONCE", 7 * models.VOCABULARY)
+    monkeypatch.setattr("rope_eval.scoring.logits.LOGITS_AT_ONCE", 7 * models.VOCABULARY)
     found = score_tokens(model, input_ids)
     assert_scores(found, whole.nll, 1e-5)
-    monkeypatch.setattr("rope_eval.scoring.tokens.LOGITS_AT_ONCE", 1)
+    monkeypatch.setattr("rope_eval.scoring.logits.LOGITS_AT_ONCE", 1)
     assert_scores(score_tokens(model, input_ids), whole.nll, 1e-5)
 
 

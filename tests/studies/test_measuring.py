@@ -20,7 +20,8 @@ from rope_eval.data.probes import ProbePlan
 from rope_eval.errors import LengthError
 from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
-from rope_eval.scoring.attention_profile import attention_by_distance, bin_edges
+from rope_eval.scoring.attention_profile import bin_edges
+from rope_eval.scoring.attention_scores import attention_by_distance
 from studies.scaling_laws import BOUNDARY_ID
 from studies.scaling_laws.checkpoints import recipe_of
 from studies.scaling_laws.evaluation import SETS, EvaluationText, evaluation_text

@@ -9,7 +9,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from rope_eval.data.books import read_books
-from rope_eval.errors import DataError, UnsupportedModelError
+from rope_eval.errors import DataError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.local_task import LocalTask
 from rope_eval.scores import Sums, check_lengths, sums_at, total
 
@@ -18,7 +18,8 @@ class CumulativeTask(LocalTask):
     """Cumulative perplexity and accuracy of whole documents at every length.
 
     Its YAML gives the defaults in ``metadata``: ``books`` (a source of `rope_eval.data.books`),
-    ``lengths`` (tokens seen, BOS included) and ``docs`` (how many documents to read, or null);
+    ``lengths`` (tokens seen, BOS included) and ``read_docs`` (how many documents to read, or null;
+    lm-eval has its documents before its model, so that nothing here knows which are long enough);
     ``--metadata lengths=[1024,2048]`` overrides them.
     """
 
@@ -33,7 +34,13 @@ class CumulativeTask(LocalTask):
                 f"{config['task']} needs your own copy of its books: "
                 f"{config.get('description', '')} Give it as --metadata books=PATH"
             )
-        self._books = list(read_books(metadata["books"], limit=metadata.get("docs")))
+        if "docs" in metadata:
+            raise SpecError(
+                f"{config['task']} cannot choose the first docs={metadata['docs']} documents that "
+                "are long enough, as `rope-eval ppl --docs` does: give read_docs=N, the number of "
+                "documents to read, long enough or not"
+            )
+        self._books = list(read_books(metadata["books"], limit=metadata.get("read_docs")))
         super().__init__(
             task=config["task"],
             description=config.get("description", ""),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -16,16 +15,17 @@ from rope_eval.backends.hf.patch import patched
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_weights, take_rope
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
-from rope_eval.hosts.lm_eval.paper_requests import WholePromptMixin
+from rope_eval.hosts.lm_eval.paper_requests import SharedPromptsMixin
 from rope_eval.hosts.lm_eval.plugin import register
 from rope_eval.scores import TokenScores
+from rope_eval.scoring.by_base import by_base
 from rope_eval.scoring.tokens import score_lengths, score_tokens
 
 LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
 HF_ARGUMENTS = tuple(inspect.signature(HFLM.__init__).parameters)[1:-1]
 
 
-class ScalingRopeLM(WholePromptMixin, DocumentsMixin, HFLM):
+class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     """lm-eval's `hf` model with every `RopeSpec` field as a model argument.
 
     Args:
@@ -91,11 +91,7 @@ class ScalingRopeLM(WholePromptMixin, DocumentsMixin, HFLM):
         dtype = self.mixed_precision_dtype
         return torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None)
 
-    # ---- "per_sequence" dynamic NTK: requests that share a base go together ---------------------
-
-    def _whole_alpha(self, length: int) -> float:
-        per_sequence = self.rope_spec.dynamic_ntk == "per_sequence"
-        return rotary_of(self.model).alpha(length) if per_sequence else 1.0
+    # ---- requests ------------------------------------------------------------------------------
 
     def _loglikelihood_tokens(
         self,
@@ -103,21 +99,19 @@ class ScalingRopeLM(WholePromptMixin, DocumentsMixin, HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
-        by_alpha: dict[float, list[int]] = defaultdict(list)
-        for i, (_, context, continuation) in enumerate(requests):
-            length = len(context) + len(continuation)
-            if length > self.max_length + 1 and not self.truncation:
-                raise LengthError(
-                    f"a request of {length} tokens is longer than max_length={self.max_length}: "
-                    "give max_length=…, or truncation=True to lose its beginning"
-                )
-            by_alpha[self._whole_alpha(min(length, self.max_length + 1))].append(i)
-        if len(by_alpha) < 2 and self.rope_spec.dynamic_ntk != "per_sequence":
+        lengths = [len(context) + len(continuation) for _, context, continuation in requests]
+        longest = self.max_length + 1
+        if (most := max(lengths, default=0)) > longest and not self.truncation:
+            raise LengthError(
+                f"a request of {most} tokens is longer than max_length={self.max_length}: "
+                "give max_length=…, or truncation=True to lose its beginning"
+            )
+        if self.rope_spec.base_changes != "per_sequence":
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         answers: dict[int, tuple[float, bool]] = {}
-        for same_base in by_alpha.values():
-            _, context, continuation = requests[same_base[0]]
-            length = min(len(context) + len(continuation), self.max_length + 1)
+        rotary = rotary_of(self.model)
+        for same_base in by_base(rotary, range(len(requests)), lambda i: min(lengths[i], longest)):
+            length = min(lengths[same_base[0]], longest)
             with sequence_lengths(self.model, torch.tensor([length], device=self.device)):
                 some = super()._loglikelihood_tokens(
                     [requests[i] for i in same_base], disable_tqdm, override_bs

@@ -5,23 +5,20 @@ They work on every model of lm-eval that has its tokenizer in the process, as `h
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from tqdm import tqdm
 
 from rope_eval.errors import LengthError, UnsupportedModelError
-from rope_eval.scoring.prefixes import Ids, families, sharing_pays, walk
-
-Side = Literal["left", "right", "middle"]
-SIDES: tuple[Side, ...] = ("left", "right", "middle")
+from rope_eval.protocols.truncation import cut
+from rope_eval.scoring.texts import Family, Ids, whole_nll
 
 
-def whole_prompt_nll(self: LM, requests: Sequence[Instance]) -> list[tuple[float, int]]:
-    """Score whole texts.
+def nll_by_loglikelihood(self: LM, requests: Sequence[Instance]) -> list[tuple[float, int]]:
+    """Score whole texts by a model's own ``loglikelihood``, which every model of lm-eval has.
 
     Args:
         self: a model.
@@ -61,7 +58,14 @@ def cut_generate_until(self: LM, requests: Sequence[Instance]) -> list[str]:
     for request in requests:
         prompt, generation, truncate_at, side = request.args
         room = truncate_at - generation["max_gen_toks"]
-        shorter = cut(self, prompt, room, side)
+        shorter = cut(
+            self.tokenizer,
+            prompt,
+            room,
+            side,
+            lambda text: len(self.tok_encode(text)),
+            option="truncate_at",
+        )
         needed = len(self.tok_encode(shorter)) + generation["max_gen_toks"]
         if needed > self.max_length:
             raise LengthError(
@@ -71,32 +75,6 @@ def cut_generate_until(self: LM, requests: Sequence[Instance]) -> list[str]:
             )
         prompts.append(_request("generate_until", shorter, generation))
     return self.generate_until(prompts)
-
-
-def cut(lm: Any, text: str, room: int, side: Side) -> str:
-    """Leave out so much of one side of a text that it has `room` tokens at most."""
-    excess = len(lm.tok_encode(text)) - room
-    if excess <= 0:
-        return text
-    if not getattr(lm.tokenizer, "is_fast", False):
-        raise UnsupportedModelError(
-            "cutting long prompts needs a fast tokenizer, which knows where in the text its tokens "
-            f"are; {type(lm.tokenizer).__name__} does not"
-        )
-    spans = lm.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)[
-        "offset_mapping"
-    ]
-    kept = len(spans)
-    while excess > 0:  # tokens at a cut can join or split
-        kept -= excess
-        if kept < 1:
-            raise LengthError(f"no token of a prompt fits: truncate_at leaves room for {room}")
-        head = {"left": 0, "right": kept, "middle": kept // 2}[side]
-        tail = kept - head
-        shorter = text[: spans[head - 1][1]] if head else ""
-        shorter += text[spans[-tail][0] :] if tail else ""
-        excess = len(lm.tok_encode(shorter)) - room
-    return shorter
 
 
 def missing_data(self: LM, requests: Sequence[Instance]) -> list[None]:
@@ -122,47 +100,43 @@ def _require_tokenizer(lm: LM, request: Instance) -> None:
         )
 
 
-class WholePromptMixin:
-    """Gives `ScalingRopeLM` a ``whole_prompt_nll`` that shares what texts have in common.
+class SharedPromptsMixin:
+    """Gives `ScalingRopeLM` a ``whole_prompt_nll`` that computes once what texts share.
 
-    Texts that begin alike (a question's choices, MMLU's five examples) are scored one after
-    another along one cache, each from where it parts from the one before. The others go in batches
-    through the function `whole_prompt_nll`.
+    Those that share nothing go in batches through the model's own ``loglikelihood``, as every other
+    model of lm-eval scores them all.
     """
 
     def whole_prompt_nll(self: Any, requests: Sequence[Instance]) -> list[tuple[float, int]]:
-        """Score whole texts, as the function `whole_prompt_nll` does."""
-        ids: dict[str, Ids] = {}
-        for request in requests:
-            (text,) = request.args
-            if text not in ids:
-                ids[text] = with_prefix(self, text)
-        texts = {some: text for text, some in ids.items()}
-        by_alpha: dict[float, list[Ids]] = defaultdict(list)
-        for some in texts:
-            if len(some) <= self.max_length + 1:
-                by_alpha[self._whole_alpha(len(some))].append(some)
-        scores: dict[str, tuple[float, int]] = {}
-        alike = [
-            family
-            for same_base in by_alpha.values()
-            for family in families(same_base)
-            if sharing_pays(family)
-        ]
-        for family in tqdm(alike, disable=not alike or self.rank != 0, desc="prompts alike"):
-            with self._autocast():
-                totals = list(walk(self.model, family))
-            for some, total in zip(family, totals, strict=True):
-                scores[texts[some]] = (total, len(some))
-        alone = [request for request in requests if request.args[0] not in scores]
-        if alone:
-            answers = whole_prompt_nll(self, alone)
-            scores |= {
-                request.args[0]: answer for request, answer in zip(alone, answers, strict=True)
-            }
-        return [scores[request.args[0]] for request in requests]
+        """Score whole texts, as `nll_by_loglikelihood` does."""
+        texts = dict.fromkeys(request.args[0] for request in requests)
+        ids = {text: with_prefix(self, text) for text in texts}
+        text_of = {some: text for text, some in ids.items()}
+
+        def alone(some: list[Ids]) -> list[float]:
+            asked = [_request("loglikelihood", "", text_of[each]) for each in some]
+            return [-loglikelihood for loglikelihood, _ in self.loglikelihood(asked)]
+
+        def track(alike: list[Family]) -> Iterable[Family]:
+            return tqdm(alike, disable=not alike or self.rank != 0, desc="prompts alike")
+
+        with self._autocast():
+            totals = whole_nll(
+                self.model,
+                list(text_of),
+                longest_shared=self.max_length + 1,
+                alone=alone,
+                track=track,
+            )
+        scores = dict(zip(text_of, totals, strict=True))
+        return [(scores[ids[text]], len(ids[text])) for (text,) in (r.args for r in requests)]
 
 
-for _method in (whole_prompt_nll, cut_generate_until, missing_data):
-    if not hasattr(LM, _method.__name__):
-        setattr(LM, _method.__name__, _method)
+_REQUEST_TYPES = {
+    "whole_prompt_nll": nll_by_loglikelihood,
+    "cut_generate_until": cut_generate_until,
+    "missing_data": missing_data,
+}
+for _name, _method in _REQUEST_TYPES.items():
+    if not hasattr(LM, _name):
+        setattr(LM, _name, _method)

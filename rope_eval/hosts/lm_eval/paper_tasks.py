@@ -11,11 +11,11 @@ from lm_eval.api.metrics import mean
 
 from rope_eval.errors import DataError, SpecError
 from rope_eval.hosts.lm_eval.local_task import LocalTask
-from rope_eval.hosts.lm_eval.paper_requests import SIDES
 from rope_eval.protocols.datasets import check_folder
 from rope_eval.protocols.documents import Doc
 from rope_eval.protocols.rules import RULES, histogram, whole_prompt_choice
 from rope_eval.protocols.tasks import Task
+from rope_eval.protocols.truncation import SIDES
 
 TRUNCATE_AT = 16384
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from rope_eval.hosts.lm_eval.arguments import check_weights, take_rope
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
 from rope_eval.rope.rotary import Rotary
 from rope_eval.scores import TokenScores
-from rope_eval.scoring.tokens import score_by_base
+from rope_eval.scoring.by_base import score_by_base
 
 VLLM_ARGUMENTS = (
     *tuple(inspect.signature(VLLM.__init__).parameters)[1:-1],

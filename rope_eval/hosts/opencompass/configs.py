@@ -75,7 +75,7 @@ def books(
     task: str,
     source: str | None = None,
     lengths: list[int] | None = None,
-    documents: int | None = None,
+    read_docs: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return cumulative perplexity and accuracy of whole books as a data set.
 
@@ -85,7 +85,7 @@ def books(
             ROPE_EVAL_BOOKS or the task says.
         lengths: tokens seen, BOS included, by default what ROPE_EVAL_LENGTHS (4096,8192) or the
             task says.
-        documents: how many books to read; None for all.
+        read_docs: how many books to read, long enough or not; None for all.
 
     Raises:
         DataError: for a task without books of its own, and none given.
@@ -97,14 +97,14 @@ def books(
     if source is None:
         raise DataError(f"{task} needs your own copy of its books: say {BOOKS}=PATH")
     given = lengths or _numbers(os.environ.get(LENGTHS)) or metadata["lengths"]
-    asked = {"books": source, "documents": documents, "lengths": list(check_lengths(given))}
+    asked = {"books": source, "read_docs": read_docs, "lengths": list(check_lengths(given))}
     scoring = f"{HERE}.scoring"
     return [
         {
             "abbr": f"rope_{task}_{_digest(asked)}",
             "type": f"{HERE}.data.BooksDataset",
             "books": source,
-            "documents": documents,
+            "read_docs": read_docs,
             "reader_cfg": {
                 "input_columns": ["text"],
                 "output_column": None,

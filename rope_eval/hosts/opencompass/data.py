@@ -53,19 +53,19 @@ class BooksDataset(BaseDataset):
     """Whole books as ``test``."""
 
     @staticmethod
-    def load(books: str, documents: int | None = None) -> DatasetDict:
+    def load(books: str, read_docs: int | None = None) -> DatasetDict:
         """Return the books with the columns ``name``, ``sha256`` and ``text``.
 
         Args:
             books: a source of `rope_eval.data.books.read_books`.
-            documents: how many to read; None for all.
+            read_docs: how many to read, long enough or not; None for all.
 
         Raises:
             DataError: for books that cannot be read, or none.
         """
         rows = [
             {"name": book.name, "sha256": book.digest, "text": book.text}
-            for book in read_books(books, limit=documents)
+            for book in read_books(books, limit=read_docs)
         ]
         if not rows:
             raise DataError(f"{books}: no book in it")

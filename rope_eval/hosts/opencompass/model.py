@@ -22,8 +22,7 @@ from rope_eval.errors import LengthError, SpecError, did_you_mean
 from rope_eval.protocols.truncation import SIDES, cut
 from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.scores import TokenScores
-from rope_eval.scoring.prefixes import Ids
-from rope_eval.scoring.texts import token_nll, whole_nll
+from rope_eval.scoring.texts import Ids, token_nll, whole_nll
 from rope_eval.scoring.tokens import score_lengths
 
 
@@ -146,7 +145,14 @@ class ScalingRope(BaseModel):
                 f"{self.max_seq_len} leaves for it: raise max_seq_len, or say which side it may "
                 "lose with truncation='left', 'right' or 'middle'"
             )
-        return cut(self.tokenizer, text, room, self.truncation, lambda t: len(self._scored(t)))
+        return cut(
+            self.tokenizer,
+            text,
+            room,
+            self.truncation,
+            lambda t: len(self._scored(t)),
+            option="max_seq_len",
+        )
 
     # ---- scores --------------------------------------------------------------------------------
 

@@ -335,6 +335,10 @@ def test_the_command_with_books_of_ones_own(checkpoint: str, tmp_path: Path) -> 
             ("--model=scaling_rope", "--tasks=builtin_cumulative", "--metadata=lengths=[0]"),
             "whole numbers of 2 or more",
         ),
+        (
+            ("--model=scaling_rope", "--tasks=builtin_cumulative", "--metadata=docs=2"),
+            "give read_docs=N",
+        ),
     ],
 )
 def test_mistakes_exit_with_2_and_no_traceback(

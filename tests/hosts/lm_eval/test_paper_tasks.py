@@ -19,7 +19,6 @@ from helpers import fixtures_paper
 from rope_eval import score_tokens
 from rope_eval.backends.hf.loading import encode
 from rope_eval.errors import DataError, LengthError, SpecError, UnsupportedModelError
-from rope_eval.hosts.lm_eval import paper_requests
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.hosts.lm_eval.paper_tasks import PaperTask
 from rope_eval.hosts.lm_eval.task_files import task_folder
@@ -27,7 +26,7 @@ from rope_eval.protocols import datasets as paper_data
 from rope_eval.protocols import rules as scoring
 from rope_eval.protocols.documents import questions
 from rope_eval.report.published import published
-from rope_eval.scoring import prefixes as paper_prefixes
+from rope_eval.scoring import texts as scored_texts
 
 ROOT = Path(__file__).parents[3]
 LAB = str(ROOT / "model_configs" / "lab" / "base-20")
@@ -126,7 +125,7 @@ TEXTS = (
     ],
 )
 def test_sharing_changes_no_score(spec: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(paper_prefixes.PASS_COST, "cpu", 0)
+    monkeypatch.setitem(scored_texts.PASS_COST, "cpu", 0)
     lm = ScalingRopeLM(pretrained=LAB, device="cpu", max_length=2000, rope_theta=20, **spec)
     requests = [Instance("whole_prompt_nll", {}, (text,), i) for i, text in enumerate(TEXTS)]
     computed = 0
@@ -302,14 +301,23 @@ def test_rules(rule: str, prediction: str, gold: Any, mark: float) -> None:
 @pytest.mark.parametrize(
     ("side", "left"), [("left", "456789é"), ("right", "0123456"), ("middle", "01289é")]
 )
-def test_cut(lm: ScalingRopeLM, side: Any, left: str) -> None:
-    text = "0123456789é"  # 12 bytes, and BOS
-    assert paper_requests.cut(lm, text, 13, side) == text
-    shorter = paper_requests.cut(lm, text, {"left": 9, "right": 8, "middle": 8}[side], side)
-    assert len(lm.tok_encode(shorter)) <= 9
-    assert shorter == left
-    with pytest.raises(LengthError, match="no token"):
-        paper_requests.cut(lm, text, 1, side)
+def test_a_long_prompt_loses_one_side(
+    lm: ScalingRopeLM, side: Any, left: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(room: int) -> list[str]:
+        generation = {"until": [], "max_gen_toks": 20}
+        request = Instance(
+            "cut_generate_until", {}, ("0123456789é", generation, room + 20, side), 0
+        )
+        return lm.cut_generate_until([request])
+
+    monkeypatch.setattr(
+        lm, "generate_until", lambda requests: [request.args[0] for request in requests]
+    )
+    assert asked(13) == ["0123456789é"]  # 12 bytes, and BOS
+    assert asked({"left": 9, "right": 8, "middle": 8}[side]) == [left]
+    with pytest.raises(LengthError, match="no token of a prompt fits: truncate_at leaves room"):
+        asked(1)
 
 
 def test_the_side_and_the_limit_are_recorded(folder: Path, lm: ScalingRopeLM) -> None:

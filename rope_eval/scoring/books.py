@@ -1,0 +1,55 @@
+"""The first documents of a source that are long enough: what "N documents" means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rope_eval.backends.hf.loading import encode
+from rope_eval.data.books import Document, read_books
+from rope_eval.errors import LengthError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+
+def long_enough(
+    source: str | Path,
+    length: int,
+    tokenizer: PreTrainedTokenizerBase,
+    documents: int | None = None,
+) -> list[tuple[Document, Tensor]]:
+    """Return the first documents of at least `length` tokens, and their tokens up to it.
+
+    Args:
+        source: of `rope_eval.data.books.read_books`; what comes after the last document that is
+            needed is not read.
+        length: tokens, BOS included where the tokenizer has one.
+        tokenizer: the model's.
+        documents: how many; None for all.
+
+    Returns:
+        Documents and their tokens, int64 ``[length]``.
+
+    Raises:
+        DataError: for books that cannot be read.
+        LengthError: where fewer documents than asked for, or none, are long enough.
+    """
+    chosen: list[tuple[Document, Tensor]] = []
+    seen = most = 0
+    for document in read_books(source):
+        ids = encode(tokenizer, document.text)
+        seen, most = seen + 1, max(most, len(ids))
+        if len(ids) >= length:
+            chosen.append((document, ids[:length].clone()))
+        if len(chosen) == documents:
+            break
+    wanted = documents or 1
+    if len(chosen) < wanted:
+        raise LengthError(
+            f"{wanted} document{'' if wanted == 1 else 's'} of at least {length} tokens "
+            f"{'is' if wanted == 1 else 'are'} needed, and {source} has {len(chosen)} (of {seen}; "
+            f"the longest has {most} tokens): ask for shorter lengths or fewer documents"
+        )
+    return chosen
