@@ -17,3 +17,11 @@ def checkout() -> Path | None:
     """Return the root of the repository that this package runs from, or None where installed."""
     root = _PACKAGE.parent
     return root if (root / "pyproject.toml").is_file() else None
+
+
+def is_directory(name: str) -> bool:
+    """Tell whether a text names a directory; one that no file system takes names none."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # too long, or a null character
+        return False

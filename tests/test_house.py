@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = (  # a module may import from its own room and from those above it in this list
     ("errors", "paths"),
-    ("theory", "lengths", "scores"),
+    ("theory", "lengths", "labels", "scores"),
     ("rope",),
     ("catalogue", "data"),
     ("setting", "protocols", "backends"),
