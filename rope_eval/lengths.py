@@ -1,9 +1,11 @@
-"""Lengths as they are typed: ``4096``, ``4k``, ``1m``."""
+"""Lengths in tokens: as typed (``4096``, ``4k``, ``1m``), and what a list of them must be."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 from rope_eval.errors import SpecError
 
@@ -28,20 +30,35 @@ def parse_length(text: str) -> int:
     return int(match[1]) * _UNITS[match[2].lower()]
 
 
-def parse_lengths(text: str) -> list[int]:
-    """Return a comma-separated list of lengths in tokens, each longer than the one before.
+def parse_lengths(text: str) -> tuple[int, ...]:
+    """Return a comma-separated list of lengths in tokens.
 
     Raises:
-        SpecError: an element is no length, or the list is not strictly increasing.
+        SpecError: an element is no length, or the list is none of `check_lengths`.
 
     >>> parse_lengths("4k,8k,16k")
-    [4096, 8192, 16384]
+    (4096, 8192, 16384)
     """
-    lengths = [parse_length(part) for part in text.split(",")]
+    return check_lengths([parse_length(part) for part in text.split(",")])
+
+
+def check_lengths(lengths: Sequence[Any]) -> tuple[int, ...]:
+    """Return the lengths as increasing whole numbers of at least 2.
+
+    The first token of a text has no score, so a length of 1 has none.
+
+    Raises:
+        SpecError: for no length, one that is none, or a list that does not increase.
+    """
+    if not lengths:
+        raise SpecError("lengths is empty: give at least one, as in lengths=[1024,2048]")
+    for length in lengths:
+        if isinstance(length, bool) or not isinstance(length, int) or length < 2:
+            raise SpecError(f"lengths must be whole numbers of 2 or more tokens, got {length!r}")
     for shorter, longer in pairwise(lengths):
         if shorter >= longer:
             raise SpecError(
-                f"lengths must increase: {longer} comes after {shorter} in {text!r}; "
-                "sort them, each once"
+                f"lengths must increase and not repeat: {longer} comes after {shorter} in "
+                f"{list(lengths)}; sort them, each once"
             )
-    return lengths
+    return tuple(lengths)

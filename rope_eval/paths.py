@@ -65,3 +65,11 @@ def write_whole(file: Path, text: str) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise StoreError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def is_directory(name: str) -> bool:
+    """Tell whether a text names a directory; one that no file system takes names none."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # too long, or a null character
+        return False

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from rope_eval.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +76,3 @@ def sums_at(scores: TokenScores, length: int) -> Sums:
 def total(sums: Iterable[Sums]) -> Sums:
     """Add the totals of several documents."""
     return sum(sums, start=Sums())
-
-
-def check_lengths(lengths: Sequence[Any]) -> tuple[int, ...]:
-    """Return the lengths as increasing whole numbers of at least 2, or raise `SpecError`."""
-    if not lengths:
-        raise SpecError("lengths is empty: give at least one, as in lengths=[1024,2048]")
-    for length in lengths:
-        if isinstance(length, bool) or not isinstance(length, int) or length < 2:
-            raise SpecError(f"lengths must be whole numbers of 2 or more tokens, got {length!r}")
-    if any(b <= a for a, b in itertools.pairwise(lengths)):
-        raise SpecError(f"lengths must increase and not repeat, got {list(lengths)}")
-    return tuple(lengths)

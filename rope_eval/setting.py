@@ -1,35 +1,118 @@
-"""Which model, and under which RoPE setting: from the options that commands share."""
+"""A setting: which weights, under which RopeSpec. The one way to it from what a user gives."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from rope_eval.errors import SpecError
+from rope_eval import catalogue
+from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.rope.config_words import is_config_word, refuse_config_words
+from rope_eval.rope.fields import parse_fields
+from rope_eval.rope.spec import FIELDS, RopeSpec
 
-if TYPE_CHECKING:
-    from rope_eval.rope.spec import RopeSpec
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setting:
+    """Weights under a RopeSpec.
+
+    Attributes:
+        checkpoint: a directory or a name on the hub, or a loaded model.
+        rope: the RoPE setting.
+        row: the row of the catalogue that it began from, or None.
+
+    Raises:
+        SpecError: for a checkpoint that is neither text nor a model.
+    """
+
+    checkpoint: Any
+    rope: RopeSpec
+    row: str | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.checkpoint, os.PathLike):
+            object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
+        loaded = hasattr(self.checkpoint, "config")
+        if not loaded and not (isinstance(self.checkpoint, str) and self.checkpoint.strip()):
+            raise SpecError(
+                "a model is a directory, a name on the hub or a loaded model, got "
+                f"{self.checkpoint!r}"
+            )
 
 
-def model_and_rope(config: str | None, model: str | None, fields: str) -> tuple[str, RopeSpec]:
-    """Return the checkpoint and the setting.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who asks for a setting, and how its arguments are called: for messages that fit.
+
+    Attributes:
+        name: what takes the arguments.
+        model: how it is given a model.
+        row: how it is given a row of the catalogue.
+        arguments: the names that it has beside RopeSpec's.
+        passes_on: whether names that it does not have go to a library behind it.
+    """
+
+    name: str
+    model: str
+    row: str
+    arguments: tuple[str, ...] = ()
+    passes_on: bool = False
+
+    def fields_of(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return RopeSpec's fields among arguments.
+
+        Raises:
+            SpecError: for a name that neither has (where names are passed on, one like a misspelt
+                field), or a RoPE setting in the words of a model's config.
+        """
+        own = {name: value for name, value in arguments.items() if name not in FIELDS}
+        refuse_config_words(own)
+        known = FIELDS if self.passes_on else (*FIELDS, *self.arguments)
+        for name in own:
+            hint = did_you_mean(str(name), known)
+            if name not in self.arguments and (hint or not self.passes_on or is_config_word(name)):
+                raise SpecError(
+                    f"{self.name} has no {name!r}.{hint} The RoPE fields are: {', '.join(FIELDS)}"
+                )
+        return {name: value for name, value in arguments.items() if name in FIELDS}
+
+
+COMMAND = Caller(name="RopeSpec", model="--model DIR", row="--config NAME")
+
+
+def resolve(
+    model: Any = None,
+    row: str | None = None,
+    fields: str | Mapping[str, Any] = "",
+    *,
+    caller: Caller = COMMAND,
+) -> Setting:
+    """Return the setting that a user asks for.
 
     Args:
-        config: a row of the catalogue, or None.
-        model: a directory or a name on the hub; it wins over the row's checkpoint.
-        fields: RopeSpec fields as text; they win over the row's.
+        model: a directory, a name on the hub or a loaded model; it wins over the row's checkpoint.
+        row: a row of the catalogue.
+        fields: RopeSpec's, as text (``rope_theta=500,log_scale=true``) or by name, the caller's own
+            arguments beside them or not. Each that is given wins over the row's, one that equals a
+            default too.
+        caller: whose arguments they are.
 
     Raises:
         SpecError: for neither a row nor a model, or a setting that makes no sense.
         DataError: for a row that is not there, or one without a checkpoint.
     """
-    from rope_eval import catalogue
-    from rope_eval.rope.spec import RopeSpec
-
-    rope = RopeSpec.parse(fields)
-    if config is not None:
-        row = catalogue.find(config)
-        rope = RopeSpec.from_dict(row.rope.to_dict() | rope.to_dict())
-        return model or row.require_checkpoint(), rope
-    if model is None:
-        raise SpecError("give a model: --model DIR, or --config NAME for a row of the catalogue")
-    return model, rope
+    given = caller.fields_of(parse_fields(fields) if isinstance(fields, str) else fields)
+    if row is None:
+        if model is None:
+            raise SpecError(
+                f"give a model: {caller.model}, or {caller.row} for a row of the catalogue"
+            )
+        return Setting(checkpoint=model, rope=RopeSpec.from_dict(given))
+    found = catalogue.find(row)
+    return Setting(
+        checkpoint=found.require_checkpoint() if model is None else model,
+        rope=RopeSpec.from_dict({**found.fields, **given}),
+        row=found.name,
+    )

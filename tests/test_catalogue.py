@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rope_eval import catalogue
+from rope_eval.catalogue import rows
 from rope_eval.errors import DataError, SpecError
 from rope_eval.report import published as paper
 from rope_eval.rope.spec import RopeSpec
@@ -17,7 +18,7 @@ FAMILY = """\
 family: mine
 pretrain_theta: 500000
 train_length: 8192
-size: 8B
+size: 7B
 rows:
   - name: released
     checkpoint: weights
@@ -91,9 +92,9 @@ def test_a_checkpoint_of_ones_own_serves_the_rows_with_the_same_weights(tmp_path
     rows = catalogue.load(tmp_path, {"mine/unreleased-log": "c"})
     assert [row.checkpoint for row in rows.values()] == ["weights", None, "c"]
     assert rows["mine/unreleased"].paper == {
-        "1": ("8B", "base=500"),
-        "3": ("8B", "base=500, 16K"),
-        "4": ("8B", "base=500, 16K"),
+        "1": ("7B", "base=500"),
+        "3": ("7B", "base=500, 16K"),
+        "4": ("7B", "base=500, 16K"),
     }
 
 
@@ -121,8 +122,17 @@ def test_checkpoints_from_a_file_and_the_command_line(
     (tmp_path / "checkpoints.yaml").write_text("- weights\n")
     with pytest.raises(DataError, match="expected lines of NAME: DIR"):
         catalogue.find("lab/base-20")
-    with pytest.raises(DataError, match="Did you mean 'lab/base-20'"):
+    with pytest.raises(DataError, match=r"checkpoints\.yaml or .* Did you mean 'lab/base-20'"):
         catalogue.load(checkpoints={"lab/base-2": "x"})
+
+
+@pytest.mark.parametrize("line", ["lab/base-20: 2024-01-01", "7: x", "lab/base-20:", "a: [b]"])
+def test_a_checkpoint_that_is_no_text(tmp_path: Path, line: str) -> None:
+    file = tmp_path / "checkpoints.yaml"
+    file.write_text(line + "\n")
+    name = line.split(":", maxsplit=1)[0]
+    with pytest.raises(DataError, match=rf"checkpoints\.yaml: expected NAME: DIR.*got '?{name}"):
+        catalogue.read_checkpoints(file)
 
 
 def test_a_family_of_ones_own_beside_the_packages(
@@ -139,7 +149,7 @@ def test_a_family_of_ones_own_beside_the_packages(
 
 def test_obstacles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def obstacle(checkpoint: str | None) -> str | None:
-        return catalogue.ModelSpec(name="a/b", checkpoint=checkpoint, rope=RopeSpec()).obstacle()
+        return catalogue.ModelSpec(name="a/b", checkpoint=checkpoint, fields={}).obstacle()
 
     assert obstacle(None) == "never released: give your own as --checkpoint a/b=DIR"
     assert obstacle("/no/such") == "/no/such: no such directory"
@@ -155,11 +165,48 @@ def test_obstacles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.safetensors.index.json").write_text("{")
     assert obstacle(str(tmp_path)) == f"{tmp_path} has no readable model.safetensors.index.json"
 
-    monkeypatch.setattr(catalogue, "_cached", lambda name: None)
+    monkeypatch.setattr(rows, "_cached", lambda name: None)
     assert obstacle("me/hub") == "me/hub is not downloaded: the first run gets it from the hub"
     (tmp_path / "model.safetensors.index.json").unlink()
-    monkeypatch.setattr(catalogue, "_cached", lambda name: tmp_path)
+    monkeypatch.setattr(rows, "_cached", lambda name: tmp_path)
     assert obstacle("me/hub") is None
+
+
+def test_what_belongs_to_the_weights_is_written_once(tmp_path: Path) -> None:
+    owner = "  - {name: long, checkpoint: w, tune_length: 512, rope: {rope_theta: 9, xpos: true}}\n"
+    log = "  - {name: long-log, weights_of: long, rope: {rope_theta: 9, log_scale: true}}\n"
+    (tmp_path / "mine.yaml").write_text(FAMILY + log + owner)
+    facts = {"pretrain_theta": 500000, "train_length": 8192, "tune_length": 512}
+    rows = catalogue.load(tmp_path)
+    assert rows["mine/long-log"].rope == RopeSpec(rope_theta=9, log_scale=True, **facts)
+    assert rows["mine/long-log"].checkpoint == "w"
+    # the owner's own facts win over the family's, a row's setting over both
+    owner = owner.replace("xpos: true", "pretrain_theta: 700, train_length: 64")
+    log = log.replace("log_scale: true", "train_length: 32")
+    (tmp_path / "mine.yaml").write_text(FAMILY + owner + log)
+    assert catalogue.load(tmp_path)["mine/long-log"].fields == {
+        "rope_theta": 9,
+        "pretrain_theta": 700,
+        "train_length": 32,
+        "tune_length": 512,
+    }
+    for length, fits in (("512", True), ("64", False), ("null", False)):
+        again = log.replace("rope:", f"tune_length: {length}, rope:")
+        (tmp_path / "mine.yaml").write_text(FAMILY + owner + again)
+        if fits:
+            assert catalogue.load(tmp_path)["mine/long-log"].rope.tune_length == 512
+        else:
+            with pytest.raises(DataError, match=r"belongs to the weights.*mine/long \(tune"):
+                catalogue.load(tmp_path)
+
+
+def test_a_row_keeps_its_fields_as_they_were_given(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "family: mine\npretrain_theta: 10000\nrows: [{name: a, rope: {dynamic_ntk: false}}]\n"
+    )
+    (row,) = catalogue.load(tmp_path).values()
+    assert row.fields == {"pretrain_theta": 10000, "dynamic_ntk": False}
+    assert row.rope == RopeSpec()
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -203,8 +250,55 @@ def test_a_family_file(tmp_path: Path) -> None:
         ),
         (FAMILY + "  - {name: z, weights_of: unreleased-log}\n", DataError, "no row with weights"),
         (FAMILY + "  - {name: z, checkpoint: y, weights_of: released}\n", DataError, "keep one"),
-        (FAMILY.replace("size: 8B\n", ""), DataError, "family has no size"),
+        (FAMILY.replace("size: 7B\n", ""), DataError, "family has no size"),
         (FAMILY.replace("[3, 4]}", "3}"), DataError, "lists of tables"),
+        # what YAML makes of a slip, and what it says is not there
+        (
+            "family: 7\nrows: []",
+            DataError,
+            r"mine\.yaml: family must be text, got 7: write",
+        ),
+        ("family: a b\nrows: []", DataError, "a word without"),
+        ("family: x\nrows: 5", DataError, "rows must be a list, got 5"),
+        ("family: x\nrows: [5]", DataError, r"mine\.yaml, row 1: expected a mapping.*got 5"),
+        (FAMILY + "  - {name: []}\n", DataError, r"row 4: name must be text, got \[\]"),
+        (FAMILY + "  - {name: 500}\n", DataError, "row 4: name must be text, got 500"),
+        (FAMILY + "  - {name: ''}\n", DataError, "row 4: name must be text"),
+        (FAMILY + "  - {name: null}\n", DataError, "row 4: name must be a word"),
+        (FAMILY + "  - {name: a/b}\n", DataError, "row 4: name must be a word without '/'"),
+        (FAMILY + "  - {name: z, checkpoint: [y]}\n", DataError, "mine/z: checkpoint must be text"),
+        (FAMILY + "  - {name: z, checkpoint: 2024-01-01}\n", DataError, "checkpoint must be text"),
+        (FAMILY + "  - {name: z, checkpoint: 2024-13-45}\n", DataError, "not YAML: month must be"),
+        (FAMILY + "  - {name: z, weights_of: 3}\n", DataError, "mine/z: weights_of must be text"),
+        (
+            FAMILY + "  - {name: z, rope: [xpos]}\n",
+            DataError,
+            r"mine/z: rope must .*got \['xpos",
+        ),
+        (
+            FAMILY + "  - {name: z, rope: {rope_theta: []}}\n",
+            SpecError,
+            "mine/z: rope_theta must",
+        ),
+        (
+            FAMILY + "  - {name: z, tune_length: short}\n",
+            SpecError,
+            "mine/z: tune_length must",
+        ),
+        (FAMILY + "  - {name: z, rope_theta: 5}\n", DataError, "write it under rope"),
+        (
+            FAMILY + "  - {name: z, tune_length: 9, rope: {tune_length: 9}}\n",
+            DataError,
+            "mine/z has tune_length twice",
+        ),
+        (FAMILY.replace("size: 7B", "size: 8B"), DataError, "no row 'base=500' of size 8B"),
+        (
+            FAMILY.replace("base=500:", "base=50:"),
+            DataError,
+            r"mine/unreleased: Table 1 .* no row 'base=50' of size 7B\. Did you mean 'base=500'\?",
+        ),
+        (FAMILY.replace("[3, 4]", "[2]"), DataError, "table 2; those with models are 1, 3, 4, 5"),
+        ("[" * 5000, DataError, "nested too deeply"),
     ],
 )
 def test_files_that_are_not_as_documented(

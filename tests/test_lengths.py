@@ -3,7 +3,7 @@
 import pytest
 
 from rope_eval.errors import SpecError
-from rope_eval.lengths import parse_length, parse_lengths
+from rope_eval.lengths import check_lengths, parse_length, parse_lengths
 
 
 @pytest.mark.parametrize(
@@ -26,8 +26,10 @@ def test_parse_length_refuses_rubbish_and_repeats_it(text: str) -> None:
 
 
 def test_parse_lengths() -> None:
-    assert parse_lengths("4k, 8192,1m") == [4096, 8192, 1048576]
-    assert parse_lengths("7") == [7]
+    assert parse_lengths("4k, 8192,1m") == (4096, 8192, 1048576)
+    assert parse_lengths("7") == (7,)
+    with pytest.raises(SpecError, match="2 or more tokens, got 1"):
+        parse_lengths("1,2")
 
 
 @pytest.mark.parametrize("text", ["8k,4k", "4k,4096", "1k,2k,2k", "4k,16k,8k"])
@@ -40,3 +42,25 @@ def test_parse_lengths_refuses_unsorted_and_repeated(text: str) -> None:
 def test_parse_lengths_refuses_rubbish(text: str) -> None:
     with pytest.raises(SpecError, match="positive whole number"):
         parse_lengths(text)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([], "empty"),
+        ([1], "2 or more"),
+        ([0, 4], "2 or more"),
+        ([4.5], "whole"),
+        (["4k"], "whole"),
+        ([True], "whole"),
+        ([8, 4], "increase"),
+        ([4, 4], "not repeat"),
+    ],
+)
+def test_bad_lengths(lengths: list[object], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        check_lengths(lengths)
+
+
+def test_good_lengths() -> None:
+    assert check_lengths([2, 100]) == (2, 100)

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rope_eval.errors import SpecError
-from rope_eval.scores import Sums, TokenScores, check_lengths, sums_at, total
+from rope_eval.scores import Sums, TokenScores, sums_at, total
 
 
 def scores(*nll: float) -> TokenScores:
@@ -37,25 +36,3 @@ def test_sums_are_in_double_precision() -> None:
     assert many.nll.sum() != pytest.approx(100_000 * float(tenth), rel=1e-9)  # it would show
     assert sums_at(many, 100_001).nll == pytest.approx(100_000 * float(tenth), rel=1e-9)
     assert Sums(nll=1e6, tokens=1).perplexity == math.inf
-
-
-@pytest.mark.parametrize(
-    ("lengths", "message"),
-    [
-        ([], "empty"),
-        ([1], "2 or more"),
-        ([0, 4], "2 or more"),
-        ([4.5], "whole"),
-        (["4k"], "whole"),
-        ([True], "whole"),
-        ([8, 4], "increase"),
-        ([4, 4], "not repeat"),
-    ],
-)
-def test_bad_lengths(lengths: list[object], message: str) -> None:
-    with pytest.raises(SpecError, match=message):
-        check_lengths(lengths)
-
-
-def test_good_lengths() -> None:
-    assert check_lengths([2, 100]) == (2, 100)

@@ -9,10 +9,10 @@ import operator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import Report, progress_bar
 from rope_eval.errors import DataError, SpecError
 from rope_eval.lengths import parse_length
-from rope_eval.setting import model_and_rope
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,22 +46,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", metavar="DIR", help="a model directory, or a name on the hub")
-    add("--config", metavar="NAME", help="a row of the catalogue, see `rope-eval list`")
-    add("--rope", default="", metavar="SPEC", help="RopeSpec fields, such as rope_theta=500")
-    add("--books", default="builtin", metavar="SRC", help="as in `rope-eval ppl`")
+    add_shared(parser, *SETTING, "--books")
     add("--length", required=True, metavar="N", help="tokens of each document, such as 16k")
     add(
-        "--documents", type=int, default=1, metavar="N", help="the first N long enough (default: 1)"
+        "--documents",
+        action=Positive,
+        default=1,
+        metavar="N",
+        help="the first N long enough (default: 1)",
     )
-    add("--bins", type=int, default=32, metavar="N", help="of relative position (default: 32)")
+    add("--bins", action=Positive, default=32, metavar="N", help="of distance (default: 32)")
     add("--spacing", default="log", choices=("log", "linear"), help="of the bins (default: log)")
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-    add("--device", help="as in PyTorch (default: CUDA where there is one)")
-    add("--trust-remote-code", action="store_true", help="run code that comes with the model")
-    add("--allow-pickle", action="store_true", help="load weights that are not safetensors")
     add("--output", type=Path, metavar="FILE", help="also draw a figure: .png, .pdf or .svg")
-    add("--json", action="store_true", help="print JSON, with the layers one by one")
+    add_shared(parser, *LOADING)
+    add_shared(parser, "--json", help="print JSON, with the layers one by one")
     parser.set_defaults(run=run)
 
 
@@ -74,12 +72,13 @@ def run(args: argparse.Namespace) -> int:
     length = parse_length(args.length)
     if length < 2:
         raise SpecError(f"--length must be 2 tokens or more, got {length}")
-    for option in ("documents", "bins"):
-        if getattr(args, option) < 1:
-            raise SpecError(f"--{option} must be 1 or more, got {getattr(args, option)}")
     if args.output is not None:
         _check_output(args.output)
-    name, rope = model_and_rope(args.config, args.model, args.rope)
+
+    from rope_eval.setting import resolve
+
+    setting = resolve(args.model, args.config, args.rope)
+    name, rope = setting.checkpoint, setting.rope
 
     from rope_eval.backends.hf.loading import check_checkpoint, load_model, load_tokenizer
     from rope_eval.report.figures.attention import attention_table, plot_attention

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.commands.options import add_shared
 from rope_eval.errors import SpecError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--format", default="text", choices=("text", "markdown", "json"))
     add("--json", action="store_const", dest="format", const="json", help="same as --format json")
-    add("--results", type=Path, metavar="DIR", help="where runs are kept (default: results/runs)")
+    add_shared(parser, "--results")
     parser.set_defaults(run=run)
 
 

@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from rope_eval.commands.options import add_shared
+
 EPILOG = """\
 examples:
   lm_eval --model hf --model_args pretrained=DIR --tasks piqa --output_path out --log_samples
@@ -30,8 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = parser.add_argument
     add("folder", type=Path, metavar="DIR", help="what lm_eval had as --output_path")
     add("--row", metavar="NAME", help="the row of the catalogue that the scores belong to")
-    add("--results", type=Path, metavar="DIR", help="where runs are kept (default: results/runs)")
-    add("--json", action="store_true", help="print JSON")
+    add_shared(parser, "--results", "--json")
     parser.set_defaults(run=run)
 
 

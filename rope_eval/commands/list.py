@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from rope_eval.commands.options import add_shared
+
 EPILOG = """\
 examples:
   rope-eval list models
@@ -37,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="the checkpoint of a row; may be given more than once",
     )
     add("--checkpoints", type=Path, metavar="FILE", help="(default: checkpoints.yaml, if any)")
-    add("--json", action="store_true", help="print JSON")
+    add_shared(parser, "--json")
     parser.set_defaults(run=run)
 
 

@@ -6,6 +6,7 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
+from rope_eval.commands.options import add_shared
 from rope_eval.errors import SpecError
 
 EPILOG = """\
@@ -37,9 +38,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add(
         "--truncation", metavar="SIDE", help="what long prompts lose: left (default), right, middle"
     )
-    add("--books", metavar="SOURCE", help="of the cumulative data sets, as for `rope-eval ppl`")
+    add_shared(
+        parser,
+        "--books",
+        default=None,
+        help="of the cumulative data sets, as for `rope-eval ppl`",
+    )
     add("--lengths", metavar="N,N", help="of the cumulative data sets, in tokens")
-    add("--results", type=Path, metavar="DIR", help="where runs are kept (default: results/runs)")
+    add_shared(parser, "--results")
     parser.set_defaults(run=run, passes_on=True)
 
 

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_lengths
-from rope_eval.setting import model_and_rope
 
 EPILOG = """\
 examples:
@@ -36,29 +36,20 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", metavar="DIR", help="a model directory, or a name on the hub")
-    add("--config", metavar="NAME", help="a row of the catalogue, see `rope-eval list`")
-    add(
-        "--books",
-        default="builtin",
-        metavar="SRC",
-        help="builtin, builtin-chapters, pg19, a folder of .txt, a .txt or .jsonl[.gz|.zst] file "
-        "(default: builtin)",
-    )
+    add_shared(parser, *SETTING, "--books")
     add("--lengths", required=True, metavar="LIST", help="tokens seen, such as 4k,8k,16k")
-    add("--rope", default="", metavar="SPEC", help="RopeSpec fields, such as rope_theta=500")
-    add("--docs", type=int, metavar="N", help="the first N long enough documents (default: all)")
+    add("--docs", action=Positive, metavar="N", help="the first N long enough (default: all)")
     add("--backend", default="hf", choices=("hf", "vllm"), help="what runs the model (default: hf)")
-    add("--tensor-parallel-size", type=int, metavar="N", help="GPUs to part the model over (vllm)")
+    add(
+        "--tensor-parallel-size",
+        action=Positive,
+        metavar="N",
+        help="GPUs to part the model over (vllm)",
+    )
     add("--engine", default="{}", metavar="JSON", help="arguments of vllm.LLM, as a JSON object")
-    add("--dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"))
-    add("--device", help="as in PyTorch (default: CUDA where there is one)")
-    add("--chunk-size", type=int, metavar="N", help="tokens at a time: memory against speed")
-    add("--trust-remote-code", action="store_true", help="run code that comes with the model")
-    add("--allow-pickle", action="store_true", help="load weights that are not safetensors")
-    add("--results", type=Path, metavar="DIR", help="where runs are kept (default: results/runs)")
+    add("--chunk-size", action=Positive, metavar="N", help="tokens at a time: memory against speed")
     add("--force", action="store_true", help="score again what is already there")
-    add("--json", action="store_true", help="print JSON")
+    add_shared(parser, *LOADING, "--results", "--json")
     parser.set_defaults(run=run)
 
 
@@ -69,23 +60,21 @@ def run(args: argparse.Namespace) -> int:
         RopeEvalError: of the kind that fits what is wrong.
     """
     lengths = parse_lengths(args.lengths)
-    for name in ("docs", "chunk_size", "tensor_parallel_size"):
-        if getattr(args, name) is not None and getattr(args, name) < 1:
-            raise SpecError(
-                f"--{name.replace('_', '-')} must be 1 or more, got {getattr(args, name)}"
-            )
-    model, rope = model_and_rope(args.config, args.model, args.rope)
     engine = _engine(args)
+
+    from rope_eval.setting import resolve
+
+    setting = resolve(args.model, args.config, args.rope)
 
     from rope_eval import runner
     from rope_eval.results.store import DEFAULT_ROOT, Store
     from rope_eval.scoring.documents import Loading
 
     request = runner.CumulativeRequest(
-        model=model,
-        rope=rope,
+        model=setting.checkpoint,
+        rope=setting.rope,
         books=args.books,
-        lengths=tuple(lengths),
+        lengths=lengths,
         documents=args.docs,
         loading=Loading(
             backend=args.backend,

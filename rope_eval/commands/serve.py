@@ -7,11 +7,13 @@ import json
 import os
 import shlex
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rope_eval.commands.options import add_shared
 from rope_eval.errors import SpecError
-from rope_eval.setting import model_and_rope
+from rope_eval.paths import is_directory
 
 if TYPE_CHECKING:
     from rope_eval.rope.spec import RopeSpec
@@ -39,8 +41,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add = parser.add_argument
     add("name", metavar="NAME", help="a row of the catalogue, or a model directory; it comes first")
-    add("--model", metavar="DIR", help="another checkpoint for the row: a directory or a hub name")
-    add("--rope", default="", metavar="SPEC", help="RopeSpec fields, such as rope_theta=500")
+    add_shared(parser, "--model", help="another checkpoint for the row: a directory or a hub name")
+    add_shared(parser, "--rope")
     add("--print", action="store_true", help="print the command, and do not run it")
     parser.set_defaults(run=run, passes_on=True)
 
@@ -52,15 +54,21 @@ def run(args: argparse.Namespace) -> int:
         SpecError: for a setting that vLLM cannot serve, or where vLLM is not installed.
         DataError: for a row or a checkpoint that is not there.
     """
-    is_row = not Path(args.name).is_dir()
-    model, rope = model_and_rope(
-        args.name if is_row else None, args.model if is_row else args.name, args.rope
-    )
+    if not args.name:
+        raise SpecError("NAME is empty: give a row of the catalogue, or a model directory")
+    is_row = not is_directory(args.name)
+    if args.model is not None and not is_row:
+        raise SpecError(f"--model is for a row of the catalogue, and {args.name} is a directory")
+
+    from rope_eval.setting import resolve
+
+    setting = resolve(args.model if is_row else args.name, args.name if is_row else None, args.rope)
+    model: str = setting.checkpoint
 
     from rope_eval.backends.vllm.serving import check_servable
 
-    check_servable(rope)
-    words = command(args.name if is_row else Path(model).name, model, rope, args.rest)
+    check_servable(setting.rope)
+    words = command(args.name if is_row else Path(model).name, model, setting.rope, args.rest)
     if args.print:
         print(shlex.join(words))
         return 0
@@ -79,8 +87,28 @@ def command(name: str, model: str, rope: RopeSpec, rest: list[str]) -> list[str]
     given = {word.split("=")[0] for word in rest}
     if "--additional-config" in given:
         raise SpecError("--additional-config is rope-eval's own here: give fields with --rope")
+    _check_rope(rest)
+    if model.startswith("-"):
+        raise SpecError(f"the model {model!r} reads as an option: write ./{model}")
     words = ["vllm", "serve", model]
     words += ["--additional-config", json.dumps({"rope_eval": rope.to_dict()})]
     if "--served-model-name" not in given:
         words += ["--served-model-name", name]
     return words + rest
+
+
+def _check_rope(rest: list[str]) -> None:
+    """Raise `SpecError` for a RoPE setting among the words for vLLM."""
+    from rope_eval.rope.config_words import is_config_word, refuse_config_words
+
+    for word, following in pairwise([*rest, ""]):
+        option, equals, value = word.partition("=")
+        name = option.removeprefix("--hf-overrides.").removeprefix("--").replace("-", "_")
+        if option == "--hf-overrides":
+            try:
+                overrides = json.loads(value if equals else following)
+            except ValueError:
+                continue  # vLLM says what is wrong with it
+            refuse_config_words({"hf_overrides": overrides})
+        elif option.startswith("--") and is_config_word(name.split(".")[0]):
+            raise SpecError(f"{option} would set RoPE beside the RopeSpec: give fields with --rope")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+
+from rope_eval.commands.options import add_shared
 
 EPILOG = """\
 examples:
@@ -38,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="whose numbers: published, measured, or both and their difference (default: paper)",
     )
     add("--protocol", default="paper", help="of measured scores: paper, lm_eval or leval")
-    add("--results", type=Path, metavar="DIR", help="where runs are kept (default: results/runs)")
+    add_shared(parser, "--results")
     add(
         "--format",
         default="markdown",

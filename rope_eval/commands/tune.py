@@ -58,6 +58,7 @@ def run_tuning(preset: str, args: argparse.Namespace) -> int:
 
 def _tuning_recipe(preset: str, args: argparse.Namespace) -> Recipe:
     """Return B.1's recipe with what the user changes of it."""
+    from rope_eval.rope.fields import parse_fields
     from rope_eval.rope.spec import RopeSpec
     from rope_eval.tuning.recipes import PAPER, tuning_name
 
@@ -67,7 +68,7 @@ def _tuning_recipe(preset: str, args: argparse.Namespace) -> Recipe:
         fields |= _as_pretrained(args.base_model)
         if args.preset is None:
             fields["tune_length"] = fields["train_length"]
-    fields |= RopeSpec.parse(args.rope).to_dict()
+    fields |= parse_fields(args.rope)
     if args.rope_theta is not None:
         fields["rope_theta"] = args.rope_theta
     if args.tune_length is not None:

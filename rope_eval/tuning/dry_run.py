@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
 from typing import Any
 
 import yaml
 
-from rope_eval.tuning.recipes import Recipe
+from rope_eval.rope.spec import FIELDS
+from rope_eval.tuning.recipes import PAPER, Recipe
 from rope_eval.tuning.training import training_arguments
 
 PAPER_DEVICES = 32
@@ -47,7 +47,7 @@ def tuning_plan(preset: str, recipe: Recipe, source: str | None, *, accumulation
             [
                 *("accelerate", "launch", "--config_file", "FILE_WITH_THE_ACCELERATE_PART"),
                 *("-m", "rope_eval", "lab", "train", "--preset", preset),
-                *_options(recipe),
+                *_options(preset, recipe),
                 *("--text", source or "SRC", "--accumulation", str(accumulation)),
                 "--gradient-checkpointing",
             ]
@@ -56,14 +56,22 @@ def tuning_plan(preset: str, recipe: Recipe, source: str | None, *, accumulation
     return as_yaml(plan)
 
 
-def _options(recipe: Recipe) -> list[str]:
-    """Return the options that make this recipe, whatever the preset says."""
-    rope = replace(recipe.rope, rope_theta=None, tune_length=None)
+def _options(preset: str, recipe: Recipe) -> list[str]:
+    """Return the options that make this recipe, whatever the preset and the model say."""
+    given = {*recipe.rope.to_dict(), *PAPER[preset].rope.to_dict(), "pretrain_theta"}
+    rope = {
+        name: getattr(recipe.rope, name)
+        for name in FIELDS
+        if name in given and name not in ("rope_theta", "tune_length")
+    }
     options = {
         "--base-model": recipe.start_from,
         "--rope-theta": recipe.rope.rope_theta,
         "--tune-length": recipe.length,
-        "--rope": str(rope) if rope.to_dict() else None,
+        "--rope": ",".join(
+            f"{name}={value:.10g}" if isinstance(value, float) else f"{name}={value}"
+            for name, value in rope.items()
+        ),
         "--steps": recipe.steps,
         "--batch-size": recipe.batch_size,
         "--learning-rate": recipe.learning_rate,

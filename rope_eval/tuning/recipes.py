@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rope_eval.labels import base_name
 from rope_eval.rope.spec import RopeSpec
 
 Schedule = Literal["constant", "cosine"]
@@ -59,16 +60,6 @@ class Recipe:
     def from_dict(cls, fields: dict[str, Any]) -> Recipe:
         """Return the recipe that :meth:`to_dict` wrote."""
         return cls(**(fields | {"rope": RopeSpec.from_dict(fields["rope"])}))
-
-
-def base_name(base: float) -> str:
-    """Return a base as it stands in names.
-
-    >>> [base_name(base) for base in (20, 10_000, 300_000, 83_000, 690_000)]
-    ['20', '1e4', '3e5', '83e3', '69e4']
-    """
-    zeros = len(f"{base:.0f}") - len(f"{base:.0f}".rstrip("0"))
-    return f"{base:.0f}" if zeros < 3 else f"{base / 10**zeros:.0f}e{zeros}"
 
 
 def tuning_name(rope: RopeSpec) -> str:

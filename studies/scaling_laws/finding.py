@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
+from rope_eval import labels
 from studies.scaling_laws.sampling import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+base_label = labels.base_label
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,18 +104,6 @@ def markdown_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, lef
         disable_numparse=True,
         colalign=align[: len(headers)],
     )
-
-
-def base_label(base: float) -> str:
-    """Return a base as it is written in tables and figures.
-
-    >>> [base_label(base) for base in (20, 326, 3_000, 84_000, 1e6)]
-    ['20', '326', '3e3', '84e3', '1e6']
-    """
-    if base < 1000 or base != round(base):
-        return f"{base:.4g}"
-    zeros = len(f"{base:.0f}") - len(f"{base:.0f}".rstrip("0"))
-    return f"{base:.0f}" if zeros < 3 else f"{base / 10**zeros:.0f}e{zeros}"
 
 
 def with_interval(estimate: Estimate, digits: int = 3, *, signed: bool = False) -> str:

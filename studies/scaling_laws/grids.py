@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.labels import base_name
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.theory import critical_base, pivot_bases
-from rope_eval.tuning.recipes import Recipe, base_name
+from rope_eval.tuning.recipes import Recipe
 
 HEAD_DIM = 64
 """Of every model of the lab."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rope_eval import catalogue
+from rope_eval.catalogue import rows
 from rope_eval.commands import list as command
 from rope_eval.errors import DataError
 
@@ -25,7 +25,7 @@ def run(*words: str) -> int:
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(catalogue, "_cached", lambda name: None)
+    monkeypatch.setattr(rows, "_cached", lambda name: None)
 
 
 def facts(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, Any]]:

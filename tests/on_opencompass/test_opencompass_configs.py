@@ -98,6 +98,14 @@ def test_the_abbreviation_tells_settings_apart(tmp_path: Path) -> None:
     assert catalogue.find("lab/base-20").rope.fingerprint() in made[0]["abbr"]
 
 
+def test_a_field_of_the_row_is_switched_off() -> None:
+    (drop,) = configs.models("lab/base-1e5-drop")
+    (keep,) = configs.models("lab/base-1e5-drop", beyond_critical="keep", path=None)
+    assert (drop["beyond_critical"], keep["beyond_critical"]) == ("drop", "keep")
+    assert catalogue.find("lab/base-1e5").rope.fingerprint() in keep["abbr"]
+    assert keep["path"] == drop["path"]
+
+
 def test_a_model_says_what_it_lacks() -> None:
     with pytest.raises(DataError, match="never released"):
         configs.models("llama2-7b/base-500")
@@ -108,6 +116,8 @@ def test_a_model_says_what_it_lacks() -> None:
         configs.models("lab/base-2")
     with pytest.raises(SpecError, match="Did you mean 'rope_theta'"):
         configs.models("lab/base-20", rope_teta=500)
+    with pytest.raises(SpecError, match="a model has no 'config'"):
+        configs.models("lab/base-20", config="lab/base-1e4")
     with pytest.raises(SpecError, match="left, right, middle, got 'top'"):
         configs.models("lab/base-20", truncation="top")
 

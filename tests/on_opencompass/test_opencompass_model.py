@@ -195,17 +195,20 @@ def test_a_row_of_the_catalogue_is_a_model() -> None:
     model = ScalingRope(config="lab/base-1e4", rope_theta=300, tokenizer_only=True)
     assert Path(model.path).samefile(LAB)
     assert model.rope_spec == RopeSpec(rope_theta=300, train_length=128, tune_length=128)
+    off = ScalingRope(config="lab/base-1e5-drop", beyond_critical="keep", tokenizer_only=True)
+    assert off.rope_spec == RopeSpec(rope_theta=1e5, train_length=128, tune_length=128)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"path": LAB, "rope_teta": 500}, SpecError, "Did you mean 'rope_theta'"),
+        ({"path": LAB, "rope_scaling": {"type": "linear", "factor": 2}}, SpecError, "r_factor=2"),
         ({"path": LAB, "truncate": "left"}, SpecError, "Did you mean 'truncation'"),
         ({"path": LAB, "truncation": "top"}, SpecError, "left, right, middle, got 'top'"),
         ({"path": LAB, "backend": "vllm"}, SpecError, "must be hf, got 'vllm'"),
         ({"path": LAB, "max_seq_len": "many"}, SpecError, "got 'many'"),
-        ({}, SpecError, "give path=DIR or config=NAME"),
+        ({}, SpecError, "path=DIR, or config=NAME"),
         ({"config": "lab/base-2"}, DataError, "Did you mean 'lab/base-20'"),
         ({"config": "llama2-7b/base-500"}, DataError, "never released"),
         ({"path": "./nowhere"}, DataError, "nowhere"),

@@ -620,7 +620,18 @@ def test_the_launch_command_does_what_was_asked(plan: Callable[[str], Any]) -> N
 def test_a_dry_run_of_interpolation_says_so_when_launched(plan: Callable[[str], Any]) -> None:
     facts = plan("--preset paper-7b-pi --rope linear_factor=4")
     assert facts["rope"]["linear_factor"] == 4
-    assert "--rope linear_factor=4,train_length=4096" in facts["launch"]
+    assert "--rope linear_factor=4,pretrain_theta=10000,train_length=4096" in facts["launch"]
+
+
+def test_a_default_that_is_given_is_kept_and_said_when_launched(plan: Callable[[str], Any]) -> None:
+    model = ROOT / "model_configs" / "lab" / "base-1e5"
+    facts = plan(
+        f"--preset paper-7b-pi --base-model {model} --rope pretrain_theta=10000,linear_factor=1"
+    )
+    assert facts["rope"] == {"train_length": 128, "tune_length": 8192}
+    launch = shlex.split(facts["launch"])
+    again = plan(shlex.join(launch[launch.index("train") + 1 : launch.index("--text")]))
+    assert again["rope"] == facts["rope"]
 
 
 def test_a_dry_run_of_the_grid_lists_its_recipes(plan: Callable[[str], Any]) -> None:

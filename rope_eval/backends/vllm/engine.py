@@ -11,6 +11,7 @@ import numpy as np
 
 from rope_eval.backends.vllm.serving import check_servable
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
+from rope_eval.rope.config_words import refuse_config_words
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
 
@@ -44,9 +45,11 @@ def engine_arguments(spec: RopeSpec, arguments: dict[str, Any]) -> dict[str, Any
         arguments: the user's own; they win.
 
     Raises:
-        SpecError: for a setting that vLLM cannot serve, or an option that is ours.
+        SpecError: for a setting that vLLM cannot serve, another beside it, or an option that is
+            ours.
     """
     check_servable(spec)
+    refuse_config_words(arguments)
     if "worker_extension_cls" in arguments:
         raise SpecError("worker_extension_cls is rope-eval's own here: leave it out")
     additional = arguments.get("additional_config") or {}

@@ -11,7 +11,8 @@ from lm_eval.api.model import LM
 from rope_eval.data.books import read_books
 from rope_eval.errors import DataError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.local_task import LocalTask
-from rope_eval.scores import Sums, check_lengths, sums_at, total
+from rope_eval.lengths import check_lengths
+from rope_eval.scores import Sums, sums_at, total
 
 
 class CumulativeTask(LocalTask):

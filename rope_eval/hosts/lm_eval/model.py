@@ -13,7 +13,7 @@ from lm_eval.models.huggingface import HFLM
 from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
 from rope_eval.backends.hf.patch import patched
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.hosts.lm_eval.arguments import check_weights, take_rope
+from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
 from rope_eval.hosts.lm_eval.paper_requests import SharedPromptsMixin
 from rope_eval.hosts.lm_eval.plugin import register
@@ -58,7 +58,8 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     ):
         if backend not in ("hf", "default", "causal"):
             raise SpecError(f"backend must be hf or vllm, got {backend!r}")
-        pretrained, self.rope_spec = take_rope(pretrained, config, arguments, HF_ARGUMENTS)
+        setting, arguments = take_setting(pretrained, config, arguments, HF_ARGUMENTS)
+        pretrained, self.rope_spec = setting.checkpoint, setting.rope
         self.chunk_size = chunk_size
         if isinstance(pretrained, str) and not arguments.get("gguf_file"):
             arguments.setdefault("use_safetensors", True)

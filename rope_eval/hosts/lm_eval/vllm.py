@@ -18,7 +18,7 @@ from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.loading import load_config
 from rope_eval.backends.vllm import engine as vllm_engine
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.hosts.lm_eval.arguments import check_weights, take_rope
+from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
 from rope_eval.rope.rotary import Rotary
 from rope_eval.scores import TokenScores
@@ -54,7 +54,8 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         max_model_len: int | None = None,
         **arguments: Any,
     ):
-        checkpoint, self.rope_spec = take_rope(pretrained, config, arguments, VLLM_ARGUMENTS)
+        setting, arguments = take_setting(pretrained, config, arguments, VLLM_ARGUMENTS)
+        checkpoint, self.rope_spec = setting.checkpoint, setting.rope
         if not isinstance(checkpoint, str):
             raise SpecError("backend=vllm loads its model itself: give pretrained=DIR")
         engine = vllm_engine.engine_arguments(self.rope_spec, arguments)

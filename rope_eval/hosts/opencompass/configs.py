@@ -11,22 +11,28 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 import yaml
 
-from rope_eval import catalogue
-from rope_eval.errors import DataError, SpecError, did_you_mean
+from rope_eval.errors import DataError, SpecError
 from rope_eval.hosts.opencompass.columns import HERE, RETRIEVER, TEMPLATE, paper
 from rope_eval.hosts.opencompass.environment import BOOKS, LENGTHS, TRUNCATION
-from rope_eval.hosts.opencompass.model import ARGUMENTS
+from rope_eval.hosts.opencompass.model import CALLER
+from rope_eval.lengths import check_lengths
 from rope_eval.paths import asset
 from rope_eval.protocols.truncation import SIDES
-from rope_eval.rope.spec import FIELDS, RopeSpec
-from rope_eval.scores import check_lengths
+from rope_eval.rope.spec import FIELDS
+from rope_eval.setting import resolve
 
 HOST = ("abbr", "batch_size", "max_out_len", "min_out_len", "pred_postprocessor", "run_cfg")
+MODEL = replace(
+    CALLER,
+    name="a model",
+    arguments=(*(name for name in CALLER.arguments if name != "config"), *HOST),
+)
 __all__ = ["books", "models", "paper"]
 
 
@@ -46,16 +52,9 @@ def models(*names: str, **settings: Any) -> list[dict[str, Any]]:
 
 
 def _model(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    for setting in settings:
-        if setting not in (*FIELDS, *ARGUMENTS, *HOST):
-            known = (*FIELDS, *ARGUMENTS, *HOST)
-            raise SpecError(f"a model has no {setting!r}.{did_you_mean(setting, known)}")
-    row = catalogue.find(name)
-    own = {field: settings[field] for field in FIELDS if field in settings}
-    rope = RopeSpec.from_dict(row.rope.to_dict() | own)
+    setting = resolve(settings.get("path"), name, settings, caller=MODEL)
     defaults = {
         "type": f"{HERE}.model.ScalingRope",
-        "path": settings.get("path") or row.require_checkpoint(),
         "config": name,
         "max_seq_len": 16384,
         "truncation": os.environ.get(TRUNCATION, "left"),
@@ -63,12 +62,12 @@ def _model(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         "batch_size": 8,
         "run_cfg": {"num_gpus": int(torch.cuda.is_available())},
     }
-    cfg = {**defaults, **settings, **rope.to_dict()}
+    cfg = {**defaults, **settings, "path": setting.checkpoint, **setting.rope.to_dict()}
     if cfg["truncation"] not in (*SIDES, None):
         sides = ", ".join(SIDES)
         raise SpecError(f"truncation must be one of {sides}, got {cfg['truncation']!r}")
     rest = {k: v for k, v in cfg.items() if k not in (*FIELDS, "batch_size", "run_cfg")}
-    return {"abbr": f"{name.replace('/', '_')}_{rope.fingerprint()}_{_digest(rest)}"} | cfg
+    return {"abbr": f"{name.replace('/', '_')}_{setting.rope.fingerprint()}_{_digest(rest)}"} | cfg
 
 
 def books(

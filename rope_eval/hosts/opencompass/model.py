@@ -14,16 +14,15 @@ import torch
 from opencompass.models.base import BaseModel
 from torch import Tensor
 
-from rope_eval import catalogue
 from rope_eval.backends.hf.attention import sequence_lengths
 from rope_eval.backends.hf.loading import encode, load_model, load_tokenizer
 from rope_eval.backends.hf.patch import patched
-from rope_eval.errors import LengthError, SpecError, did_you_mean
+from rope_eval.errors import LengthError, SpecError
 from rope_eval.protocols.truncation import SIDES, cut
-from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.texts import Ids, token_nll, whole_nll
 from rope_eval.scoring.tokens import score_lengths
+from rope_eval.setting import Caller, resolve
 
 
 class ScalingRope(BaseModel):
@@ -76,7 +75,8 @@ class ScalingRope(BaseModel):
             raise SpecError(f"truncation must be one of {', '.join(SIDES)}, got {truncation!r}")
         if isinstance(max_seq_len, bool) or not isinstance(max_seq_len, int) or max_seq_len < 2:
             raise SpecError(f"max_seq_len must be 2 or more tokens, got {max_seq_len!r}")
-        self.rope_spec, path = _setting(path, config, rope)
+        setting = resolve(path, config, rope, caller=CALLER)
+        path, self.rope_spec = setting.checkpoint, setting.rope
         super().__init__(
             path=path,
             max_seq_len=max_seq_len,
@@ -287,21 +287,9 @@ class ScalingRope(BaseModel):
         return texts
 
 
-ARGUMENTS = tuple(inspect.signature(ScalingRope.__init__).parameters)[1:-1]
-
-
-def _setting(path: str | None, config: str | None, rope: dict[str, Any]) -> tuple[RopeSpec, str]:
-    """Return the RoPE setting and where the weights are."""
-    for name in rope:
-        if name not in FIELDS:
-            raise SpecError(
-                f"ScalingRope has no argument {name!r}.{did_you_mean(name, FIELDS + ARGUMENTS)} "
-                f"The RoPE fields are: {', '.join(FIELDS)}"
-            )
-    if config is not None:
-        row = catalogue.find(config)
-        rope = row.rope.to_dict() | rope
-        path = path or row.require_checkpoint()
-    if path is None:
-        raise SpecError("ScalingRope needs a model: give path=DIR or config=NAME")
-    return RopeSpec.from_dict(rope), path
+CALLER = Caller(
+    name="ScalingRope",
+    model="path=DIR",
+    row="config=NAME",
+    arguments=tuple(inspect.signature(ScalingRope.__init__).parameters)[1:-1],
+)

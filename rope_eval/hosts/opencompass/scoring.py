@@ -16,8 +16,9 @@ from tqdm import tqdm
 
 from rope_eval.errors import LengthError, ScoreError
 from rope_eval.hosts.opencompass.data import ITEM, ROWS, SHA256
+from rope_eval.lengths import check_lengths
 from rope_eval.protocols.rules import RULES
-from rope_eval.scores import Sums, check_lengths, sums_at, total
+from rope_eval.scores import Sums, sums_at, total
 
 
 class ItemEvaluator(BaseEvaluator):

@@ -214,6 +214,16 @@ def test_a_loaded_model_and_its_restoration(tokenizer: PreTrainedTokenizerBase) 
     assert (during - before).abs().max() > 0.1
 
 
+def test_a_field_of_the_row_is_switched_off() -> None:
+    row = ScalingRopeLM(config="lab/base-1e5-drop", device="cpu")
+    off = ScalingRopeLM(config="lab/base-1e5-drop", beyond_critical="keep", device="cpu")
+    assert row.rope_spec.beyond_critical == "drop"
+    assert off.rope_spec == RopeSpec(rope_theta=1e5, train_length=128, tune_length=128)
+    scored = requests("loglikelihood_rolling", [("a longer text of forty bytes or so " * 20,)])
+    one, two = (lm.loglikelihood_rolling(scored, disable_tqdm=True)[0] for lm in (row, off))
+    assert abs(one - two) > 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -222,6 +232,9 @@ def test_a_loaded_model_and_its_restoration(tokenizer: PreTrainedTokenizerBase) 
         ({"rope_theta": "nan"}, SpecError, "finite"),
         ({"dynamic_ntk": "per_querry"}, SpecError, "Did you mean 'per_query'"),
         ({"backend": "tpu"}, SpecError, "backend must be hf"),
+        ({"rope_scaling": {"rope_type": "yarn", "factor": 4}}, SpecError, "fields yarn_factor=4$"),
+        ({"rope_parameters": {"rope_theta": 5.0}}, SpecError, "fields rope_theta=5$"),
+        ({"hf_overrides": {"rope_theta": 5}}, SpecError, "rope_theta in hf_overrides"),
         ({"config": "lab/base-2"}, DataError, "Did you mean 'lab/base-20'"),
     ],
 )

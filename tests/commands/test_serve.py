@@ -1,0 +1,46 @@
+"""What `rope-eval serve` refuses before any vLLM is needed, and the command it prints."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from rope_eval.cli import main
+from rope_eval.paths import asset
+
+DIR = str(asset("model_configs") / "lab" / "base-20")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["lab/base-20", "--rope-theta", "5"], "--rope-theta would set RoPE beside the RopeSpec"),
+        (["lab/base-20", '--rope-scaling={"type":"linear"}'], "--rope-scaling would set RoPE"),
+        (["lab/base-20", "--hf-overrides", '{"rope_theta": 5}'], "give the RopeSpec fields"),
+        (["lab/base-20", '--hf-overrides={"rope_theta": 5}'], "give the RopeSpec fields"),
+        (["lab/base-20", "--hf-overrides.rope_theta", "5"], "--hf-overrides.rope_theta would set"),
+        (["lab/base-20", "--hf-overrides.rope_scaling.factor=5"], "would set RoPE"),
+        ([""], "NAME is empty"),
+        (["lab/base-20", "--model", ""], "a directory, a name on the hub or a loaded model"),
+        (["lab/base-20", "--model=--trust-remote-code"], "reads as an option"),
+        ([DIR, "--model", "x"], "is a directory"),
+        (["x" * 300], "the catalogue has no row"),
+        (["lab/base-20", "--rope", "rope_scaling=linear"], "linear is linear_factor"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", *words, "--print"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_rows_field_is_switched_off(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["lab/base-1e5-drop", "--rope", "beyond_critical=keep", "--port", "1", "--print"]
+    assert main(["serve", *words, "--hf-overrides", '{"head_dim": 8}']) == 0
+    words = shlex.split(capsys.readouterr().out)
+    given = json.loads(words[words.index("--additional-config") + 1])
+    assert given == {"rope_eval": {"rope_theta": 100000.0, "train_length": 128, "tune_length": 128}}
+    assert words[-4:] == ["--port", "1", "--hf-overrides", '{"head_dim": 8}']
+    assert Path(words[2]).samefile(asset("model_configs") / "lab" / "base-1e5-drop")
