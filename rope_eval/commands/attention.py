@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
     name, rope = model_and_rope(args.config, args.model, args.rope)
 
     from rope_eval.backends.hf.loading import check_checkpoint, load_model
-    from rope_eval.report.figures.attention import attention_table, plot_attention
+    from rope_eval.report.figures.attention import plot_attention
+    from rope_eval.report.tables import attention_table
 
     safety = {
         "trust_remote_code": args.trust_remote_code,
