@@ -118,7 +118,9 @@ def draw_panels(
         figure.supxlabel(label, fontsize=10)
         style.legend(figure, list(seen.values()), min(5, len(seen)), above=True)
         return figure
-    for axes in panels[-1]:
+    for column in range(columns):
+        last = max(number for number, row in enumerate(rows) if len(row) > column)
+        axes = panels[last, column]
         axes.set_xlabel(label)
         axes.legend(
             title=legend_title,
