@@ -63,7 +63,7 @@ def put(
     error: str | None = None,
     **request: Any,
 ) -> Run:
-    asked = {
+    wanted = {
         "kind": kind,
         "checkpoint": recipe["name"],
         "fingerprint": fingerprint,
@@ -81,10 +81,10 @@ def put(
         },
     } | request
     run = Run(
-        key=run_key(asked),
+        key=run_key(wanted),
         kind=kind,
         status="failed" if error else "done",
-        request=asked,
+        request=wanted,
         results={},
         provenance={"started": started},
         error=error,

@@ -185,7 +185,7 @@ def find(laboratory: Laboratory) -> Finding:
         "still lose retrieval: B(m) = Σ cos(m·β^(−2i/d)) turns negative.",
         basis=f"{' or '.join(map(str, samples))} samples at each length, in {laboratory.sets} sets "
         "of samples, whose filler is drawn from all of the text and may overlap; one seed; "
-        f"perplexity of {laboratory.documents} documents. The value stands first (depth "
+        f"perplexity of {laboratory.documents} documents. The needle stands first (depth "
         f"{depths[0]:g}), so the length is its distance. Wilson's intervals for accuracies, "
         "bootstrap over samples or documents for lengths.",
         numbers={
@@ -290,7 +290,7 @@ def _accuracies(found: Sequence[Kept]) -> str:
         }
         rows.append([k.checkpoint.name, *(cells.get(n, "–") for n in lengths)])
     headers = ["checkpoint", *map(str, lengths)]
-    return table("Retrieval accuracy by length, the value first", headers, rows)
+    return table("Retrieval accuracy by length, the needle first", headers, rows)
 
 
 def _under_methods(laboratory: Laboratory) -> str:
