@@ -81,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     name, rope = setting.checkpoint, setting.rope
 
     from rope_eval.backends.hf.loading import check_checkpoint, load_model, load_tokenizer
-    from rope_eval.report.figures.attention import attention_table, plot_attention
+    from rope_eval.report.figures.attention import plot_attention
+    from rope_eval.report.tables import attention_table
     from rope_eval.scoring.books import long_enough
 
     safety = {

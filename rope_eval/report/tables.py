@@ -1,4 +1,4 @@
-"""Tables of curves, as text."""
+"""Tables of curves and of attention scores, as text."""
 
 from __future__ import annotations
 
@@ -48,6 +48,45 @@ def comparison_table(curves: Mapping[str, Mapping[str, Any]]) -> str:
         disable_numparse=True,
         colalign=("left", *["right"] * (len(lengths) + 1)),
     )
+
+
+def attention_table(facts: Mapping[str, Any]) -> str:
+    """Return mean and standard deviation of both parts of the score, a bin a row.
+
+    Args:
+        facts: what `rope-eval attention --json` prints.
+    """
+    rows = []
+    for bin_ in facts["bins"]:
+        first, last = bin_["from"], bin_["to"]
+        rows.append(
+            [
+                str(first) if first == last else f"{first} … {last}",
+                str(bin_["count"]),
+                *(
+                    f"{bin_[part][kind]:.3f}"
+                    for part in ("before", "beyond")
+                    for kind in ("mean", "std")
+                ),
+            ]
+        )
+    before, beyond = (f"dimensions {words}" for words in dimensions(facts))
+    return tabulate(
+        rows,
+        headers=["relative position", "scores", before, "std", beyond, "std"],
+        disable_numparse=True,
+        colalign=("right",) * 6,
+    )
+
+
+def dimensions(facts: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the dimensions of both parts, counted from 1 in pairs' order, as the paper counts.
+
+    >>> dimensions({"critical_dimension": 92, "rotary_dim": 128})
+    ('1 … 92', '93 … 128')
+    """
+    critical, rotary = facts["critical_dimension"], facts["rotary_dim"]
+    return f"1 … {critical}", f"{critical + 1} … {rotary}" if critical < rotary else "none"
 
 
 def number(value: float) -> str:

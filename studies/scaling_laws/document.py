@@ -1,4 +1,12 @@
-"""All findings of a laboratory: in a folder as Markdown, JSON and figures, and in the terminal."""
+"""All findings of a laboratory: in a folder as Markdown, JSON and figures, and in the terminal.
+
+::
+
+    laboratory = read_laboratory(Store("results/lab"))
+    found = find_all(laboratory)
+    print(summary_table(found))
+    write_findings(laboratory, folder, found)
+"""
 
 from __future__ import annotations
 
@@ -10,8 +18,9 @@ from typing import Any
 from tabulate import tabulate
 
 from rope_eval.errors import DataError, StoreError
-from studies.scaling_laws.finding import Finding, markdown_table
-from studies.scaling_laws.findings import (
+from rope_eval.report.figures import style
+from studies.scaling_laws.claim import Finding, markdown_table
+from studies.scaling_laws.claims import (
     attention,
     bases,
     beyond_critical,
@@ -25,7 +34,7 @@ from studies.scaling_laws.findings import (
 )
 from studies.scaling_laws.runs import Laboratory
 
-FINDINGS: dict[str, Callable[[Laboratory], Finding]] = {
+CLAIMS: dict[str, Callable[[Laboratory], Finding]] = {
     "bases": bases.find,
     "bound": bound.find,
     "pivots": pivots.find,
@@ -43,12 +52,12 @@ SYMBOLS = {True: "yes", False: "no", None: "open: the interval has zero"}
 
 def find_all(laboratory: Laboratory) -> tuple[Finding, ...]:
     """Return all findings; one that lacks its runs says so instead of having numbers."""
-    return tuple(_found(laboratory, name) for name in FINDINGS)
+    return tuple(_found(laboratory, name) for name in CLAIMS)
 
 
 def _found(laboratory: Laboratory, name: str) -> Finding:
     try:
-        return FINDINGS[name](laboratory)
+        return CLAIMS[name](laboratory)
     except DataError as error:
         title = name.replace("-", " ").capitalize()
         return Finding(name=name, title=title, source="", claim="", missing=str(error))
@@ -139,15 +148,14 @@ def write_findings(
     """Write figures, ``findings.json`` and ``findings.md`` to a folder, and return their paths.
 
     Args:
-        laboratory: What was measured.
-        folder: Made if it is not there; files of the same names are replaced.
-        found: Its findings, where they are there already.
+        laboratory: what was measured.
+        folder: where they are written; made if it is not there, and files of the same names are
+            replaced.
+        found: the findings, where they are worked out already.
 
     Raises:
-        StoreError: The folder cannot be written to.
+        StoreError: the folder cannot be written to.
     """
-    from studies.scaling_laws.figures import style
-
     found = find_all(laboratory) if found is None else found
     facts = json.dumps(_rounded(to_dict(laboratory, found)), ensure_ascii=False, allow_nan=False)
     try:

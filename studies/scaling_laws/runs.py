@@ -21,11 +21,11 @@ class Checkpoint:
     """How a measured checkpoint was made, and what the laws of arXiv 2310.05209 say of it.
 
     Attributes:
-        name: Of the checkpoint.
-        rope: What it was trained under.
-        head_dim: Its rotary dimension d.
-        seed: Of its training.
-        tuned: Whether it started from another checkpoint.
+        name: the checkpoint's name.
+        rope: what it was trained under.
+        head_dim: the rotary dimension d.
+        seed: the seed of its training.
+        tuned: whether it started from another checkpoint.
     """
 
     name: str
@@ -87,12 +87,12 @@ class Curve:
     """Sums of scores of D documents at L lengths.
 
     Attributes:
-        checkpoint: What was measured.
-        method: The label of the position method.
-        rope: What it was measured under.
-        lengths: Tokens seen, BOS included; increasing.
-        nll: Nats summed over the ``lengths[l] - 1`` scored tokens, [D, L].
-        hits: How many of them were the most likely token, [D, L].
+        checkpoint: what was measured.
+        method: the label of the position method.
+        rope: what it was measured under.
+        lengths: tokens seen, BOS included; increasing.
+        nll: nats summed over the ``lengths[l] - 1`` scored tokens, [D, L].
+        hits: how many of them were the most likely token, [D, L].
     """
 
     checkpoint: Checkpoint
@@ -122,10 +122,10 @@ class Retrieval:
     """Marks of S samples at L lengths and P depths: see `rope_eval.data.probes`.
 
     Attributes:
-        lengths: Tokens of a probe.
-        depths: Where the facts stand, 0 first, 1 last.
-        right: Whether the whole answer was the greedy one, [S, L, P].
-        nll: Nats of the whole answer, [S, L, P].
+        lengths: tokens of a probe.
+        depths: where the needles stand, from 0, first, to 1, last.
+        right: whether the whole answer was the greedy one, [S, L, P].
+        nll: nats of the whole answer, [S, L, P].
     """
 
     checkpoint: Checkpoint
@@ -141,10 +141,10 @@ class Attention:
     """Attention scores by relative position, over all layers and heads of D documents.
 
     Attributes:
-        edges: Bin i holds relative positions ``edges[i] … edges[i + 1] - 1``; [E + 1].
-        sums: Of the scores, [D, 2, E]; axis 1: the dimensions before d_extra, those from
+        edges: bin i holds relative positions ``edges[i] … edges[i + 1] - 1``; [E + 1].
+        sums: sums of scores, [D, 2, E]; axis 1 has the dimensions before d_extra and those from
             it on.
-        counts: Scores of one document, [E].
+        counts: number of scores of one document, [E].
     """
 
     checkpoint: Checkpoint
@@ -159,14 +159,14 @@ class Laboratory:
     """All measurements of a grid, the newest of each.
 
     Attributes:
-        grid: Name of the grid.
-        text: What the curves were measured on: source, sha256, sets, documents, tokens.
-        curves: By (checkpoint, method).
-        in_windows: By (checkpoint, method): the same tokens, each scored in a window of T_tune
+        grid: name of the grid.
+        text: what the curves were measured on: source, sha256, sets, documents, tokens.
+        curves: curves by (checkpoint, method).
+        in_windows: by (checkpoint, method) the same tokens, each scored in a window of T_tune
             tokens of its own, with T_tune / 2 or more before it.
-        retrieval: By (checkpoint, method).
-        attention: By (checkpoint, method).
-        failed: A line for each run that failed.
+        retrieval: marks by (checkpoint, method).
+        attention: scores by (checkpoint, method).
+        failed: a line for each run that failed.
     """
 
     grid: str

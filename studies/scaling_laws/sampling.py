@@ -8,7 +8,7 @@ statistics of two curves that share the rows are paired by documents.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -36,25 +36,17 @@ class Estimate:
         """1 or -1 where the whole interval is above or below zero, else 0."""
         return int(self.low > 0) - int(self.high < 0)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values, None in the place of NaN."""
-        return {
-            "value": finite(self.value),
-            "interval": [finite(self.low), finite(self.high)],
-            "sets": [finite(value) for value in self.sets],
-        }
-
 
 class Sample:
     """How often each item counts: in all, in each set, and in bootstrap resamples.
 
     Args:
-        items: Number of items, such as documents. Item i is of set i mod `sets`.
-        sets: Number of disjoint sets.
+        items: number of items, such as documents; item i is of set i mod `sets`.
+        sets: number of disjoint sets.
 
     Attributes:
         weights: [1 + sets + resamples, items]; the seed of the resamples is fixed.
-        totals: Items in each row, [1 + sets + resamples, 1].
+        totals: items in each row, [1 + sets + resamples, 1].
     """
 
     def __init__(self, items: int, sets: int) -> None:
@@ -79,10 +71,25 @@ class Sample:
         )
 
     def share(self, holds: npt.NDArray[np.bool_]) -> float:
-        """Return in which part of the resamples something holds; [K] as in `estimate`."""
+        """Return the share of the resamples in which something holds; [K] as in `estimate`."""
         return float(holds[1 + self.sets :].mean())
 
 
-def finite(value: float) -> float | None:
-    """Return a number that JSON has, or None."""
-    return float(value) if math.isfinite(value) else None
+def plain(value: Any) -> Any:
+    """Return plain JSON values: of a dataclass its fields, None in the place of NaN.
+
+    >>> plain({512: Estimate(value=1.5, low=1.0, high=math.nan, sets=(1.0, 2.0))})
+    {'512': {'value': 1.5, 'interval': [1.0, None], 'sets': [1.0, 2.0]}}
+    """
+    if isinstance(value, Estimate):
+        interval = value.low, value.high
+        return plain({"value": value.value, "interval": interval, "sets": value.sets})
+    if is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value

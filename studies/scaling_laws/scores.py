@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rope_eval.errors import DataError
-from studies.scaling_laws.runs import Curve
-from studies.scaling_laws.sampling import Floats, Sample
+from studies.scaling_laws.runs import Curve, Laboratory
+from studies.scaling_laws.sampling import Estimate, Floats, Sample
 
 MARGIN = 0.3
 """Nats a token that a longer context adds to a window's loss where the context is lost."""
@@ -35,6 +35,27 @@ def cumulative_accuracy(curve: Curve, sample: Sample, length: int) -> Floats:
     """Return the part of the tokens up to a length that were the most likely one, [K]."""
     sums = sample.weights @ curve.hits[:, curve.index(length)]
     return sums / (sample.totals[:, 0] * (length - 1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """A curve at a length, and against another one.
+
+    Attributes:
+        nll: cumulative, nats a token.
+        difference: this one minus the other; below zero this one is better.
+    """
+
+    nll: Estimate
+    difference: Estimate
+
+
+def compare(laboratory: Laboratory, curve: Curve, other: Curve, length: int) -> Difference:
+    """Compare two curves at a length, paired by documents."""
+    sample = laboratory.sample
+    nll = cumulative_nll(curve, sample, length)
+    difference = nll - cumulative_nll(other, sample, length)
+    return Difference(nll=sample.estimate(nll), difference=sample.estimate(difference))
 
 
 def perplexities(curve: Curve) -> Floats:
@@ -68,9 +89,9 @@ def local_nll(curve: Curve, sample: Sample, spans: list[tuple[int, int]]) -> Flo
     """Return nats a token over the tokens between two lengths, [K, spans].
 
     Args:
-        curve: Of one pass: elsewhere the score of a token depends on the length it is read at.
-        sample: Rows of documents.
-        spans: Indices of two lengths each.
+        curve: a curve of one pass; elsewhere a token's score depends on the length it is read at.
+        sample: rows of documents.
+        spans: indices of two lengths each.
     """
     assert curve.one_pass, "a curve of several passes has no local loss"
     if not spans:
@@ -85,7 +106,7 @@ def local_nll(curve: Curve, sample: Sample, spans: list[tuple[int, int]]) -> Flo
 
 
 def local_curve(curve: Curve) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Return the windows' lengths and the loss of all documents in each; of one pass alone."""
+    """Return the windows' lengths and the loss of all documents in each, of one pass alone."""
     assert curve.one_pass, "a curve of several passes has no local loss"
     begins, ends = (np.array(side) for side in zip(*windows(curve), strict=True))
     lengths, sums = np.array(curve.lengths), curve.nll.mean(0)
@@ -97,8 +118,8 @@ class Context:
     """Measured max contexts of a checkpoint.
 
     Attributes:
-        values: In tokens, [K]; ``longest`` where the context is never lost.
-        longest: The longest length measured: the true one is beyond it.
+        values: in tokens, [K]; ``longest`` where the context is never lost.
+        longest: the longest length measured; the true context is beyond it.
     """
 
     values: Floats

@@ -11,15 +11,10 @@ import pytest
 from rope_eval.results.provenance import model_fingerprint
 from rope_eval.results.store import Store
 from studies.scaling_laws import GRIDS, SHIPPED
-from studies.scaling_laws.laboratory import (
-    Laboratory,
-    find_all,
-    read_laboratory,
-    to_markdown,
-    verdict_table,
-    write_findings,
-)
+from studies.scaling_laws.document import find_all, to_markdown, verdict_table, write_findings
 from studies.scaling_laws.measurements import measurements
+from studies.scaling_laws.reading import read_laboratory
+from studies.scaling_laws.runs import Laboratory
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "laboratory"
@@ -35,11 +30,11 @@ def found(laboratory: Laboratory) -> Any:
     return find_all(laboratory)
 
 
-def test_the_store_answers_every_question_of_the_grid() -> None:
-    asked = {(q.kind, q.recipe.name, q.method) for q in measurements(GRIDS["lab"])}
+def test_the_store_has_every_measurement_of_the_grid() -> None:
+    wanted = {(m.kind, m.recipe.name, m.method) for m in measurements(GRIDS["lab"])}
     runs = list(Store(ROOT / "results" / "lab").runs())
-    assert {(r.kind, r.request["checkpoint"], r.request["method"]) for r in runs} == asked
-    assert len(runs) == len(asked)
+    assert {(r.kind, r.request["checkpoint"], r.request["method"]) for r in runs} == wanted
+    assert len(runs) == len(wanted)
     assert all(run.status == "done" for run in runs)
 
 

@@ -1,85 +1,114 @@
-"""Attention scores by relative position, as a table and as a figure."""
+"""Mean attention scores by relative position: Figs. 6, 8 and 10 of arXiv 2310.05209."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from rope_eval.report.figures import style
+from rope_eval.report.tables import dimensions
+
+COLUMNS = 3
+PARTS = ("before", "beyond")
+COLOURS = (style.BLUE, style.RED)
 
 
-def attention_table(facts: Mapping[str, Any]) -> str:
-    """Return mean and standard deviation of both parts of the score, a bin a row.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scores:
+    """Mean attention scores of a model in bins of relative position.
 
-    Args:
-        facts: what `rope-eval attention --json` prints.
+    Attributes:
+        title: what stands above.
+        edges: bin i holds the positions ``edges[i] … edges[i + 1] - 1``, in tokens; [E + 1].
+        means: mean score in logits, [2, E]: of the dimensions before d_extra, of those from it on.
+        tune_length: T_tune, in tokens, drawn dotted.
+        bound: T_extra, in tokens.
     """
-    rows = []
-    for bin_ in facts["bins"]:
-        first, last = bin_["from"], bin_["to"]
-        rows.append(
-            [
-                str(first) if first == last else f"{first} … {last}",
-                str(bin_["count"]),
-                *(f"{bin_[part][kind]:.3f}" for part in _PARTS for kind in ("mean", "std")),
-            ]
-        )
-    before, beyond = (f"dimensions {words}" for words in _dimensions(facts))
-    return tabulate(
-        rows,
-        headers=["relative position", "scores", before, "std", beyond, "std"],
-        disable_numparse=True,
-        colalign=("right",) * 6,
-    )
+
+    title: str
+    edges: npt.NDArray[np.int64]
+    means: npt.NDArray[np.float64]
+    tune_length: float
+    bound: float
+
+
+def draw_attention(found: Sequence[Scores]) -> Figure:
+    """Draw the mean scores of both parts against relative position, a panel a model."""
+    rows = math.ceil(len(found) / COLUMNS)
+    figure = style.new_figure(2.05 * rows + 0.9)
+    panels = figure.subplots(rows, COLUMNS, sharex=True, squeeze=False)
+    last = max(int(one.edges[-1]) for one in found)
+    for axes, one in zip(panels.flat, found, strict=False):
+        at = np.sqrt(np.maximum(one.edges[:-1], 0.5) * (one.edges[1:] - 1).clip(0.5))
+        for mean, colour in zip(one.means, COLOURS, strict=True):
+            axes.plot(at, mean, color=colour, marker="o", ms=2.2, lw=1.3)
+        axes.axvline(one.tune_length, color=style.GREY, ls=":", lw=1.3)
+        axes.axvline(one.bound, color=style.BLACK, lw=1)
+        axes.set_title(one.title, fontsize=10)
+        _distance_axis(axes, last)
+        axes.tick_params(labelsize=8)
+        style.grid_lines(axes)
+    for index in range(len(found), panels.size):
+        style.hide(panels, *divmod(index, COLUMNS))
+    figure.supxlabel("relative position, tokens", fontsize=10)
+    figure.supylabel("mean attention score", fontsize=10)
+    handles = [
+        Line2D([], [], color=colour, marker="o", ms=3, label=f"dimensions {part} $d_{{extra}}$")
+        for part, colour in zip(PARTS, COLOURS, strict=True)
+    ]
+    handles += [
+        Line2D([], [], color=style.GREY, ls=":", label="$T_{tune}$"),
+        Line2D([], [], color=style.BLACK, label="$T_{extra}$"),
+    ]
+    style.legend(figure, handles, 4, above=True)
+    return figure
+
+
+def _distance_axis(axes: Axes, last: int) -> None:
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(0.7, last)
+    axes.xaxis.set_major_locator(FixedLocator([4.0**n for n in range(10) if 4**n <= last]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def plot_attention(facts: Mapping[str, Any], file: Path) -> None:
-    """Draw the mean scores of both parts, as in Figs. 6, 8 and 10 of arXiv 2310.05209.
+    """Draw mean and standard deviation of both parts of one model's scores, a panel a part.
 
     Args:
         facts: what `rope-eval attention --json` prints.
         file: the figure to write; its suffix says the format.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter
-
-    figure = Figure(figsize=(8, 6), layout="constrained")
+    figure = style.new_figure(6.2)
     panels = figure.subplots(2, sharex=True)
     bins = facts["bins"]
-    at = [math.sqrt(bin_["from"] * bin_["to"]) for bin_ in bins]
-    for axes, part, words in zip(panels, _PARTS, _dimensions(facts), strict=True):
-        mean, std = ([bin_[part][kind] for bin_ in bins] for kind in ("mean", "std"))
-        axes.fill_between(
-            at,
-            [m - s for m, s in zip(mean, std, strict=True)],
-            [m + s for m, s in zip(mean, std, strict=True)],
-            alpha=0.2,
-            label="± 1 standard deviation",
-        )
-        axes.plot(at, mean, marker="o", ms=3, label="mean")
-        for length, style, label in (
-            (facts["train_length"], "-", "$T_{train}$"),
-            (facts["extrapolation_bound"], ":", "predicted bound $T_{extra}$"),
+    at = [max(math.sqrt(bin_["from"] * bin_["to"]), 0.5) for bin_ in bins]
+    words = dimensions(facts)
+    for axes, part, colour, which in zip(panels, PARTS, COLOURS, words, strict=True):
+        mean, std = (np.array([bin_[part][kind] for bin_ in bins]) for kind in ("mean", "std"))
+        band = "± 1 standard deviation"
+        axes.fill_between(at, mean - std, mean + std, color=colour, alpha=0.18, lw=0, label=band)
+        axes.plot(at, mean, color=colour, marker="o", ms=3, label="mean")
+        for length, ls, label in (
+            (facts["train_length"], ":", "$T_{train}$"),
+            (facts["extrapolation_bound"], "-", "predicted bound $T_{extra}$"),
         ):
             if length <= bins[-1]["to"]:
-                axes.axvline(length, color="black", ls=style, lw=1, label=label)
-        axes.set(title=f"dimensions {words}", ylabel="attention score")
-        axes.grid(alpha=0.3)
-    panels[0].legend()
-    panels[1].set_xscale("symlog", base=2, linthresh=1)
-    panels[1].set_xlim(0, bins[-1]["to"] + 1)
-    panels[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    panels[1].set_xlabel("relative position")
+                axes.axvline(length, color=style.GREY, ls=ls, lw=1.2, label=label)
+        axes.set(title=f"dimensions {which}", ylabel="attention score")
+        _distance_axis(axes, bins[-1]["to"] + 1)
+        style.grid_lines(axes)
+    panels[0].legend(fontsize="small")
+    panels[1].set_xlabel("relative position, tokens")
     figure.suptitle(f"{facts['model']}, rope: {facts['setting']}")
-    figure.savefig(file, dpi=120)
-
-
-_PARTS = ("before", "beyond")
-
-
-def _dimensions(facts: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the dimensions of both parts, counted from 1 in pairs' order, as the paper counts."""
-    critical, rotary = facts["critical_dimension"], facts["rotary_dim"]
-    return f"1 … {critical}", f"{critical + 1} … {rotary}" if critical < rotary else "none"
+    style.save(figure, file)

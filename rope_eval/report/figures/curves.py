@@ -1,4 +1,4 @@
-"""Figures of curves, as PNG."""
+"""Perplexity against length, a line a model: Fig. 1 of arXiv 2310.05209."""
 
 from __future__ import annotations
 
@@ -7,43 +7,38 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from rope_eval.report.figures import style
+
+
+def draw_curves(curves: Mapping[str, Mapping[str, Any]], title: str) -> Figure:
+    """Draw perplexity against length, with each model's predicted bound in its colour.
+
+    Args:
+        curves: facts as `rope_eval.runner.curve` returns them, by the name of the line: lengths in
+            tokens, the cumulative perplexity at each, the bound in tokens or None.
+        title: what stands above.
+    """
+    figure = style.new_figure(5.1)
+    axes = figure.subplots()
+    for number, (name, curve) in enumerate(curves.items()):
+        lengths = curve["lengths"]
+        colour = style.COLOURS[number % len(style.COLOURS)]
+        axes.plot(lengths, curve["perplexity"], color=colour, marker="o", ms=4, label=name)
+        bound = curve["extrapolation_bound"]
+        if bound is not None and lengths[0] < bound < lengths[-1]:
+            axes.axvline(bound, color=colour, ls=":", lw=1.2)
+    lengths = [n for curve in curves.values() for n in curve["lengths"]]
+    values = [p for curve in curves.values() for p in curve["perplexity"]]
+    style.length_axis(axes, min(lengths) / 1.1, max(lengths) * 1.1, "tokens seen")
+    style.perplexity_axis(axes, min(values), max(values))
+    axes.set(title=title, ylabel="cumulative perplexity")
+    axes.plot([], [], color=style.GREY, ls=":", label="predicted bound $T_{extra}$")
+    style.grid_lines(axes)
+    axes.legend(fontsize="small")
+    return figure
 
 
 def plot_curves(curves: Mapping[str, Mapping[str, Any]], title: str, file: Path) -> None:
-    """Draw perplexity against length, with each model's predicted bound, as in the paper's Fig. 1.
-
-    Args:
-        curves: facts as `rope_eval.runner.curve` returns them, by the name of the line.
-        title: what stands above.
-        file: the PNG to write.
-    """
-    figure = Figure(figsize=(8, 5), layout="constrained")
-    axes = figure.subplots()
-    for name, curve in curves.items():
-        (line,) = axes.plot(curve["lengths"], curve["perplexity"], marker="o", ms=4, label=name)
-        bound = curve["extrapolation_bound"]
-        if bound is not None and curve["lengths"][0] < bound < curve["lengths"][-1]:
-            axes.axvline(bound, color=line.get_color(), ls=":", lw=1.2)
-    axes.set(title=title, xlabel="tokens seen", ylabel="cumulative perplexity")
-    axes.set_xscale("log", base=2)
-    axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_locator(_ticks(curves))
-    axes.plot([], [], color="grey", ls=":", label="predicted bound $T_{extra}$")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(file, dpi=120)
-
-
-def _ticks(curves: Mapping[str, Mapping[str, Any]]) -> Any:
-    """Return a locator of round perplexities that gives a narrow range more than one label."""
-    from matplotlib.ticker import FixedLocator
-
-    values = [p for curve in curves.values() for p in curve["perplexity"]]
-    low, high = min(values), max(values)
-    steps = (1, 1.5, 2, 3, 4, 5, 7) if high < 100 * low else (1, 3)
-    decades = (10.0**d for d in range(-1, 12))
-    return FixedLocator([s * d for d in decades for s in steps if low / 1.3 < s * d < high * 1.3])
+    """Write the figure of `draw_curves`; the file's suffix says the format."""
+    style.save(draw_curves(curves, title), file)

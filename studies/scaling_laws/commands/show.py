@@ -43,14 +43,9 @@ def run(args: argparse.Namespace) -> int:
         StoreError: A run is damaged, or the output cannot be written.
     """
     from rope_eval.results.store import Store
+    from studies.scaling_laws.document import find_all, summary_table, to_dict, write_findings
     from studies.scaling_laws.grids import find_grid
-    from studies.scaling_laws.laboratory import (
-        find_all,
-        read_laboratory,
-        summary_table,
-        to_dict,
-        write_findings,
-    )
+    from studies.scaling_laws.reading import read_laboratory
 
     find_grid(args.preset)
     laboratory = read_laboratory(Store(args.store), args.preset)

@@ -1,1 +1,0 @@
-"""The laboratory's figures. Each function takes numbers and returns a Figure."""

@@ -1,1 +1,0 @@
-"""The findings of the papers, one a module. Each `find` takes a `Laboratory`."""

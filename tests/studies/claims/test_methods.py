@@ -1,0 +1,50 @@
+"""Position methods against the checkpoint as trained."""
+
+from __future__ import annotations
+
+import pytest
+
+from helpers.lab_store import TRAIN, put_curve, put_method, recipe, step
+from rope_eval.results.store import Store
+from studies.scaling_laws.claims import methods
+from studies.scaling_laws.measurements import METHODS
+from studies.scaling_laws.reading import read_laboratory
+
+
+def test_methods_against_as_trained(store: Store) -> None:
+    own, drop = recipe("base-1e4", 1e4, TRAIN), recipe("b-drop", 1e4, TRAIN, beyond="drop")
+    small, middle = recipe("base-20", 20, TRAIN), recipe("base-300", 300, TRAIN)
+    large = recipe("base-1e5", 1e5, TRAIN)
+    for one, height, log, ntk in (
+        (own, 3.0, 2.95, 1.0),
+        (drop, 1.0, 0.3, 0.9),
+        (small, 1.0, 0.2, 1.4),
+        (middle, 1.0, 0.8, 0.7),
+        (large, 2.0, 2.0, 0.5),
+    ):
+        put_curve(store, one, step(256, height))
+        put_method(store, one, "log", step(256, log), log_scale=True)
+        put_method(store, one, "ntk", step(256, ntk), dynamic_ntk="per_query")
+    put_method(store, large, "ntk (wrong)", step(256, 0.9), dynamic_ntk="per_query")
+    put_method(store, large, "ntk per_sequence", step(256, 0.6), dynamic_ntk="per_sequence")
+    lab = read_laboratory(store)
+    found = methods.find(lab)
+    assert found.verdict == "agrees", [c for c in found.checks if not c.holds]
+    assert len(found.checks) == 7
+    past = (4096 - 256) / 4095
+    by_name = {m["checkpoint"]: m for m in found.numbers["checkpoints"]}
+    log = next(
+        m for m in by_name["base-20"]["methods"] if m["method"] == "log" and m["length"] == 4096
+    )
+    assert log["difference"]["value"] == pytest.approx(-0.8 * past, rel=1e-3)
+    assert by_name["base-20"]["excess"]["4096"] == pytest.approx(past, rel=1e-3)
+    sequence = found.numbers["per_query_minus_per_sequence"]
+    assert [s["length"] for s in sequence] == [1024, 4096]
+    assert sequence[1]["difference"]["value"] == pytest.approx(-0.1 * past, rel=1e-2)
+
+
+def test_the_methods_are_those_that_are_measured() -> None:
+    assert {methods.LOG, methods.NTK, methods.PER_SEQUENCE} <= set(METHODS)
+    assert {*methods.LOOKS} == {"as trained", *methods.METHODS}
+    assert methods.METHODS[-3:] == ("log (wrong)", "ntk (wrong)", "ntk+log (wrong)")
+    assert len(methods.METHODS) == 11 and "clip" not in methods.METHODS

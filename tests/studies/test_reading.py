@@ -1,0 +1,81 @@
+"""From the store to a `Laboratory`: the newest of each, of one text and one pre-training."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from helpers.lab_store import DOCUMENTS, LENGTHS, TRAIN, only, put, put_curve, recipe, step
+from rope_eval.errors import DataError
+from rope_eval.results.store import Store
+from studies.scaling_laws.reading import read_laboratory
+
+
+def test_an_empty_store_says_what_to_run(store: Store) -> None:
+    with pytest.raises(DataError, match="rope-eval lab measure"):
+        read_laboratory(store)
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512), method="log")
+    with pytest.raises(DataError, match=r"'as trained'.*rope-eval lab measure"):
+        read_laboratory(store)
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512))
+    with pytest.raises(DataError, match="grid 'gpu'"):
+        read_laboratory(store, "gpu")
+
+
+def test_texts_are_not_mixed(store: Store) -> None:
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512))
+    put_curve(store, recipe("base-41", 41, TRAIN), step(512), sha="bb")
+    with pytest.raises(DataError, match=r"base-20.*\(aa\).*base-41.*\(bb\)"):
+        read_laboratory(store)
+
+
+def test_the_newest_run_counts(store: Store) -> None:
+    one = recipe("base-20", 20, TRAIN)
+    put_curve(store, one, step(512), started="2025-01-02", lengths=LENGTHS)
+    put_curve(store, one, step(512), started="2025-01-01", lengths=LENGTHS[:-1])
+    curve = only(read_laboratory(store).curves.values())
+    assert curve.lengths[-1] == 4096
+
+
+def test_runs_of_older_weights_are_left_out(store: Store) -> None:
+    one = recipe("base-20", 20, TRAIN)
+    put_curve(store, one, step(512), fingerprint="old", started="2025-01-01")
+    put_curve(store, one, step(512), fingerprint="old", method="log", started="2025-01-01")
+    put_curve(store, one, step(512), fingerprint="new", started="2025-01-02")
+    assert set(read_laboratory(store).curves) == {("base-20", "as trained")}
+
+
+def test_a_run_of_the_wrong_shape_is_named(store: Store) -> None:
+    arrays = {"nll": np.zeros((DOCUMENTS, 3)), "hits": np.zeros((DOCUMENTS, 3))}
+    run = put(store, "lab-curve", recipe("base-20", 20, TRAIN), arrays, lengths=[32, 64, 128, 256])
+    with pytest.raises(DataError, match=rf"{run.key}.*'nll'.*\(12, 4\)"):
+        read_laboratory(store)
+
+
+def test_two_pretrainings_are_no_grid(store: Store) -> None:
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512))
+    put_curve(store, recipe("base-41", 41, 256, train=256), step(512))
+    with pytest.raises(DataError, match="one grid has one pre-training"):
+        read_laboratory(store)
+
+
+def test_who_is_who(store: Store) -> None:
+    put_curve(store, recipe("pretrained", 1e4), step(200))
+    for name, base, tune, seed, beyond in (
+        ("base-1e4", 1e4, 128, 0, "keep"),
+        ("base-1e4-seed1", 1e4, 128, 1, "keep"),
+        ("base-1e4-drop", 1e4, 128, 0, "drop"),
+        ("base-20", 20, 128, 0, "keep"),
+        ("base-20-512", 20, 512, 0, "keep"),
+    ):
+        put_curve(store, recipe(name, base, tune, seed=seed, beyond=beyond), step(900))
+    lab = read_laboratory(store)
+    assert [c.name for c in lab.tuned(128)] == ["base-20", "base-1e4"]
+    assert [c.name for c in lab.tuned(128, dropped=True)] == ["base-1e4-drop"]
+    assert [c.name for c in lab.tuned(512)] == ["base-20-512"]
+    assert lab.tune_lengths == (128, 512)
+    assert [c.name for c in lab.seeds_of(lab.tuned(128)[1])] == ["base-1e4", "base-1e4-seed1"]
+    assert (lab.train_length, lab.pretrain_theta, lab.head_dim) == (128, 1e4, 64)
+    first = lab.tuned(128)[0]
+    assert first.bound == 128 and first.critical_base == 1e4 and first.critical_dimension == 22
+    assert lab.multiples(2, 32, 64) == (256, 4096)
