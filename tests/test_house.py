@@ -161,6 +161,8 @@ def test_the_import_test_sees_an_arrow_up() -> None:
         "import rope_eval.rope.spec, rope_eval.rope.geometry, rope_eval.rope.document",
         "import rope_eval.results.store, rope_eval.data.books, rope_eval.catalogue",
         "import rope_eval.report.tables, rope_eval.report.figures.curves",
+        "from rope_eval.report.figures import attention, bases, contexts, heatmaps, panels, periods",
+        "import rope_eval.report.figures.retrieval",
         "import rope_eval.report.published, rope_eval.report.measured, rope_eval.report.compare",
         "import rope_eval.hosts.opencompass.config_files, rope_eval.hosts.lm_eval.task_files",
         "from rope_eval.cli import build_parser; build_parser().format_help()",
