@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from rope_eval.backends.hf.attention import sequence_lengths
+from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.errors import ScoreError
 from rope_eval.scoring.tokens import LOGITS_AT_ONCE
 
@@ -90,7 +91,9 @@ def walk(model: PreTrainedModel, texts: Sequence[Ids]) -> Iterator[float]:
         with torch.inference_mode(), sequence_lengths(model, torch.tensor([len(text)])):
             if cached < len(text) - 1:
                 new = model.base_model(
-                    ids[None, cached:-1], past_key_values=cache, use_cache=True
+                    ids[None, cached:-1],
+                    use_cache=True,
+                    **{cache_argument(model.base_model): cache},
                 ).last_hidden_state[0]
                 hidden = torch.cat([hidden, new]) if cached else new
             nll = torch.cat([nll, _nll(model, hidden[len(nll) :], ids[len(nll) + 1 :])])
