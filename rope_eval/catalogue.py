@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
-from rope_eval.paths import asset
+from rope_eval.paths import asset, checkout
 from rope_eval.rope.spec import RopeSpec
 
 FAMILY_KEYS = ("family", "description", "pretrain_theta", "train_length", "size", "rows")
@@ -42,12 +42,14 @@ class ModelSpec:
     paper: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def require_checkpoint(self) -> str:
-        """Return the checkpoint; a row without one is a `DataError`."""
+        """Return the checkpoint; a row without one that can be read is a `DataError`."""
         if self.checkpoint is None:
             raise DataError(
                 f"the checkpoint of {self.name} was {self._unreleased()}, "
                 f"`{self._owner}: DIR` in {CHECKPOINTS_FILE}, or pretrained=DIR beside config=…"
             )
+        if _is_path(self.checkpoint) and (obstacle := self.obstacle()):
+            raise DataError(f"the checkpoint of {self.name} cannot be read: {obstacle}")
         return self.checkpoint
 
     def obstacle(self) -> str | None:
@@ -62,6 +64,11 @@ class ModelSpec:
             lacking = _lacking(directory)
             return f"{directory} has no {lacking}" if lacking else None
         if _is_path(self.checkpoint):
+            if checkout() is None and directory.is_relative_to(asset("model_configs")):
+                return (
+                    "not in the installed package: give the directory from the repository as "
+                    f"--checkpoint {self._owner}=DIR"
+                )
             return f"{directory}: no such directory"
         snapshot = _cached(self.checkpoint)
         if snapshot is None or _lacking(snapshot):
@@ -210,9 +217,12 @@ def _known(name: str, rows: Mapping[str, ModelSpec]) -> None:
 
 
 def _beside(file: Path, checkpoint: str) -> str:
-    """Return a directory beside the YAML file by its path, and another name as it is."""
+    """Return a directory beside the YAML file by its path, and another name as it is.
+
+    What begins with a dot is such a directory even where it is missing.
+    """
     beside = file.parent / checkpoint
-    return str(beside) if beside.is_dir() else checkpoint
+    return str(beside) if beside.is_dir() or checkpoint.startswith(".") else checkpoint
 
 
 def _is_path(checkpoint: str) -> bool:
