@@ -3,10 +3,17 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 OLDEST := .venv/transformers-oldest
+NEWEST := .venv-newest
 OPENCOMPASS := .venv-opencompass
 VLLM := .venv-vllm
 
-.PHONY: demo test test-oldest test-opencompass test-vllm check clean
+# what depends on transformers' and torch's own workings
+CORE := tests/backends/hf tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
+
+.PHONY: help demo test test-oldest test-newest test-opencompass test-vllm check format build clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a table and a figure
 	$(BIN)/rope-eval demo --output demo
@@ -16,8 +23,10 @@ test: check  ## every test, offline
 
 test-oldest: $(INSTALLED)  ## the mechanism under the oldest transformers that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OLDEST) transformers==5.19.0
-	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile tests/backends/hf \
-	    tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
+	PYTHONPATH=$(OLDEST) $(BIN)/python -m pytest -n 2 --dist loadfile $(CORE)
+
+test-newest: $(NEWEST)/.installed  ## the same under the newest torch and transformers; not in CI
+	$(NEWEST)/bin/python -m pytest -n 2 --dist loadfile $(CORE)
 
 test-opencompass: $(OPENCOMPASS)/.installed  ## OpenCompass's own command line, and lm-eval beside it
 	$(OPENCOMPASS)/bin/python -m pytest -n 2 --dist loadfile tests/on_opencompass tests/commands/test_opencompass.py
@@ -26,6 +35,13 @@ test-vllm: $(VLLM)/.installed  ## the plug-in on vLLM's CPU build
 	$(VLLM)/bin/python -m pytest tests/on_vllm
 	PYTHONPATH=tests/on_vllm:tests $(VLLM)/bin/python -m pytest -p second_runner \
 	    tests/on_vllm/test_generation.py tests/on_vllm/test_scores.py -k "(mixed_batch and dynamic) or generation or preempted or offsets or asked_for"
+
+format: $(INSTALLED)  ## put the sources into the house's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+build: $(INSTALLED)  ## the wheel and the sdist, in dist/
+	$(BIN)/python -m hatchling build
 
 check: $(INSTALLED)  ## style and types
 	$(BIN)/ruff check .
@@ -38,6 +54,13 @@ $(INSTALLED): pyproject.toml rope_eval_lm_eval.pth
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# whatever is newest on the day: the index is asked anew with `rm -r .venv-newest`
+$(NEWEST)/.installed: pyproject.toml rope_eval_lm_eval.pth
+	$(PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade pip
+	$(NEWEST)/bin/python -m pip install --quiet --upgrade --upgrade-strategy eager torch --editable '.[dev]'
 	touch $@
 
 $(OPENCOMPASS)/.installed: pyproject.toml rope_eval_lm_eval.pth
@@ -58,5 +81,5 @@ $(VLLM)/.installed: pyproject.toml rope_eval_lm_eval.pth
 	$(VLLM)/bin/python -m pip install --quiet --no-deps --target $(VLLM)/triton triton==3.9.0
 	touch $@
 
-clean:
-	rm -rf .venv $(OPENCOMPASS) $(VLLM) demo
+clean:  ## remove every environment, what was built and the demo
+	rm -rf .venv $(NEWEST) $(OPENCOMPASS) $(VLLM) build dist demo

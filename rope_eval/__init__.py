@@ -4,7 +4,13 @@ The public names load what they need when they are first used, so importing this
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rope_eval.backends.hf.patch import patched
+    from rope_eval.rope.spec import RopeSpec
+    from rope_eval.scores import TokenScores
+    from rope_eval.scoring.tokens import score_tokens
 
 _HOMES = {
     "RopeSpec": "rope_eval.rope.spec",
@@ -20,3 +26,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -174,10 +174,3 @@ def test_torch_stays_unloaded(statement: str) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "set()"
-
-
-def test_the_public_names() -> None:
-    import rope_eval
-
-    assert rope_eval.__all__ == ["RopeSpec", "TokenScores", "patched", "score_tokens"]
-    assert all(callable(getattr(rope_eval, name)) for name in rope_eval.__all__)

@@ -148,9 +148,12 @@ def read_places(file: Path) -> dict[str, str]:
 
 
 def beside(file: Path, checkpoint: str) -> str:
-    """Return a directory beside the YAML file by its path, and another name as it is."""
+    """Return a directory beside the YAML file by its path, and another name as it is.
+
+    What begins with a dot is such a directory even where it is missing.
+    """
     path = str(file.parent / checkpoint)
-    return path if is_directory(path) else checkpoint
+    return path if is_directory(path) or checkpoint.startswith(".") else checkpoint
 
 
 def _yaml(file: Path) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError
-from rope_eval.paths import is_directory
+from rope_eval.paths import asset, checkout, is_directory
 from rope_eval.rope.spec import RopeSpec
 
 CHECKPOINTS_FILE = Path("checkpoints.yaml")
@@ -42,12 +42,14 @@ class ModelSpec:
         object.__setattr__(self, "rope", RopeSpec.from_dict(self.fields))
 
     def require_checkpoint(self) -> str:
-        """Return the checkpoint; a row without one is a `DataError`."""
+        """Return the checkpoint; a row without one that can be read is a `DataError`."""
         if self.checkpoint is None:
             raise DataError(
                 f"the checkpoint of {self.name} was {self._unreleased()}, "
                 f"`{self._owner}: DIR` in {CHECKPOINTS_FILE}, or pretrained=DIR beside config=…"
             )
+        if _is_path(self.checkpoint) and (obstacle := self.obstacle()):
+            raise DataError(f"the checkpoint of {self.name} cannot be read: {obstacle}")
         return self.checkpoint
 
     def obstacle(self) -> str | None:
@@ -61,6 +63,12 @@ class ModelSpec:
             lacking = _lacking(Path(self.checkpoint))
             return f"{self.checkpoint} has no {lacking}" if lacking else None
         if _is_path(self.checkpoint):
+            own = asset("model_configs")
+            if checkout() is None and Path(self.checkpoint).is_relative_to(own):
+                return (
+                    "not in the installed package: give the directory from the repository as "
+                    f"--checkpoint {self._owner}=DIR"
+                )
             return f"{self.checkpoint}: no such directory"
         snapshot = _cached(self.checkpoint)
         if snapshot is None or _lacking(snapshot):

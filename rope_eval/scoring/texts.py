@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache, PreTrainedModel
 
 from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
+from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.scoring.by_base import by_base
 from rope_eval.scoring.logits import score_hidden
 
@@ -150,7 +151,9 @@ def _walk(model: PreTrainedModel, family: Family) -> Iterator[float]:
         with torch.inference_mode(), sequence_lengths(model, torch.tensor([len(text)])):
             if cached < len(text) - 1:
                 new = model.base_model(
-                    ids[None, cached:-1], past_key_values=cache, use_cache=True
+                    ids[None, cached:-1],
+                    use_cache=True,
+                    **{cache_argument(model.base_model): cache},
                 ).last_hidden_state[0]
                 hidden = torch.cat([hidden, new]) if cached else new
             known = len(nll)

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.attention import ATTRIBUTE, RopeAttention, rotary_of, sequence_lengths
+from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.patch import patched
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.rope.rotary import rotate
@@ -120,6 +121,7 @@ def _last_hidden(
         for chunk in _chunks(attention, tokens.shape[1], chunk_size)
     ]
     keys = _RotatedKeys(attention, len(input_ids))
+    cache = cache_argument(parts.layers[0])
     steps = len(parts.layers) * len(chunks)
     with sequence_lengths(model, length), _rotated_keys(attention):
         for depth, layer in enumerate(parts.layers):
@@ -130,9 +132,9 @@ def _last_hidden(
                     x,
                     attention_mask=None,
                     position_ids=position_ids,
-                    past_key_values=keys,
                     use_cache=True,
                     position_embeddings=parts.rotary(x, position_ids),
+                    **{cache: keys},
                 )
                 progress((depth * len(chunks) + i + 1) / steps)
     attention.forget()

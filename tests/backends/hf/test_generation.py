@@ -13,6 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 from helpers import brute_force, models
 from rope_eval import RopeSpec, patched
 from rope_eval.backends.hf.attention import sequence_lengths
+from rope_eval.backends.hf.compat import cache_argument
 
 NATS = 1e-4
 STATIC = [  # the same at whatever length it is asked
@@ -66,7 +67,7 @@ def in_pieces(
         stop = start + size
         seen = None if mask is None else mask[:, :stop]
         piece = input_ids[:, start:stop]
-        out = model(piece, past_key_values=cache, attention_mask=seen)
+        out = model(piece, attention_mask=seen, **{cache_argument(model): cache})
         found.append(out.logits.double().log_softmax(-1))
         start = stop
     return torch.cat(found, dim=1)

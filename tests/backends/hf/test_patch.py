@@ -20,6 +20,7 @@ from helpers import brute_force, models
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.config import FINAL_NORM, check_supported
 from rope_eval.backends.hf.anatomy import geometry
+from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.rope.method import Field
 from rope_eval.rope.methods import FIELDS, METHODS
@@ -543,12 +544,12 @@ def test_rows_whose_keys_would_precede_position_0_are_refused() -> None:
     model = models.tiny()
     cache = DynamicCache(config=model.config)
     with patched(model, RopeSpec()), torch.no_grad():
-        model(models.token_ids(6, rows=2), past_key_values=cache)
+        model(models.token_ids(6, rows=2), **{cache_argument(model): cache})
         with pytest.raises(UnsupportedModelError, match="need an attention_mask"):
             model(
                 models.token_ids(1, rows=2),
-                past_key_values=cache,
                 position_ids=torch.tensor([[6], [3]]),
+                **{cache_argument(model): cache},
             )
 
 
@@ -574,14 +575,14 @@ def test_tensors_changed_in_place_between_calls_are_read_again(which: str) -> No
 @pytest.mark.parametrize("padded", [False, True])
 def test_a_mask_shorter_than_the_keys_is_refused(padded: bool) -> None:
     model = models.tiny()
-    cache = DynamicCache(config=model.config)
+    cache = {cache_argument(model): DynamicCache(config=model.config)}
     first = torch.ones(2, 6, dtype=torch.long)
     first[0, :3] = 0
     second = first[:, 2:] if padded else torch.ones(2, 4, dtype=torch.long)
     with patched(model, RopeSpec()), torch.no_grad():
-        model(models.token_ids(6, rows=2), attention_mask=first, past_key_values=cache)
+        model(models.token_ids(6, rows=2), attention_mask=first, **cache)
         with pytest.raises(RopeEvalError, match="attention_mask"):
-            model(models.token_ids(4, rows=2), attention_mask=second, past_key_values=cache)
+            model(models.token_ids(4, rows=2), attention_mask=second, **cache)
 
 
 def test_packed_positions_beside_padding_are_refused() -> None:
