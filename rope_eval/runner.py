@@ -1,18 +1,18 @@
-"""Measure, and keep what was measured: the same question asked again is read, not recomputed."""
+"""Measure, and keep what was measured: the same request made again is read, not recomputed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rope_eval.backends.hf.loading import check_checkpoint, load_tokenizer
-from rope_eval.errors import ScoreError
-from rope_eval.results.provenance import model_fingerprint, provenance, timed
-from rope_eval.results.store import Run, Store, run_key
+from rope_eval.errors import ScoreError, StoreError
+from rope_eval.results import identity
+from rope_eval.results.provenance import provenance, timed
+from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import Sums, sums_at, total
 from rope_eval.scoring.books import long_enough
@@ -28,7 +28,7 @@ Progress = Callable[[str, float], None]  # what is being done, and the part of i
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CumulativeRequest:
-    """A question: the cumulative perplexity of a model under a spec, on books, at lengths.
+    """The cumulative perplexity of a model under a spec, on books, at lengths.
 
     Attributes:
         model: a directory or a name on the hub.
@@ -37,6 +37,7 @@ class CumulativeRequest:
         lengths: tokens seen, BOS included, increasing.
         documents: how many documents to score, the first that are long enough; None for all.
         loading: the backend, and how the model is loaded into it.
+        row: the row of the catalogue that was asked for, if one was.
     """
 
     model: str
@@ -45,6 +46,19 @@ class CumulativeRequest:
     lengths: tuple[int, ...]
     documents: int | None = None
     loading: Loading = field(default_factory=Loading)
+    row: str | None = None
+
+
+class NotKeptError(StoreError):
+    """A run that was measured, and could not be stored.
+
+    Attributes:
+        run: the run, to be shown before it is lost.
+    """
+
+    def __init__(self, run: Run, error: StoreError) -> None:
+        super().__init__(f"the run was measured and is not kept: {error}")
+        self.run = run
 
 
 def measure(
@@ -60,6 +74,8 @@ def measure(
         DataError: for a model or books that cannot be read.
         LengthError: where fewer documents than asked for are long enough.
         ScoreError: for a score that is not a number.
+        StoreError: for a store that cannot be written, or a damaged run that `force` would replace.
+        NotKeptError: where it could not be written after all; the error has the run.
         RopeEvalError: any other of its kinds, for what cannot be done.
     """
     loading = request.loading
@@ -70,28 +86,27 @@ def measure(
     )
     tokenizer = load_tokenizer(request.model, trust_remote_code=loading.trust_remote_code)
     documents = long_enough(request.books, request.lengths[-1], tokenizer, request.documents)
-    asked: dict[str, Any] = {
-        "kind": "cumulative",
-        "model": _label(request.model),
-        "fingerprint": _fingerprint(request.model),
-        "rope": request.rope.to_dict(),
-        "lengths": list(request.lengths),
-        "documents": [{"name": d.name, "sha256": d.digest} for d, _ in documents],
-        "books": request.books,
-        "dtype": loading.dtype,
-    }
-    if loading.backend != "hf":
-        asked["backend"] = loading.backend
-    key = run_key(asked)
-    kept = store.get(key)
-    if kept is not None and kept.status == "done" and not force:
+    asked = identity.request(
+        "cumulative",
+        request.model,
+        request.rope,
+        backend=loading.backend,
+        dtype=loading.dtype,
+        lengths=list(request.lengths),
+        documents=[{"name": d.name, "sha256": d.digest} for d, _ in documents],
+        books=request.books,
+    )
+    key = identity.run_key(asked)
+    kept = None if force else store.get(key)
+    if kept is not None and kept.status == "done":
         return kept
+    store.require_writable()
 
     results: dict[str, Any] = {}
     arrays: dict[str, npt.NDArray[Any]] = {}
     error: ScoreError | None = None
     with document_scorer(request.model, request.rope, request.lengths[-1], loading) as scorer:
-        record = provenance(gpu=scorer.gpu)
+        record = provenance(gpu=scorer.gpu) | {"row": request.row}
         with timed(record):
             try:
                 results, arrays = _score(scorer, documents, request, progress)
@@ -106,7 +121,12 @@ def measure(
         provenance=record,
         error=str(error) if error else None,
     )
-    run = store.put(run, arrays, replace=kept is not None)
+    try:
+        run = store.put(run, arrays, replace=force or kept is not None)
+    except StoreError as not_kept:
+        if error is None:
+            raise NotKeptError(run, not_kept) from not_kept
+        raise
     if error is not None:
         raise error
     return run
@@ -161,11 +181,3 @@ def _score(
         "by_document": [[sums.to_dict() for sums in row] for row in by_document],
     }
     return results, arrays
-
-
-def _label(model: str) -> str:
-    return Path(model).resolve().name if Path(model).is_dir() else model
-
-
-def _fingerprint(model: str) -> str:
-    return model_fingerprint(model) if Path(model).is_dir() else model

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from rope_eval import runner
 from rope_eval.cli import main
-from rope_eval.errors import DataError, LengthError, ScoreError
+from rope_eval.errors import DataError, LengthError, ScoreError, StoreError
 from rope_eval.paths import asset
 from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
@@ -149,6 +149,43 @@ def test_a_failed_run_is_stored_as_failed_and_tried_again(
         assert run.results == {}
 
 
+def test_force_heals_a_damaged_run(books: Path, store: Store) -> None:
+    first = runner.measure(request(books), store)
+    path = store.place(first.key)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(StoreError, match=r"a damaged run.*--force"):
+        runner.measure(request(books), store)
+    assert runner.measure(request(books), store, force=True).results == first.results
+    assert runner.measure(request(books), store).results == first.results
+
+
+def test_a_store_that_cannot_be_written_costs_no_work(
+    books: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(runner, "document_scorer", _must_not_run)
+    with pytest.raises(StoreError, match=r"cannot write to .*Not a directory"):
+        runner.measure(request(books), Store(tmp_path / "file" / "runs"))
+
+
+def test_what_cannot_be_kept_is_shown(
+    books: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise StoreError("cannot write: No space left on device")
+
+    monkeypatch.setattr(Store, "put", full)
+    words = ["ppl", "--model", str(LAB / "base-20"), "--books", str(books), "--lengths", "64"]
+    assert main([*words, "--results", str(tmp_path / "runs"), "--device", "cpu"]) == 1
+    out, err = capsys.readouterr()
+    assert "perplexity" in out
+    assert out.endswith("run    not kept\n")
+    assert "was measured and is not kept: cannot write: No space left" in err
+
+
 def test_too_short_documents(books: Path, store: Store) -> None:
     with pytest.raises(LengthError, match=r"1 document of at least 100000 tokens is needed.*1381"):
         runner.measure(request(books, lengths=(64, 100000)), store)
@@ -182,6 +219,7 @@ def test_a_row_of_the_catalogue(books: Path, store: Store) -> None:
     assert main([*words, "--config", "lab/base-20"]) == 0
     (run,) = store.runs()
     assert run.request["rope"] == {"rope_theta": 20, "train_length": 128, "tune_length": 128}
+    assert run.provenance["row"] == "lab/base-20"
 
 
 def _without_weights(model: Path) -> None:

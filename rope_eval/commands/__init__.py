@@ -13,6 +13,7 @@ from rope_eval.commands import (
     path,
     ppl,
     serve,
+    store,
     table,
     theory,
 )
@@ -28,6 +29,7 @@ COMMANDS = (
     import_runs,
     table,
     compare,
+    store,
     data,
     lab,
     demo,

@@ -129,6 +129,7 @@ def _measured(
     """Return what was measured, as plain JSON values."""
     from rope_eval.backends.hf.attention import rotary_of
     from rope_eval.backends.hf.patch import patched
+    from rope_eval.results.identity import model_label
     from rope_eval.scoring.attention_profile import bin_edges
     from rope_eval.scoring.attention_scores import attention_by_distance
 
@@ -149,7 +150,7 @@ def _measured(
         ]
     profile = functools.reduce(operator.add, profiles)
     return {
-        "model": Path(name).resolve().name if Path(name).is_dir() else name,
+        "model": model_label(name),
         "rope": rope.to_dict(),
         "setting": str(rope),
         "books": args.books,

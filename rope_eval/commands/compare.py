@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import add_shared
+from rope_eval.commands.store import open_store
 from rope_eval.errors import SpecError
 
 if TYPE_CHECKING:
@@ -57,16 +58,15 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SpecError: for points below zero, or a row that the paper does not have.
         DataError: for a name that no run has, or nothing to compare.
-        StoreError: for a run that is damaged.
+        StoreError: for runs that cannot be read; one that is damaged is named, and left out.
     """
     points: float | None = args.fail_if_worse
     if points is not None and not (points >= 0 and math.isfinite(points)):
         raise SpecError(f"--fail-if-worse must be 0 or more points, got {points}")
 
     from rope_eval.report.compare import compare, side
-    from rope_eval.results.store import DEFAULT_ROOT, Store
 
-    store = Store(args.results or DEFAULT_ROOT)
+    store = open_store(args.results)
     baseline = side(args.baseline, store, args.protocol)
     found = [compare(side(name, store, args.protocol), baseline) for name in args.runs]
     worse = {} if points is None else {c.run: c.worse(points) for c in found if c.worse(points)}

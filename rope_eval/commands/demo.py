@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
             rope=row.rope,
             books=BOOKS,
             lengths=LENGTHS,
+            row=row.name,
         )
         with progress_bar("loading") as report:
             curves[row.name] = runner.curve(runner.measure(request, store, progress=report))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rope_eval.commands.options import add_shared
@@ -13,7 +15,9 @@ examples:
   lm_eval --model hf --model_args pretrained=DIR --tasks piqa --output_path out --log_samples
   rope-eval import out
   rope-eval import out --row llama2-7b/base-500
+  rope-eval import out/mine.json                    # of --output_path out/mine.json
 
+A file that is no results file of lm_eval, or not whole, is named on standard error and left out.
 With --log_samples a comparison can pair the items of two runs. The same files are the same run:
 importing them again changes nothing.
 """
@@ -30,29 +34,32 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("folder", type=Path, metavar="DIR", help="what lm_eval had as --output_path")
+    add("path", type=Path, metavar="PATH", help="what lm_eval had as --output_path")
     add("--row", metavar="NAME", help="the row of the catalogue that the scores belong to")
     add_shared(parser, "--results", "--json")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Import the folder, and say what came in; return the exit status.
+    """Import what is there, and say what came in; return the exit status.
 
     Raises:
-        DataError: for a folder without results, files that are not whole, or an unknown row.
+        DataError: for no results, or none that can be read, or an unknown row.
         StoreError: for a store that cannot be written.
     """
     from rope_eval import catalogue
+    from rope_eval.errors import StoreError
     from rope_eval.results.imports import read_lm_eval
-    from rope_eval.results.store import DEFAULT_ROOT, Store
+    from rope_eval.results.store import DEFAULT_ROOT, Run, Store
 
     if args.row is not None:
         catalogue.find(args.row)
     store = Store(args.results or DEFAULT_ROOT)
     facts = []
-    for imported in read_lm_eval(args.folder, args.row):
-        older = store.get(imported.run.key)
+    for imported in read_lm_eval(args.path, args.row, on_bad=_left_out):
+        older: Run | None = None
+        with suppress(StoreError):  # a damaged one gives way
+            older = store.get(imported.run.key)
         moved = older is not None and args.row not in (None, older.results["row"])
         run = store.put(imported.run, imported.arrays, replace=moved)
         tasks = run.results["tasks"]
@@ -76,3 +83,7 @@ def run(args: argparse.Namespace) -> int:
             f"  {fact['tasks']} tasks, {fact['tasks_with_samples']} of them with samples"
         )
     return 0
+
+
+def _left_out(error: Exception) -> None:
+    print(f"rope-eval: left out: {error}", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
@@ -85,12 +84,20 @@ def run(args: argparse.Namespace) -> int:
             allow_pickle=args.allow_pickle,
             engine=engine,
         ),
+        row=args.config,
     )
     store = Store(args.results or DEFAULT_ROOT)
-    with progress_bar("loading") as report:
-        run = runner.measure(request, store, force=args.force, progress=report)
-    facts = runner.curve(run)
-    print(json.dumps(facts, indent=2) if args.json else _text(facts, store.root))
+    lost: runner.NotKeptError | None = None
+    try:
+        with progress_bar("loading") as report:
+            measured = runner.measure(request, store, force=args.force, progress=report)
+    except runner.NotKeptError as error:
+        lost, measured = error, error.run
+    facts = runner.curve(measured)
+    place = "not kept" if lost else str(store.place(facts["key"]))
+    print(json.dumps(facts, indent=2) if args.json else _text(facts, place))
+    if lost is not None:
+        raise lost
     return 0
 
 
@@ -107,7 +114,7 @@ def _engine(args: argparse.Namespace) -> dict[str, Any]:
     return engine
 
 
-def _text(facts: dict[str, Any], root: Path) -> str:
+def _text(facts: dict[str, Any], place: str) -> str:
     from rope_eval.report.tables import curve_table
     from rope_eval.rope.spec import RopeSpec
 
@@ -123,6 +130,6 @@ def _text(facts: dict[str, Any], root: Path) -> str:
             "",
             curve_table(facts),
             "",
-            f"run    {root / facts['key']}",
+            f"run    {place}",
         )
     )

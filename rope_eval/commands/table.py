@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from rope_eval.commands.options import add_shared
+from rope_eval.commands.store import open_store
 
 EPILOG = """\
 examples:
@@ -55,18 +56,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         SpecError: there is no such table, protocol or format.
         DataError: the published numbers cannot be read, or nothing of the table was measured.
-        StoreError: a run is damaged.
+        StoreError: the runs cannot be read; one that is damaged is named, and left out.
     """
     from rope_eval.report import formats, measured
     from rope_eval.report import published as paper
     from rope_eval.report.runs import rows_of
-    from rope_eval.results.store import DEFAULT_ROOT, Store
 
     if args.source == "paper":
         table = paper.published(args.table)
     else:
         make = measured.table_of if args.source == "runs" else measured.both
-        table = make(rows_of(Store(args.results or DEFAULT_ROOT)), args.table, args.protocol)
+        table = make(rows_of(open_store(args.results)), args.table, args.protocol)
     print(formats.render(table, args.format))
     if args.source != "paper" and args.format == "csv":
         print(table.caption, file=sys.stderr)

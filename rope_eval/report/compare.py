@@ -11,7 +11,7 @@ import numpy as np
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.protocols.columns import TASKS
 from rope_eval.report import published as paper
-from rope_eval.report.runs import HARNESSES, Part, Row, Score, rows_of
+from rope_eval.report.runs import Part, Row, Score, rows_of
 from rope_eval.report.stats import (
     Interval,
     Z,
@@ -19,6 +19,7 @@ from rope_eval.report.stats import (
     newcombe,
     paired_bootstrap,
 )
+from rope_eval.results.frame import HARNESSES
 from rope_eval.results.store import Store
 
 ITEMS = {**paper.ITEMS, "Hellaswag": 10042}

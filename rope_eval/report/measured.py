@@ -11,7 +11,8 @@ from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.protocols.columns import PROTOCOLS
 from rope_eval.report import published as paper
 from rope_eval.report.formats import Cell, Table
-from rope_eval.report.runs import HARNESSES, Row
+from rope_eval.report.runs import Row
+from rope_eval.results.frame import HARNESSES
 
 _K, _M = 1024, 1024**2
 
@@ -136,7 +137,7 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     mixed = any(row.harness == "opencompass" for row in rows)
     for row in rows:
         scores = {column: row.score(column, protocol) for column in table.columns}
-        if all(score.value is None for score in scores.values()):
+        if not any(score.parts for score in scores.values()):
             continue
         cells = {column: _percent(score.value) for column, score in scores.items()}
         size, label = _labels(row, name)

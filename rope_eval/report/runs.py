@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rope_eval import catalogue
 from rope_eval.protocols.columns import TASKS, metric_of
-from rope_eval.results.store import Run, Store
-from rope_eval.rope.methods import NEED_LENGTHS
-from rope_eval.rope.spec import RopeSpec
-from rope_eval.scores import Sums
+from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
+from rope_eval.results.naming import Names
+from rope_eval.results.store import Store
 
-HARNESSES: Mapping[str, str] = MappingProxyType(
-    {"lm_eval": "lm-eval", "opencompass": "OpenCompass"}
-)
-"""Who ran the tasks, by the kind of a run."""
-
-_NO_NUMBER = "its score is not a number"
-_LENGTHS_MATTER = NEED_LENGTHS
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +27,7 @@ class Part:
         n: how many items it is a mean of; None where the run does not say.
         n_all: how many items the task has.
         remark: why there is no number, or how it was made; or empty.
-        answers: how often each answer was given, where the task counts them.
+        answer: the one answer that was given to all items, or None.
         samples: each item's score by its name, or empty where they were not kept.
     """
 
@@ -45,7 +36,7 @@ class Part:
     n: int | None
     n_all: int | None = None
     remark: str = ""
-    answers: Mapping[str, int] = field(default_factory=dict)
+    answer: str | None = None
     samples: Callable[[], dict[str, float]] = dict
 
 
@@ -96,7 +87,7 @@ class Row:
         values = [part.value for part in parts if part.value is not None]
         remarks = list(dict.fromkeys(part.remark for part in parts if part.remark))
         if not values:
-            return _blank(*(remarks or ["not run"]))
+            return Score(value=None, parts=parts, notes=tuple(remarks or ["not run"]))
         notes = remarks
         if len(values) < len(tasks):
             notes.append(f"mean of {len(values)} of {len(tasks)} parts")
@@ -104,7 +95,7 @@ class Row:
         if any(part.n_all is not None and part.n != part.n_all for part in scored):
             items, of = (sum(getattr(p, name) or 0 for p in scored) for name in ("n", "n_all"))
             notes.append(f"{items} of {of} items")
-        notes += [f"{only} throughout" for part in parts if (only := _constant(part.answers))]
+        notes += [f"{part.answer!r} throughout" for part in parts if part.answer is not None]
         if self.repeated & set(tasks):
             notes.append("the newest of runs that differ")
         return Score(
@@ -122,121 +113,80 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
         keys: of the runs to take, by default all that are done.
 
     Raises:
-        StoreError: for a run that is damaged.
+        StoreError: the store cannot be read.
     """
-    known = catalogue.load(checkpoints=catalogue.read_checkpoints())
-    wanted = None if keys is None else set(keys)
-    rows: dict[tuple[str, str, str], Row] = {}
-    for run in store.runs():
-        if run.status != "done" or (wanted is not None and run.key not in wanted):
-            continue
-        if run.kind not in (*HARNESSES, "cumulative"):
-            continue
-        name, weights = _row_name(run, known), _weights(run, known)
-        places = known[name].paper if name in known else {}
-        harness = run.kind if run.kind in HARNESSES else ""
-        row = rows.setdefault(
-            (run.kind, name, weights),
-            Row(name=name, weights=weights, paper=places, harness=harness),
+    names = Names()
+    measured = frame(store, names)
+    measured = measured[measured["task"].notna()]
+    if keys is not None:
+        measured = measured[measured["key"].isin(list(keys))]
+    rows = []
+    for which, group in measured.groupby(["kind", "row", "weights"], sort=False):
+        kind, name, weights = map(str, which)
+        row = Row(
+            name=name,
+            weights=weights,
+            paper=names.known[name].paper if name in names.known else {},
+            harness=kind if kind in HARNESSES else "",
         )
-        if harness:
-            _add_tasks(row, run, store)
+        if row.harness:
+            _add_tasks(row, group, store)
         else:
-            _add_curve(row, run)
-    names = Counter((kind, name) for kind, name, _ in rows)
-    for (kind, name, _), row in rows.items():
-        if names[kind, name] == 1:
+            _add_curves(row, group)
+        rows.append(row)
+    same = Counter((row.harness, row.name) for row in rows)
+    for row in rows:
+        if same[row.harness, row.name] == 1:
             row.weights = ""
-    order = {name: i for i, name in enumerate(known)}
-    return sorted(rows.values(), key=lambda row: order.get(row.name, len(order)))
+    order = {name: i for i, name in enumerate(names.known)}
+    return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
-# ---- the store ---------------------------------------------------------------------------------
+# ---- from the frame ----------------------------------------------------------------------------
 
 
-def _weights(run: Run, known: Mapping[str, catalogue.ModelSpec]) -> str:
-    """Return what tells the checkpoint of a run from another of the same name."""
-    if run.kind == "cumulative":
-        return str(run.request["fingerprint"])[:12]
-    arguments = run.request["model_args"]
-    config = arguments.get("config")
-    checkpoint = known[config].checkpoint if config in known else None
-    named = arguments.get("pretrained") or arguments.get("model") or checkpoint
-    parts = (named, arguments.get("revision"), arguments.get("peft"))
-    return " + ".join(str(part) for part in parts if part)
-
-
-def _row_name(run: Run, known: Mapping[str, catalogue.ModelSpec]) -> str:
-    """Return the name of a run's row: in the catalogue, or the model's and its setting."""
-    if run.results.get("row"):
-        return str(run.results["row"])
-    model, rope = run.request["model"], RopeSpec.from_dict(run.request["rope"])
-    config = run.request.get("model_args", {}).get("config")
-    for row in known.values():
-        names = (row.checkpoint, Path(row.checkpoint).name) if row.checkpoint else ()
-        if (row.name == config or model in names) and _effective(row.rope) == _effective(rope):
-            return row.name
-    setting = RopeSpec.from_dict(_effective(rope))
-    return model if setting.is_neutral and model not in known else f"{model}, {setting}"
-
-
-def _effective(rope: RopeSpec) -> dict[str, Any]:
-    """Return the fields of a setting without the lengths, where nothing depends on them."""
-    fields = rope.to_dict()
-    if not any(name in fields for name in _LENGTHS_MATTER):
-        fields = {k: v for k, v in fields.items() if k not in ("train_length", "tune_length")}
-    return fields
-
-
-def _add_tasks(row: Row, run: Run, store: Store) -> None:
-    for task, record in run.results["tasks"].items():
-        metric = metric_of(task)
-        metadata, value = record["metadata"], record["metrics"].get(metric)
-        missing = metadata.get("missing")
-        if metric not in record["metrics"] and not missing:
+def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
+    """Take each task's newest score, in the metric that its column takes."""
+    for line in _lines(measured):
+        task, metric = line["task"], metric_of(line["task"])
+        if line["metric"] not in (None, metric):
             continue
+        value = line["value"]
         if value is None and task in row.parts:
             continue  # an older run has more to say
-
-        def samples(task: str = task, metric: str = metric) -> dict[str, float]:
-            arrays = store.arrays(run.key)
-            return dict(zip(arrays[f"{task}/docs"], arrays[f"{task}/{metric}"], strict=True))
-
-        part = Part(
+        if task in row.parts and row.parts[task].value not in (None, value):
+            row.repeated.add(task)
+        row.parts[task] = Part(
             task=task,
             value=value,
-            n=record["n"],
-            n_all=record["n_all"],
-            remark=_truncation(metadata) if value is not None else str(missing or _NO_NUMBER),
-            answers=record["answers"],
-            samples=samples if metric in record["samples"] else dict,
+            n=line["n"],
+            n_all=line["n_all"],
+            remark=line["remark"] or "",
+            answer=line["answer"],
+            samples=functools.partial(_samples, store, line["key"], task, metric),
         )
-        if task in row.parts and row.parts[task].value not in (None, part.value):
-            row.repeated.add(task)
-        row.parts[task] = part
 
 
-def _add_curve(row: Row, run: Run) -> None:
-    digests = [document["sha256"] for document in run.request["documents"]]
-    content = hashlib.sha256("".join(digests).encode()).hexdigest()[:6]
-    plural = "" if len(digests) == 1 else "s"
-    books = f"{run.request['books']} ({len(digests)} document{plural}, {content})"
-    if "harness" in run.request:
-        books += f", {HARNESSES[run.request['harness']]}"
-    totals = [Sums(**sums).perplexity for sums in run.results["totals"]]
-    row.curves.setdefault(books, {}).update(zip(run.request["lengths"], totals, strict=True))
+def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]:
+    arrays = store.arrays(key)
+    items, scores = arrays.get(f"{task}/docs"), arrays.get(f"{task}/{metric}")
+    return {} if items is None or scores is None else dict(zip(items, scores, strict=True))
 
 
-def _constant(answers: Mapping[str, int]) -> str | None:
-    """Return the one answer that was given to several items, if it is the only one."""
-    given = [(answer, count) for answer, count in answers.items() if count]
-    return repr(given[0][0]) if len(given) == 1 and given[0][1] > 1 else None
+def _add_curves(row: Row, measured: pd.DataFrame) -> None:
+    for line in _lines(measured[measured["metric"] == "perplexity"]):
+        host = "" if line["host"] == OWN_HOST else f", {line['host']}"
+        row.curves.setdefault(line["task"] + host, {})[line["length"]] = line["value"]
 
 
-def _truncation(metadata: Mapping[str, Any]) -> str:
-    if "truncation" not in metadata:
-        return ""
-    return f"prompts cut to {metadata['truncate_at']} tokens on the {metadata['truncation']}"
+def _lines(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the frame's rows with None for what is not there."""
+    columns = [
+        [None if missing else value for value, missing in zip(column, column.isna(), strict=True)]
+        for _, column in measured.items()
+    ]
+    for values in zip(*columns, strict=True):
+        yield dict(zip(measured.columns, values, strict=True))
 
 
 def _blank(*reasons: str) -> Score:

@@ -17,7 +17,8 @@ from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.loading import load_model
 from rope_eval.backends.hf.patch import patched
 from rope_eval.data.probes import Probe
-from rope_eval.results.provenance import model_fingerprint, provenance, timed
+from rope_eval.results.identity import model_fingerprint
+from rope_eval.results.provenance import provenance, timed
 from rope_eval.results.store import Run, Store, run_key
 from rope_eval.scores import TokenScores, sums_at
 from rope_eval.scoring.attention_profile import bin_edges

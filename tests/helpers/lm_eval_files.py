@@ -19,8 +19,14 @@ def write(
     metrics: Mapping[str, str] | None = None,
     n_all: int | None = None,
     answers: Mapping[str, Mapping[str, int]] | None = None,
+    name: str = "results",
+    old: bool = False,
 ) -> Path:
-    """Write a results file; a task's scores are a list of items', with samples, or (mean, n)."""
+    """Write a results file; a task's scores are a list of items', with samples, or (mean, n).
+
+    Old samples are those of lm-eval 0.4.6, and a name other than results that of a file that was
+    given as --output_path.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {"a_group": {"alias": "a_group", "acc,none": 0.123}}
     counts = {}
@@ -34,16 +40,15 @@ def write(
             lines = [
                 {
                     "doc_id": i,
-                    "doc": {"question": str(i)},
-                    "filter": kind,
-                    "metrics": [metric],
+                    "doc": {"question": f"{i}\u2028{i}"},
                     "doc_hash": f"{i:064x}",
                     metric: score,
                 }
+                | ({} if old else {"filter": kind, "metrics": [metric]})
                 for i, score in enumerate(given)
             ]
-            text = "\n".join(map(json.dumps, lines)) + "\n"
-            (folder / f"samples_{task}_{stamp}.jsonl").write_text(text)
+            text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+            (folder / f"samples_{task}_{stamp}.jsonl").write_text(text, encoding="utf-8")
         results[task] = {"alias": task, key: value, f"{metric}_stderr,{kind}": "N/A"}
         if answers and task in answers:
             results[task][f"answers,{kind}"] = answers[task]
@@ -62,6 +67,6 @@ def write(
         "task_hashes": {},
         "total_evaluation_time_seconds": "1.5",
     }
-    file = folder / f"results_{stamp}.json"
+    file = folder / f"{name}_{stamp}.json"
     file.write_text(json.dumps(record))
     return file

@@ -36,7 +36,7 @@ def put(store: Store, tasks: dict[str, Any], row: str | None = None, **given: An
 
 def put_curve(store: Store, model: str, rope: dict[str, Any], **given: Any) -> None:
     facts: dict[str, Any] = {
-        "fingerprint": "f" * 64,
+        "fingerprint": "/data/ours",
         "books": "books",
         "sha256": "a",
         "started": "1",

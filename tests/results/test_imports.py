@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -171,7 +172,7 @@ def test_folders_and_files_that_are_not_whole(tmp_path: Path) -> None:
     file = lm_eval_files.write(tmp_path, {"piqa": [1, 0, 1]})
     whole = file.read_text()
     samples = next(tmp_path.glob("samples_*"))
-    lines = samples.read_text().splitlines()
+    lines = samples.read_text().split("\n")[:-1]
 
     samples.write_text("\n".join(lines[:2]))
     with pytest.raises(DataError, match="2 samples of 3: it is not whole"):
@@ -191,3 +192,99 @@ def test_folders_and_files_that_are_not_whole(tmp_path: Path) -> None:
         file.write_text(text)
         with pytest.raises(DataError, match=message):
             read_lm_eval(tmp_path)
+
+
+def test_samples_without_a_filter(tmp_path: Path) -> None:
+    lm_eval_files.write(tmp_path, {"piqa": [1, 0, 0]}, old=True)
+    (imported,) = read_lm_eval(tmp_path)
+    assert imported.arrays["piqa/acc,none"].tolist() == [1, 0, 0]
+    file = lm_eval_files.write(tmp_path / "two", {"piqa": [1, 0, 0]}, old=True)
+    record = json.loads(file.read_text())
+    record["results"]["piqa"]["acc,strict"] = 0.5
+    file.write_text(json.dumps(record))
+    (imported,) = read_lm_eval(tmp_path / "two")  # which sample is of which filter is not said
+    assert imported.arrays == {}
+    assert imported.run.results["tasks"]["piqa"]["samples"] == []
+
+
+def test_an_output_path_that_is_a_file(tmp_path: Path) -> None:
+    file = lm_eval_files.write(tmp_path / "out", {"piqa": [1, 0]}, name="mine")
+    (tmp_path / "out" / "other.json").write_text("{}")
+    runs = [
+        read_lm_eval(path)
+        for path in (tmp_path, tmp_path / "out", tmp_path / "out" / "mine.json", file)
+    ]
+    assert len({found.run.key for (found,) in runs}) == 1
+    assert runs[0][0].arrays["piqa/acc,none"].tolist() == [1, 0]
+    with pytest.raises(DataError, match=r"has no results_\*\.json"):
+        read_lm_eval(tmp_path / "out" / "min.json")
+
+
+def test_a_foreign_file_does_not_stop_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm_eval_files.write(tmp_path / "out", {"piqa": [1, 0]})
+    (tmp_path / "out" / "results_of_mine.json").write_text("[1]")
+    words = (str(tmp_path / "out"), "--results", str(tmp_path / "runs"))
+    assert run(*words) == 0
+    out, err = capsys.readouterr()
+    assert "new    me/model  1 tasks" in out
+    assert err == (
+        f"rope-eval: left out: {tmp_path}/out/results_of_mine.json: expected a dict, got list\n"
+    )
+    (found,) = read_lm_eval(tmp_path / "out" / "results_2026-01-02T03-04-05.678901.json")
+    for file in (tmp_path / "out").glob("results_2*"):
+        file.write_text("{")
+    with pytest.raises(DataError, match="expected a dict"):
+        run(*words)
+    assert [r.key for r in Store(tmp_path / "runs").runs()] == [found.run.key]
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        (("config", "rope"), 5, r"config: rope: 5 is not what lm_eval writes there"),
+        (("config", "rope"), {"rope_teta": 5}, r"config\.rope: .*Did you mean 'rope_theta'"),
+        (("config", "rope"), {"rope_theta": "x"}, r"config\.rope: .*must be a number"),
+        (("config", "model_args"), [1], r"config: model_args: \[1\] is not"),
+        (("results", "piqa", "acc,none"), 5, r"results\.piqa\.acc,none: want a fraction .* got 5"),
+        (("results", "piqa", "acc,none"), -1, "want a fraction from 0 to 1, got -1"),
+        (("results", "piqa", "acc,none"), 1e308, "want a fraction"),
+        (("results", "piqa", "acc,none"), True, "acc,none: want a number, got True"),
+        (("results", "piqa", "acc,none"), [1], r"acc,none: want a number, got \[1\]"),
+        (("results", "piqa", "perplexity,none"), "HUGE", "perplexity,none: want a finite number"),
+        (("results", "piqa"), 5, r"results\.piqa: expected a dict, got int"),
+        (("configs", "piqa"), None, r"configs\.piqa: expected a dict, got NoneType"),
+        (("configs", "piqa", "metadata"), "x", "configs.piqa: metadata: 'x' is not"),
+        (("n-samples",), [], r"n-samples: \[\] is not"),
+        (("n-samples", "piqa", "effective"), 2.5, "n-samples.piqa: effective: 2.5 is not"),
+        (("n-samples", "piqa", "effective"), -1, "effective: want 0 or more, got -1"),
+        (("n-samples", "piqa", "effective"), 0, "effective: a score of no items"),
+        (("n-samples", "piqa", "original"), 10**30, "original: want 0 or more, got 1000000"),
+        (("date",), "today", "date: 'today' is not"),
+        (("date",), 1e30, "date or total_evaluation_time_seconds: timestamp"),
+        (("total_evaluation_time_seconds",), "nan", "total_evaluation_time_seconds: nan seconds"),
+        (("task_hashes",), 5, "task_hashes: 5 is not"),
+    ],
+)
+def test_fields_that_lm_eval_does_not_write(
+    tmp_path: Path, where: tuple[str, ...], value: Any, message: str
+) -> None:
+    file = lm_eval_files.write(tmp_path, {"piqa": (0.5, 3)})
+    record = json.loads(file.read_text())
+    entry = record
+    for name in where[:-1]:
+        entry = entry[name]
+    entry[where[-1]] = value
+    file.write_text(json.dumps(record).replace('"HUGE"', "1e999"))
+    with pytest.raises(DataError, match=message) as caught:
+        read_lm_eval(tmp_path)
+    assert str(caught.value).startswith(str(file))
+
+
+def test_what_is_deep_or_long(tmp_path: Path) -> None:
+    file = lm_eval_files.write(tmp_path, {"x" * 300: (0.5, 3)})
+    assert read_lm_eval(tmp_path)[0].run.request["tasks"] == ["x" * 300]
+    file.write_text("[" * 100000)
+    with pytest.raises(DataError, match="is not JSON"):
+        read_lm_eval(tmp_path)

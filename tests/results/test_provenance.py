@@ -13,11 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rope_eval.errors import DataError
 from rope_eval.results import provenance as provenance_module
-from rope_eval.results.provenance import model_fingerprint, provenance, timed
-
-# --- provenance -----------------------------------------------------------------------------
+from rope_eval.results.provenance import masked, provenance, timed
 
 
 def test_provenance_says_how_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,87 +74,27 @@ def test_commit_of_the_current_directory(tmp_path: Path, monkeypatch: pytest.Mon
     assert provenance()["git_commit"] is None
 
 
-# --- fingerprints ---------------------------------------------------------------------------
-
-
-MODEL_FILES = ("config.json", "tokenizer.json", "model.safetensors", "modeling.py", "README.md")
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    directory = tmp_path / "model"
-    directory.mkdir()
-    for name in MODEL_FILES:
-        (directory / name).write_bytes(name.encode())
-    return directory
-
-
-def test_fingerprint_is_by_content_and_not_by_place(model: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    copy.mkdir()
-    for path in sorted(model.iterdir(), reverse=True):
-        (copy / path.name).write_bytes(path.read_bytes())
-        os.utime(copy / path.name, (1, 1))
-    assert model_fingerprint(copy) == model_fingerprint(str(model))
-    (copy / "README.md").write_text("does not count")
-    (copy / "trainer_state.json").write_text("{}")
-    (copy / "checkpoint-1").mkdir()
-    (copy / "checkpoint-1" / "model.safetensors").write_text("another model")
-    assert model_fingerprint(copy) == model_fingerprint(model)
-
-
 @pytest.mark.parametrize(
-    "name", ["config.json", "tokenizer.json", "model.safetensors", "modeling.py"]
+    ("text", "kept"),
+    [
+        ("hf_" + "a1" * 15, "hf_***"),
+        ("key=sk-proj-" + "A1_b" * 10, "key=sk-***"),
+        ("ghp_" + "a" * 36 + ",x=1", "ghp_***,x=1"),
+        ("github_pat_" + "a_" * 20, "github_pat_***"),
+        ("AKIA" + "A1B2" * 4, "AKIA***"),
+        ("base_url=https://me:p@ss:w0rd@host:80/v1,x=1", "base_url=https://***@host:80/v1,x=1"),
+        ("http://:secret@host", "http://***@host"),
+        *(
+            (plain, plain)
+            for plain in (
+                "/hf_models/llama",
+                "task-" + "a" * 30,
+                "https://host:80/a@b/c",
+                "a: b@c",
+                "AKIAHABARA",
+            )
+        ),
+    ],
 )
-def test_fingerprint_sees_every_change_of_content(model: Path, name: str) -> None:
-    before = model_fingerprint(model)
-    data = (model / name).read_bytes()
-    status = (model / name).stat()
-    (model / name).write_bytes(data[:-1] + b"!")
-    os.utime(model / name, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert model_fingerprint(model) != before
-    (model / name).write_bytes(data)
-    assert model_fingerprint(model) == before
-
-
-@pytest.mark.parametrize("name", ["model.safetensors.index.json", "extra.bin", "merges.txt"])
-def test_fingerprint_sees_added_files(model: Path, name: str) -> None:
-    before = model_fingerprint(model)
-    (model / name).write_bytes(b"x")
-    assert model_fingerprint(model) != before
-
-
-def test_fingerprint_sees_names(model: Path) -> None:
-    before = model_fingerprint(model)
-    (model / "tokenizer.json").rename(model / "tokenizer.model")
-    assert model_fingerprint(model) != before
-
-
-def test_fingerprint_of_large_weights(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(provenance_module, "WHOLE_FILE_BYTES", 4)
-    monkeypatch.setattr(provenance_module, "HEAD_BYTES", 8)
-    weights = model / "model.safetensors"
-
-    def written(data: bytes, changed: int) -> str:
-        weights.write_bytes(data)
-        os.utime(weights, ns=(changed, changed))
-        return model_fingerprint(model)
-
-    before = written(b"headhead" + b"body", 1)
-    assert written(b"headhead" + b"body", 1) == before
-    assert written(b"headhead" + b"BODY", 1) == before
-    assert written(b"headhead" + b"body", 2) != before
-    assert written(b"headHEAD" + b"body", 1) != before
-    assert written(b"headhead" + b"body+", 1) != before
-
-
-def test_fingerprint_needs_a_model(model: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere: no such model directory"):
-        model_fingerprint(tmp_path / "nowhere")
-    (model / "model.safetensors").rename(model / "model.gguf")
-    with pytest.raises(DataError, match=r"without weights \(\*\.safetensors or \*\.bin\)"):
-        model_fingerprint(model)
-    (model / "model.bin").touch()
-    (model / "config.json").unlink()
-    with pytest.raises(DataError, match=r"without config\.json"):
-        model_fingerprint(model)
+def test_secrets_are_masked_and_nothing_else(text: str, kept: str) -> None:
+    assert masked(text) == kept

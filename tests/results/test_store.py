@@ -1,13 +1,16 @@
 """The store: keys by content, runs whole or absent whatever happens to the writer."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +21,12 @@ import numpy.typing as npt
 import pytest
 
 from rope_eval.errors import StoreError
-from rope_eval.results.store import Run, Store, run_key
+from rope_eval.results.store import Entry, Run, Store, run_key
 
 Arrays = dict[str, npt.NDArray[Any]]
 
 REQUEST = {"kind": "ppl", "spec": {"rope_theta": 500}, "lengths": [64, 128]}
+KEY = run_key(REQUEST)
 
 
 def a_run(mark: int = 0, request: dict[str, Any] = REQUEST, **fields: Any) -> Run:
@@ -113,16 +117,54 @@ def test_run_refuses_what_makes_no_sense(fields: dict[str, Any], message: str) -
 
 def test_round_trip(tmp_path: Path) -> None:
     store = Store(tmp_path / "results" / "runs")
-    assert store.get(run_key(REQUEST)) is None
+    assert store.get(KEY) is None
     assert list(store.runs()) == []
     assert not store.root.exists()
     assert store.put(a_run(1), arrays_of(1)) == a_run(1)
     assert_stands(store, 1)
-    assert names_in(store) == [run_key(REQUEST)]
-    files = sorted(path.name for path in (store.root / run_key(REQUEST)).iterdir())
-    assert files == ["run.json", "tokens.npz"]
-    with np.load(store.root / run_key(REQUEST) / "tokens.npz") as archive:
-        np.testing.assert_array_equal(archive["nll"], arrays_of(1)["nll"])
+    assert names_in(store) == [f"{KEY}.zip"]
+
+
+def test_a_run_is_a_plain_stored_zip(tmp_path: Path) -> None:
+    run = a_run(1, provenance={"zebra": 1, "author": "Müller"})
+    Store(tmp_path).put(run, arrays_of(1))
+    whole = (tmp_path / f"{KEY}.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / f"{KEY}.zip") as archive:
+        members = archive.infolist()
+        assert [member.filename for member in members] == ["nll.npy", "hit/0.npy", "run.json"]
+        assert {member.compress_type for member in members} == {zipfile.ZIP_STORED}
+        assert {member.date_time for member in members} == {(1980, 1, 1, 0, 0, 0)}
+        assert archive.comment.decode() == hashlib.sha256(whole[:-64]).hexdigest()
+        text = archive.read("run.json").decode("utf-8")
+        np.testing.assert_array_equal(
+            np.load(io.BytesIO(archive.read("nll.npy"))), arrays_of(1)["nll"]
+        )
+        assert np.load(io.BytesIO(archive.read("hit/0.npy"))).nbytes == 125  # a bit an item
+    record = json.loads(text)
+    assert "Müller" in text
+    assert text == json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    assert set(record) == {*Run.__dataclass_fields__, "format", "arrays"}
+    Store(tmp_path / "again").put(run, arrays_of(1))
+    assert (tmp_path / "again" / f"{KEY}.zip").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((0,), dtype=bool),
+        np.array(True),
+        np.arange(30).reshape(2, 3, 5) % 7 == 0,
+        np.asfortranarray(np.arange(12).reshape(3, 4) % 5 == 0),
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.arange(3, dtype=">i4"),
+        np.array(["a", "Müller"]),
+        np.zeros((2, 0, 3), dtype=np.float16),
+    ],
+)
+def test_arrays_of_any_type_and_shape(tmp_path: Path, array: npt.NDArray[Any]) -> None:
+    store = Store(tmp_path)
+    store.put(a_run(), {"tiny/acc,none": array})
+    np.testing.assert_array_equal(store.arrays(KEY)["tiny/acc,none"], array, strict=True)
 
 
 def test_default_root_is_below_the_current_directory(
@@ -130,16 +172,7 @@ def test_default_root_is_below_the_current_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Store().put(a_run())
-    assert (tmp_path / "results" / "runs" / run_key(REQUEST) / "run.json").is_file()
-
-
-def test_run_file_is_sorted_readable_utf8(tmp_path: Path) -> None:
-    run = a_run(provenance={"zebra": 1, "author": "Müller"})
-    Store(tmp_path).put(run)
-    text = (tmp_path / run.key / "run.json").read_bytes().decode("utf-8")
-    assert "Müller" in text
-    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    assert set(json.loads(text)) == set(Run.__dataclass_fields__)
+    assert (tmp_path / "results" / "runs" / f"{KEY}.zip").is_file()
 
 
 def test_what_put_returns_is_what_is_read_back(tmp_path: Path) -> None:
@@ -152,13 +185,13 @@ def test_what_put_returns_is_what_is_read_back(tmp_path: Path) -> None:
 def test_a_stored_run_stands_unless_replaced(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put(a_run(1), arrays_of(1))
-    before = (tmp_path / run_key(REQUEST)).stat().st_mtime_ns
+    before = (tmp_path / f"{KEY}.zip").stat().st_mtime_ns
     assert store.put(a_run(2), arrays_of(2)) == a_run(1)
-    assert (tmp_path / run_key(REQUEST)).stat().st_mtime_ns == before
+    assert (tmp_path / f"{KEY}.zip").stat().st_mtime_ns == before
     assert_stands(store, 1)
     assert store.put(a_run(3), arrays_of(3), replace=True) == a_run(3)
     assert_stands(store, 3)
-    assert names_in(store) == [run_key(REQUEST)]
+    assert names_in(store) == [f"{KEY}.zip"]
 
 
 def test_runs_are_sorted_by_time(tmp_path: Path) -> None:
@@ -202,71 +235,137 @@ def test_only_keys_are_looked_up(tmp_path: Path, key: str) -> None:
 # --- damage ---------------------------------------------------------------------------------
 
 
-def edited(**changes: object) -> Callable[[Path], object]:
-    def edit(folder: Path) -> None:
-        record = json.loads((folder / "run.json").read_text())
-        (folder / "run.json").write_text(json.dumps({**record, **changes}))
+def test_no_flipped_bit_is_silent(tmp_path: Path) -> None:
+    """Payload, headers, central directory and comment; each read of a run notices each."""
+    store = Store(tmp_path)
+    store.put(a_run(1), arrays_of(1))
+    path = tmp_path / f"{KEY}.zip"
+    whole = path.read_bytes()
+    directory = whole.index(b"PK\x01\x02")
+    random = np.random.default_rng(0)
+    anywhere = random.integers(0, 8 * len(whole), 500)
+    headers = random.integers(8 * directory, 8 * len(whole), 500)
+    silent = []
+    for bit in map(int, (*anywhere, *headers)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        for read in (store.get, store.arrays):
+            with suppress(StoreError):
+                read(KEY)
+                silent.append((bit, read.__name__))
+    assert silent == []
+    path.write_bytes(whole)
+    assert_stands(store, 1)
+
+
+def edited(**changes: object) -> Callable[[bytes], bytes]:
+    """A run file with another record, and the checksum of it: no accident, but no run."""
+
+    def edit(whole: bytes) -> bytes:
+        out = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(out, "w") as new:
+            record = json.loads(old.read("run.json"))
+            new.writestr("run.json", json.dumps(record | changes))
+            new.comment = bytes(64)
+        body = out.getvalue()[:-64]
+        return body + hashlib.sha256(body).hexdigest().encode()
 
     return edit
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "why"),
     [
-        lambda folder: (folder / "run.json").unlink(),
-        lambda folder: (folder / "tokens.npz").unlink(),
-        lambda folder: (folder / "run.json").write_bytes(b""),
-        lambda folder: (folder / "run.json").write_bytes(b'{"key": "\xff"}'),
-        lambda folder: (folder / "run.json").write_text("[]"),
-        edited(request={"kind": "ppl"}),
-        edited(status="maybe"),
-        edited(more=1),
-        edited(results={"ppl": float("nan")}),
+        (lambda whole: b"", "it has 0 bytes"),
+        (lambda whole: b"not a run", "it has 9 bytes"),
+        (lambda whole: whole[:-1], "checksum"),
+        (lambda whole: whole + b"x", "checksum"),
+        (lambda whole: whole[: len(whole) // 2], "checksum"),
+        (lambda whole: whole[:-64] + whole[-64:].upper(), "checksum"),
+        (edited(request={"kind": "ppl"}), "is not that of the request"),
+        (edited(status="maybe"), "want 'done' or 'failed'"),
+        (edited(more=1), "has not the fields of a run"),
+        (edited(arrays=[]), "has not the fields of a run"),
+        (edited(format=2), "of another format than 1"),
+        (edited(results={"ppl": float("nan")}), "want a finite number"),
     ],
 )
-def test_a_damaged_run_is_named(tmp_path: Path, damage: Callable[[Path], object]) -> None:
-    store = Store(tmp_path)
+def test_a_damaged_run_is_named(tmp_path: Path, damage: Callable[[bytes], bytes], why: str) -> None:
+    bad: list[Entry] = []
+    store = Store(tmp_path, on_bad=bad.append)
     store.put(a_run(1), arrays_of(1))
-    damage(tmp_path / run_key(REQUEST))
-    for read in (store.runs, lambda: store.get(run_key(REQUEST))):
-        with pytest.raises(StoreError, match=rf"{run_key(REQUEST)}: a damaged run: .*Delete"):
-            read()
-    store.put(a_run(2), arrays_of(2), replace=True)
+    path = tmp_path / f"{KEY}.zip"
+    path.write_bytes(damage(path.read_bytes()))
+    for read in (store.get, store.arrays):
+        with pytest.raises(StoreError, match=rf"{KEY}\.zip: a damaged run: .*{why}.*--force"):
+            read(KEY)
+    assert [list(store.runs()), list(store.runs())] == [[], []]
+    [entry] = bad  # once a store
+    assert (entry.path, entry.state) == (path, "damaged")
+    assert why in entry.why
+    assert store.put(a_run(2), arrays_of(2)) == a_run(2)  # what is no run gives way
     assert_stands(store, 2)
 
 
-def test_a_run_under_another_key_and_a_stranger_are_named(tmp_path: Path) -> None:
+def test_what_is_said_of_arrays_must_be_true(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put(a_run())
-    other = run_key({"kind": "other"})
-    shutil.copytree(tmp_path / run_key(REQUEST), tmp_path / other)
-    with pytest.raises(StoreError, match=rf"{other}: a damaged run: run.json is that of the run"):
-        list(store.runs())
-    shutil.rmtree(tmp_path / other)
-    (tmp_path / "notes.txt").write_text("a file is no run folder")
-    (tmp_path / ".hidden").mkdir()
-    assert [run.key for run in store.runs()] == [run_key(REQUEST)]
-    (tmp_path / "notes").mkdir()
-    with pytest.raises(StoreError, match="notes is no run"):
-        list(store.runs())
+    store.put(a_run(1), {"nll": np.ones(3)})
+    path = tmp_path / f"{KEY}.zip"
+    path.write_bytes(edited()(path.read_bytes()))  # without its arrays
+    assert store.get(KEY) == a_run(1)
+    with pytest.raises(StoreError, match=r"There is no item named 'nll\.npy'"):
+        store.arrays(KEY)
 
 
-def test_damaged_arrays_are_named(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_strangers_are_reported_and_hidden_files_are_not(tmp_path: Path) -> None:
+    bad: list[Entry] = []
+    store = Store(tmp_path, on_bad=bad.append)
     store.put(a_run(1), arrays_of(1))
-    path = tmp_path / run_key(REQUEST) / "tokens.npz"
-    whole = path.read_bytes()
-    middle = len(whole) // 2
-    for data in (
-        b"",
-        b"not an archive",
-        whole[:middle],
-        whole[:-1],
-        whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :],
-    ):
-        path.write_bytes(data)
-        with pytest.raises(StoreError, match=f"{run_key(REQUEST)}: a damaged run"):
-            store.arrays(run_key(REQUEST))
+    other = run_key({"kind": "other"})
+    shutil.copyfile(tmp_path / f"{KEY}.zip", tmp_path / f"{other}.zip")
+    (tmp_path / f"{'0' * 16}.zip").mkdir()
+    (tmp_path / f"{'1' * 16}.zip").symlink_to("/dev/zero")
+    (tmp_path / f"{'2' * 16}.zip").symlink_to("nowhere")
+    (tmp_path / "notes.txt").write_text("not a run")
+    (tmp_path / KEY).mkdir()
+    (tmp_path / ".DS_Store").write_text("hidden")
+    assert_stands(store, 1)
+    assert {entry.path.name: (entry.state, entry.why) for entry in bad} == {
+        f"{other}.zip": ("damaged", f"it is the run {KEY}, under another name"),
+        f"{'0' * 16}.zip": ("damaged", "it is no file"),
+        f"{'1' * 16}.zip": ("damaged", "it is no file"),
+        f"{'2' * 16}.zip": ("damaged", "it cannot be read: No such file or directory"),
+        "notes.txt": ("foreign", "a run's name is 16 hex digits and .zip"),
+        KEY: ("foreign", "a run's name is 16 hex digits and .zip"),
+    }
+
+
+def test_by_default_what_is_left_out_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    assert list(Store(tmp_path).runs()) == []
+    assert "notes.txt: foreign" in caplog.text
+
+
+def test_a_store_that_cannot_be_written_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "some" / "runs")
+    store.require_writable()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "some").write_text("a file")
+    with pytest.raises(StoreError, match=r"cannot write to .*runs: Not a directory"):
+        store.require_writable()
+    (tmp_path / "some").unlink()
+
+    def refuse(**_: object) -> None:
+        raise PermissionError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(StoreError, match=r"cannot write to .*runs: Read-only file system"):
+        store.require_writable()
 
 
 def test_a_root_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,8 +383,9 @@ def test_a_root_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
 
 # --- whole or absent ------------------------------------------------------------------------
 
-STEPS = ["mkdir", "open", "fsync", "open", "fsync", "fsync", "rename", "fsync", "rmtree"]
-REPLACING = [*STEPS[:6], "rename", "rename", "rename", "fsync", "rmtree", "rmtree"]
+STEPS = ["mkdir", "open", "fsync", "hardlink_to", "unlink", "fsync"]
+REPLACING = ["mkdir", "open", "fsync", "replace", "unlink", "fsync"]
+NAMED = 3  # the step that gives the run its name
 
 
 class Killed(BaseException):
@@ -304,9 +404,10 @@ class Steps:
         for owner, name in (
             (Path, "mkdir"),
             (Path, "open"),
-            (Path, "rename"),
+            (Path, "hardlink_to"),
+            (Path, "replace"),
+            (Path, "unlink"),
             (os, "fsync"),
-            (shutil, "rmtree"),
         ):
             monkeypatch.setattr(owner, name, self.step(name, getattr(owner, name)))
 
@@ -358,7 +459,7 @@ def test_a_write_that_ends_anywhere_leaves_a_whole_run_or_none(
             with suppress(Killed, StoreError):
                 store.put(a_run(2), arrays_of(2), replace=replace)
             assert len(steps.seen) > index
-        placed = index > (REPLACING.index("rename") + 2 if replace else STEPS.index("rename"))
+        placed = index > NAMED
         if placed or replace:
             assert_stands(store, 2 if placed else 1)
         else:
@@ -374,12 +475,12 @@ def test_a_full_disk_is_an_error_that_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps = Steps(monkeypatch)
-    steps.fail_at, steps.error = 4, OSError(28, "No space left on device")
+    steps.fail_at, steps.error = 2, OSError(28, "No space left on device")
     with pytest.raises(StoreError, match=r"cannot write to .*: No space left on device\."):
         Store(tmp_path).put(a_run(1), arrays_of(1))
 
 
-@pytest.mark.parametrize("index", [1, 3, 5, 6])
+@pytest.mark.parametrize("index", range(NAMED + 1))
 def test_the_slower_of_two_writers_gets_the_run_of_the_faster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: int
 ) -> None:
@@ -388,7 +489,7 @@ def test_the_slower_of_two_writers_gets_the_run_of_the_faster(
     steps.before[index] = lambda: Store(tmp_path).put(a_run(1), arrays_of(1))
     assert store.put(a_run(2), arrays_of(2)) == a_run(1)
     assert_stands(store, 1)
-    assert names_in(store) == [run_key(REQUEST)]
+    assert names_in(store) == [f"{KEY}.zip"]
 
 
 @pytest.mark.parametrize("index", range(len(REPLACING)))
@@ -400,22 +501,22 @@ def test_two_that_replace_leave_one_whole_run(
     steps = Steps(monkeypatch)
     steps.before[index] = lambda: Store(tmp_path).put(a_run(2), arrays_of(2), replace=True)
     assert store.put(a_run(3), arrays_of(3), replace=True) == a_run(3)
-    # The other writer comes last once ours is in place.
-    assert_stands(store, 2 if index > REPLACING.index("rename") + 2 else 3)
-    assert names_in(store) == [run_key(REQUEST)]
+    assert_stands(store, 2 if index > NAMED else 3)  # who comes last
+    assert names_in(store) == [f"{KEY}.zip"]
 
 
-def test_replacing_what_another_has_just_moved_aside(
+def test_without_hard_links_a_run_is_whole_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
     store = Store(tmp_path)
-    store.put(a_run(1), arrays_of(1))
-    steps = Steps(monkeypatch)
-    final = tmp_path / run_key(REQUEST)
-    aside = tmp_path / f".{run_key(REQUEST)}.1.old"
-    steps.before[REPLACING.index("rename") + 1] = lambda: os.rename(final, aside)  # noqa: PTH104
-    assert store.put(a_run(2), arrays_of(2), replace=True) == a_run(2)
-    assert_stands(store, 2)
+    assert store.put(a_run(1), arrays_of(1)) == a_run(1)
+    assert store.put(a_run(2), arrays_of(2)) == a_run(1)
+    assert_stands(store, 1)
+    assert names_in(store) == [f"{KEY}.zip"]
 
 
 @pytest.mark.parametrize("replace", [False, True])
@@ -436,24 +537,46 @@ def test_many_writers_at_once_leave_one_whole_run(tmp_path: Path, replace: bool)
     [run] = Store(tmp_path).runs()
     assert_stands(Store(tmp_path), run.results["mark"])
     assert sorted(returned) == (list(range(8)) if replace else [run.results["mark"]] * 8)
-    assert names_in(Store(tmp_path)) == [run_key(REQUEST)]
+    assert names_in(Store(tmp_path)) == [f"{KEY}.zip"]
 
 
-def test_a_writer_killed_by_the_system_leaves_no_run(tmp_path: Path) -> None:
+def killed_writer(root: Path) -> None:
+    """Let a process write a run, and kill it before the run has its name."""
     code = f"""
-import os, signal, sys
+import os, signal
 from pathlib import Path
 import numpy as np
 from rope_eval.results.store import Run, Store, run_key
 request = {REQUEST!r}
 run = Run(key=run_key(request), kind="ppl", status="done", request=request, results={{}},
           provenance={{}})
-Path.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-Store({str(tmp_path)!r}).put(run, {{"nll": np.ones(100)}})
+Path.hardlink_to = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Store({str(root)!r}).put(run, {{"nll": np.ones(100)}})
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+
+
+def test_a_writer_killed_by_the_system_leaves_no_run(tmp_path: Path) -> None:
+    killed_writer(tmp_path)
     [left] = names_in(Store(tmp_path))
-    assert left.startswith(f".{run_key(REQUEST)}.")
-    assert list(Store(tmp_path).runs()) == []
+    assert left.startswith(f".{KEY}.")
+    bad: list[Entry] = []
+    assert list(Store(tmp_path, on_bad=bad.append).runs()) == []
+    assert bad == []  # it may be at work
     Store(tmp_path).put(a_run(1), arrays_of(1))
     assert_stands(Store(tmp_path), 1)
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
+    killed_writer(tmp_path)
+    [left] = tmp_path.iterdir()
+    store = Store(tmp_path)
+    store.put(a_run(1), arrays_of(1))
+    (tmp_path / ".DS_Store").touch()
+    assert store.sweep() == ([], [left])  # too young: it may be being written
+    os.utime(left, (0, 0))
+    assert store.sweep(dry_run=True) == ([left], [])
+    assert left.exists()
+    assert store.sweep() == ([left], [])
+    assert names_in(store) == [".DS_Store", f"{KEY}.zip"]
+    assert_stands(store, 1)

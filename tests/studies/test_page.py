@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rope_eval.results.provenance import model_fingerprint
+from rope_eval.results.identity import model_fingerprint
 from rope_eval.results.store import Store
 from studies.scaling_laws import GRIDS, SHIPPED
 from studies.scaling_laws.document import find_all, to_markdown, verdict_table, write_findings
@@ -48,8 +48,8 @@ def test_what_was_measured_is_what_is_shipped() -> None:
 
 
 def test_no_machine_is_named_in_the_store() -> None:
-    for file in (ROOT / "results" / "lab").glob("*/run.json"):
-        text = file.read_text(encoding="utf-8")
+    for run in Store(ROOT / "results" / "lab").runs():
+        text = json.dumps(run.provenance)
         assert not any(root in text for root in ("/home", "/root", "/tmp", "/usr"))
         assert "-dirty" not in text
 

@@ -18,7 +18,8 @@ from opencompass.utils import get_infer_output_path
 from rope_eval.hosts.opencompass.environment import RESULTS
 from rope_eval.protocols.rules import histogram
 from rope_eval.protocols.tasks import Task
-from rope_eval.results.provenance import model_fingerprint, provenance
+from rope_eval.results import identity
+from rope_eval.results.provenance import provenance
 from rope_eval.results.store import DEFAULT_ROOT, Run, Store, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.scores import Sums, total
@@ -174,11 +175,9 @@ def _books_run(model: Mapping[str, Any], cfg: Mapping[str, Any], result: Mapping
     books = result.get("books", [])
     request = _request("cumulative", model) | {
         "harness": "opencompass",
-        "fingerprint": _fingerprint(model["path"]),
         "lengths": lengths,
         "documents": [{"name": book["name"], "sha256": book["sha256"]} for book in books],
         "books": cfg["books"],
-        "dtype": model.get("dtype", "auto"),
     }
     error = result.get("error")
     totals = [[book["sums"][i] for book in books] for i in range(len(lengths))]
@@ -203,22 +202,19 @@ def _total(sums: list[dict[str, Any]]) -> dict[str, Any]:
     return total(Sums(**one) for one in sums).to_dict()
 
 
-def _fingerprint(path: str) -> str:
-    return model_fingerprint(path) if Path(path).is_dir() else path
-
-
 # ---- both --------------------------------------------------------------------------------------
 
 
 def _request(kind: str, model: Mapping[str, Any]) -> dict[str, Any]:
     own = ("config", "dtype", "max_seq_len", "truncation", "batch_size")
-    path = model["path"]
-    return {
-        "kind": kind,
-        "model": Path(path).resolve().name if Path(path).is_dir() else path,
-        "model_args": {"pretrained": path} | {k: model[k] for k in own if k in model},
-        "rope": RopeSpec.from_dict({k: model[k] for k in FIELDS if k in model}).to_dict(),
-    }
+    return identity.request(
+        kind,
+        model["path"],
+        RopeSpec.from_dict({k: model[k] for k in FIELDS if k in model}),
+        backend=model.get("backend", "hf"),
+        dtype=model.get("dtype", "auto"),
+        model_args={"pretrained": model["path"]} | {k: model[k] for k in own if k in model},
+    )
 
 
 def _provenance() -> dict[str, Any]:

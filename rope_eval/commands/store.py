@@ -1,0 +1,182 @@
+"""``rope-eval store``: the folder of runs, checked, cleaned, and written out as one frame."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rope_eval.results.store import Entry, Store
+
+EPILOG = """\
+examples:
+  rope-eval store verify                      # every run: ok, or damaged and why; then exit 1
+  rope-eval store sweep --dry-run             # what killed writers left behind
+  rope-eval store export -o runs.csv          # every number in a row of its own
+  rope-eval store export --format parquet -o runs.parquet --results results/runs
+"""
+VERIFY = """\
+examples:
+  rope-eval store verify
+  rope-eval store verify --results old/runs --json
+
+Damaged: score it again with --force, import it again, or delete it. Foreign: not written by
+rope-eval; every command leaves it out.
+"""
+SWEEP = """\
+examples:
+  rope-eval store sweep --dry-run
+  rope-eval store sweep
+  rope-eval store sweep --older-than 0        # no writer is at work: take all
+
+A leftover younger than --older-than may be a run that is being written, and is kept.
+"""
+EXPORT = """\
+examples:
+  rope-eval store export -o runs.csv
+  rope-eval store export --format parquet -o runs.parquet
+
+A row is one number: of a run, a task or set of books, a metric and a length. docs/store.md names
+the columns. In CSV a text that a spreadsheet would take for a formula has ' before it.
+"""
+FORMATS = ("csv", "parquet")
+
+
+def open_store(folder: Path | None) -> Store:
+    """Return the store of a command; what it leaves out is a line each on standard error."""
+    from rope_eval.results.store import DEFAULT_ROOT, Store
+
+    return Store(
+        folder or DEFAULT_ROOT,
+        on_bad=lambda entry: print(f"rope-eval: left out: {entry}", file=sys.stderr),
+    )
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "store",
+        help="check the runs, sweep what killed writers left, export every number",
+        description="Look after the folder of runs.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    jobs = parser.add_subparsers(metavar="JOB", required=True)
+    for name, job, text, epilog in (
+        ("verify", verify, "read every run whole, and say which are damaged", VERIFY),
+        ("sweep", sweep, "remove what killed writers left behind", SWEEP),
+        ("export", export, "write every number as CSV or parquet", EXPORT),
+    ):
+        one = jobs.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}.",
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        add = one.add_argument
+        add("--results", type=Path, metavar="DIR", help="of runs (default: results/runs)")
+        if name == "sweep":
+            add("--dry-run", action="store_true", help="only say what would be removed")
+            minutes = "of a file that may still be written (default: 10)"
+            add("--older-than", type=float, default=10.0, metavar="MINUTES", help=minutes)
+        if name == "export":
+            add("--format", choices=FORMATS, help="(default: by the file's name, else csv)")
+            add("-o", "--output", type=Path, required=True, metavar="FILE", help="to write")
+        add("--json", action="store_true", help="print JSON")
+        one.set_defaults(run=job)
+
+
+def verify(args: argparse.Namespace) -> int:
+    """Print every entry and its state; return 1 if a run is damaged.
+
+    Raises:
+        DataError: there is no such folder.
+        StoreError: it cannot be read.
+    """
+    entries = list(_existing(args.results).entries())
+    found = Counter(entry.state for entry in entries)
+    if args.json:
+        facts = [{"file": str(e.path), "state": e.state, "why": e.why} for e in entries]
+        print(json.dumps({"entries": facts, "count": dict(found)}, indent=2))
+    else:
+        for entry in entries:
+            print(_line(entry))
+        print(", ".join(f"{n} {state}" for state, n in sorted(found.items())) or "no runs")
+    return 1 if found["damaged"] else 0
+
+
+def sweep(args: argparse.Namespace) -> int:
+    """Remove leftovers, and say which; return the exit status.
+
+    Raises:
+        SpecError: minutes below zero.
+        DataError: there is no such folder.
+        StoreError: it cannot be read, or a file not removed.
+    """
+    from rope_eval.errors import SpecError
+
+    if not args.older_than >= 0:
+        raise SpecError(f"--older-than must be 0 or more minutes, got {args.older_than}")
+    store = _existing(args.results)
+    removed, kept = store.sweep(older_than=60 * args.older_than, dry_run=args.dry_run)
+    if args.json:
+        lists = {"removed": list(map(str, removed)), "kept": list(map(str, kept))}
+        print(json.dumps({"dry_run": args.dry_run} | lists, indent=2))
+        return 0
+    for path in removed:
+        print(f"{path}: {'would be removed' if args.dry_run else 'removed'}")
+    for path in kept:
+        print(f"{path}: kept, younger than {args.older_than:g} minutes: it may be being written")
+    if not removed and not kept:
+        print("no leftovers")
+    return 0
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write the frame of the store; return the exit status.
+
+    Raises:
+        DataError: there is no such folder, or the file cannot be written.
+        StoreError: the folder cannot be read.
+    """
+    from rope_eval.errors import DataError
+    from rope_eval.results.frame import for_spreadsheets, frame
+
+    table = frame(_existing(args.results))
+    style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
+    try:
+        if style == "csv":
+            for_spreadsheets(table).to_csv(args.output, index=False)
+        else:
+            table.to_parquet(args.output, index=False)
+    except OSError as error:
+        raise DataError(f"cannot write {args.output}: {error.strerror or error}") from error
+    facts = {"file": str(args.output), "rows": len(table), "runs": int(table["key"].nunique())}
+    print(
+        json.dumps(facts)
+        if args.json
+        else f"{facts['rows']} numbers of {facts['runs']} runs are in {args.output}"
+    )
+    return 0
+
+
+def _existing(folder: Path | None) -> Store:
+    from rope_eval.errors import DataError
+
+    store = open_store(folder)
+    if not store.root.is_dir():
+        raise DataError(f"there is no folder of runs at {store.root}: give it as --results DIR")
+    return store
+
+
+def _line(entry: Entry) -> str:
+    if entry.run is None:
+        return str(entry)
+    run = entry.run
+    what = f"{run.kind} {run.request.get('model') or run.request.get('checkpoint', '')}".strip()
+    return f"{entry.path}: ok: {what}{', failed: ' + str(run.error) if run.error else ''}"

@@ -1,0 +1,169 @@
+"""One frame: every number of the store in a row of its own, for pandas and for the tables."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from rope_eval.results.naming import Names, setting_text, weights
+from rope_eval.results.store import Run, Store
+from rope_eval.scores import Sums
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HARNESSES: Mapping[str, str] = MappingProxyType(
+    {"lm_eval": "lm-eval", "opencompass": "OpenCompass"}
+)
+"""Who ran the tasks, by the kind of a run."""
+OWN_HOST = "rope-eval"
+
+COLUMNS: Mapping[str, str] = MappingProxyType(
+    {
+        "row": "string",  # the catalogue's name, or the model's and its setting
+        "model": "string",
+        "weights": "string",  # which checkpoint, where two have one name
+        "setting": "string",
+        "kind": "string",
+        "host": "string",
+        "backend": "string",
+        "protocol": "string",
+        "task": "string",  # or the books
+        "metric": "string",
+        "length": "Int64",  # tokens seen
+        "value": "float64",  # a fraction, or perplexity; NaN where there is none
+        "n": "Int64",  # what it is a mean of: items, or scored tokens
+        "n_all": "Int64",  # how many items the task has
+        "remark": "string",  # why there is no value, or how it was made
+        "answer": "string",  # the one that was given to all items, if one was
+        "key": "string",
+        "started": "string",
+        "commit": "string",
+    }
+)
+"""The columns of `frame`, and their types."""
+
+_NO_NUMBER = "its score is not a number"
+
+
+def frame(store: Store, names: Names | None = None) -> pd.DataFrame:
+    """Return what the store's done runs measured, a row a (run, task or books, metric, length).
+
+    The runs are those of whole books ("cumulative") and of tasks; the measurements of a study are
+    the study's to read. A failed run has one row, without a value and with its reason. Rows of
+    older runs stand first.
+
+    Args:
+        store: the runs.
+        names: of the rows; by default the catalogue's.
+
+    Raises:
+        StoreError: the store cannot be read; damaged runs are left out, as `Store.runs` says.
+    """
+    import pandas as pd
+
+    names = names or Names()
+    rows: list[dict[str, Any]] = []
+    for run in store.runs():
+        if run.kind in _READERS:
+            try:
+                rows += list(_rows(run, names))
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                store.leave_out(run.key, f"its record is of another shape: {error!r}")
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
+
+
+def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame whose texts no spreadsheet takes for a formula: those have ' before them."""
+    texts = [name for name, kind in COLUMNS.items() if kind == "string"]
+    formula = r"^(\s*[=+\-@])"
+    return table.assign(
+        **{name: table[name].str.replace(formula, r"'\1", regex=True) for name in texts}
+    )
+
+
+def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
+    host = run.request.get("harness", run.kind)
+    common = {
+        "row": names.row(run),
+        "model": run.request["model"],
+        "weights": weights(run),
+        "setting": setting_text(run),
+        "kind": run.kind,
+        "host": HARNESSES.get(host, OWN_HOST),
+        "backend": run.request.get("backend"),
+        "key": run.key,
+        "started": run.provenance.get("started"),
+        "commit": run.provenance.get("git_commit"),
+    }
+    if run.status == "failed":
+        yield common | {"remark": f"failed: {run.error}"}
+        return
+    for measured in _READERS[run.kind](run):
+        yield common | measured
+
+
+def _curve(run: Run) -> Iterator[dict[str, Any]]:
+    documents = run.request["documents"]
+    # other lengths can choose other documents, and curves of other documents do not compare
+    content = hashlib.sha256("".join(d["sha256"] for d in documents).encode()).hexdigest()[:6]
+    plural = "" if len(documents) == 1 else "s"
+    books = f"{run.request['books']} ({len(documents)} document{plural}, {content})"
+    for length, given in zip(run.request["lengths"], run.results["totals"], strict=True):
+        sums = Sums(**given)
+        for metric, value in (("perplexity", sums.perplexity), ("accuracy", sums.accuracy)):
+            yield {
+                "task": books,
+                "metric": metric,
+                "length": length,
+                "value": value,
+                "n": sums.tokens,
+            }
+
+
+def _tasks(run: Run) -> Iterator[dict[str, Any]]:
+    for task, record in run.results["tasks"].items():
+        metadata = record["metadata"]
+        common = {
+            "task": task,
+            "protocol": record["protocol"],
+            "n": record["n"],
+            "n_all": record["n_all"],
+            "answer": _constant(record["answers"]),
+        }
+        missing = metadata.get("missing")
+        if missing:
+            yield common | {"remark": str(missing)}
+        for metric, value in record["metrics"].items():
+            if value is None and missing:
+                continue
+            remark = _NO_NUMBER if value is None else _truncation(metadata)
+            name, _, length = metric.partition(",")[0].partition("@")
+            yield common | {
+                "metric": metric,
+                "length": int(length) if name in _BY_LENGTH and _LENGTH.fullmatch(length) else None,
+                "value": value,
+                "remark": remark or None,
+            }
+
+
+_LENGTH = re.compile("[0-9]{1,15}")
+_BY_LENGTH = ("perplexity", "accuracy")  # of the cumulative tasks: perplexity@4096,none
+_READERS: Mapping[str, Callable[[Run], Iterator[dict[str, Any]]]] = MappingProxyType(
+    {"cumulative": _curve} | dict.fromkeys(HARNESSES, _tasks)
+)
+
+
+def _constant(answers: Mapping[str, int]) -> str | None:
+    """Return the one answer that was given to several items, if it is the only one."""
+    given = [(answer, count) for answer, count in answers.items() if count]
+    return given[0][0] if len(given) == 1 and given[0][1] > 1 else None
+
+
+def _truncation(metadata: Mapping[str, Any]) -> str:
+    if "truncation" not in metadata:
+        return ""
+    return f"prompts cut to {metadata['truncate_at']} tokens on the {metadata['truncation']}"
