@@ -178,6 +178,13 @@ def test_limits_and_scores_that_are_no_number(store: Store) -> None:
     assert "its score is not a number: me/model (TOEFL)." in table.caption
 
 
+def test_a_row_whose_only_score_is_no_number_is_blank_with_its_reason(store: Store) -> None:
+    put(store, {"rope_paper_gsm": (float("nan"), 4)})
+    table = measured.table_of(rows_of(store), "5")
+    assert [row[2:] for row in cells_as_text(table)] == [("", "", "", "", "")]
+    assert "its score is not a number: me/model (GSM)." in table.caption
+
+
 def test_the_newest_of_several_runs(store: Store) -> None:
     put(store, {"rope_paper_gsm": (0.3, 10), "rope_paper_toefl": (0.1, 10)}, date=2000.0)
     put(store, {"rope_paper_gsm": (0.2, 10), "rope_paper_quality": (0.7, 10)}, date=1000.0)
