@@ -269,6 +269,11 @@ def test_a_family_file(tmp_path: Path) -> None:
         (FAMILY + "  - {name: z, checkpoint: [y]}\n", DataError, "mine/z: checkpoint must be text"),
         (FAMILY + "  - {name: z, checkpoint: 2024-01-01}\n", DataError, "checkpoint must be text"),
         (FAMILY + "  - {name: z, checkpoint: 2024-13-45}\n", DataError, "not YAML: month must be"),
+        (
+            FAMILY + "  - {name: z, rope: {rope_scaling: 2}}\n",
+            SpecError,
+            "mine/z: rope_scaling is",
+        ),
         (FAMILY + "  - {name: z, weights_of: 3}\n", DataError, "mine/z: weights_of must be text"),
         (
             FAMILY + "  - {name: z, rope: [xpos]}\n",

@@ -14,6 +14,7 @@ import yaml
 from rope_eval.catalogue.rows import ModelSpec
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.paths import asset, is_directory
+from rope_eval.rope.config_words import refuse_config_words
 from rope_eval.rope.spec import FIELDS
 
 FAMILY_KEYS = ("family", "description", "pretrain_theta", "train_length", "size", "rows")
@@ -44,7 +45,13 @@ def read_family(file: Path) -> list[ModelSpec]:
         if name in rows:
             raise DataError(f"{file}: {name} stands twice in the catalogue")
         rows[name] = row
-    return [_row(file, family, rows, name) for name in rows]
+    read = []
+    for name in rows:
+        try:
+            read.append(_row(file, family, rows, name))
+        except SpecError as error:
+            raise SpecError(f"{file}: {name}: {error}") from None
+    return read
 
 
 def _row(
@@ -70,16 +77,13 @@ def _row(
                 f"(tune_length {made.get('tune_length')}), got {row['tune_length']!r}: leave it out"
             )
         facts |= {key: value for key, value in made.items() if key in OF_THE_WEIGHTS}
-    try:
-        return ModelSpec(
-            name=name,
-            checkpoint=checkpoint and beside(file, checkpoint),
-            fields=facts | _fields(where, row),
-            weights_of=owner,
-            paper=dict(_paper(where, family.get("size"), row.get("paper") or {})),
-        )
-    except SpecError as error:
-        raise SpecError(f"{where}: {error}") from None
+    return ModelSpec(
+        name=name,
+        checkpoint=checkpoint and beside(file, checkpoint),
+        fields=facts | _fields(where, row),
+        weights_of=owner,
+        paper=dict(_paper(where, family.get("size"), row.get("paper") or {})),
+    )
 
 
 def _fields(where: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -87,6 +91,7 @@ def _fields(where: str, row: dict[str, Any]) -> dict[str, Any]:
     rope = {} if row.get("rope") is None else row["rope"]
     if not isinstance(rope, dict):
         raise DataError(f"{where}: rope must be RopeSpec fields as {{name: value}}, got {rope!r}")
+    refuse_config_words({name: value for name, value in rope.items() if name not in FIELDS})
     if "tune_length" not in row:
         return rope
     if "tune_length" in rope:
