@@ -15,6 +15,7 @@ from rope_eval.commands import (
     serve,
     table,
     theory,
+    tune,
 )
 
 COMMANDS = (
@@ -29,6 +30,7 @@ COMMANDS = (
     table,
     compare,
     data,
+    tune,
     lab,
     demo,
     path,

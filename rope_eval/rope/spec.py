@@ -141,15 +141,7 @@ class RopeSpec:
         >>> RopeSpec.parse("rope_theta=500,log_scale=true,dynamic_ntk=per_query").to_dict()
         {'rope_theta': 500.0, 'log_scale': True, 'dynamic_ntk': 'per_query'}
         """
-        fields: dict[str, Any] = {}
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            name, equals, value = (word.strip() for word in part.partition("="))
-            if not equals or not value:
-                raise SpecError(f"a RoPE setting is written name=value, got {part!r}")
-            if name in fields:
-                raise SpecError(f"{name} is given twice in {text!r}")
-            fields[name] = None if value.lower() == "none" else value
-        return cls.from_dict(fields)
+        return cls.from_dict(parse_fields(text))
 
     def fingerprint(self) -> str:
         """Return 12 hexadecimal digits that are equal for equal specs alone."""
@@ -164,6 +156,29 @@ class RopeSpec:
             )
             or "neutral"
         )
+
+
+def parse_fields(text: str) -> dict[str, Any]:
+    """Return the fields that a setting's text gives, their values as written.
+
+    Unlike ``RopeSpec.parse(text).to_dict()`` it has those that are given at their defaults: what
+    wins over the fields of a row or a config has to be merged before it becomes a spec.
+
+    >>> parse_fields("pretrain_theta=10000, reference_length=none")
+    {'pretrain_theta': '10000', 'reference_length': None}
+
+    Raises:
+        SpecError: a part is not name=value, or a name is there twice.
+    """
+    fields: dict[str, Any] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = (word.strip() for word in part.partition("="))
+        if not equals or not value:
+            raise SpecError(f"a RoPE setting is written name=value, got {part!r}")
+        if name in fields:
+            raise SpecError(f"{name} is given twice in {text!r}")
+        fields[name] = None if value.lower() == "none" else value
+    return fields
 
 
 FIELDS = tuple(f.name for f in dataclasses.fields(RopeSpec))

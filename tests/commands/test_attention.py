@@ -14,7 +14,7 @@ from rope_eval import RopeSpec, patched
 from rope_eval.backends.hf.loading import encode, load_model
 from rope_eval.cli import main
 from rope_eval.scoring.attention_profile import attention_by_distance, bin_edges
-from studies.scaling_laws.model import build_tokenizer
+from studies.scaling_laws.recipes.model import build_tokenizer
 
 SPEC = "rope_theta=500,dynamic_ntk=per_query,reference_length=40"
 TEXTS = {"a": "The quick brown fox. " * 10, "b": "short", "c": "Jumps over the lazy dog. " * 8}

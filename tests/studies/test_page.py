@@ -10,7 +10,6 @@ import pytest
 
 from rope_eval.results.provenance import model_fingerprint
 from rope_eval.results.store import Store
-from studies.scaling_laws import GRIDS, SHIPPED
 from studies.scaling_laws.laboratory import (
     Laboratory,
     find_all,
@@ -20,6 +19,7 @@ from studies.scaling_laws.laboratory import (
     write_findings,
 )
 from studies.scaling_laws.measurements import measurements
+from studies.scaling_laws.recipes.grids import GRIDS, SHIPPED
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "laboratory"

@@ -43,7 +43,6 @@ def run(args: argparse.Namespace) -> int:
         StoreError: A run is damaged, or the output cannot be written.
     """
     from rope_eval.results.store import Store
-    from studies.scaling_laws.grids import find_grid
     from studies.scaling_laws.laboratory import (
         find_all,
         read_laboratory,
@@ -51,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
         to_dict,
         write_findings,
     )
+    from studies.scaling_laws.recipes.grids import find_grid
 
     find_grid(args.preset)
     laboratory = read_laboratory(Store(args.store), args.preset)

@@ -9,13 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.errors import LengthError
-from studies.scaling_laws.model import BOUNDARY_ID
+from studies.scaling_laws.recipes.model import BOUNDARY_ID
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-SETS = 3
-"""Disjoint sets of pieces; piece i is of set i mod 3."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +21,8 @@ class EvaluationText:
 
     Attributes:
         pieces: int64 [tokens] each: BOUNDARY_ID, then bytes. None overlaps another, so
-            neither do their sets.
-        sha256: Digest of the pieces.
+            neither do their sets (`studies.scaling_laws.measurements.set_numbers`).
+        sha256: digest of the pieces.
     """
 
     pieces: tuple[Tensor, ...]
@@ -36,12 +33,12 @@ def evaluation_text(held_out: Sequence[Path], *, pieces: int, tokens: int) -> Ev
     """Cut the held-out files, one after another, into pieces spread evenly over them.
 
     Args:
-        held_out: The files that `studies.scaling_laws.text.training_text` leaves out for this.
-        pieces: How many to take.
-        tokens: Of each, the boundary token before it included.
+        held_out: the files that `recipes.text.training_text` leaves out for this.
+        pieces: how many to take.
+        tokens: of each, the boundary token before it included.
 
     Raises:
-        LengthError: There is too little text.
+        LengthError: there is too little text.
     """
     import numpy as np
     import torch

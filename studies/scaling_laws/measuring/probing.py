@@ -1,4 +1,4 @@
-"""Ask the lab's models for planted values."""
+"""Ask the lab's models for needles."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from rope_eval.data.probes import Probe, ProbePlan
-from studies.scaling_laws.in_window import TOKENS_AT_ONCE
-from studies.scaling_laws.model import BOUNDARY_ID
-from studies.scaling_laws.probe import LAB
-from studies.scaling_laws.protocol import Protocol
+from studies.scaling_laws.measuring.in_window import TOKENS_AT_ONCE
+from studies.scaling_laws.measuring.probe import LAB
+from studies.scaling_laws.measuring.protocol import Protocol
+from studies.scaling_laws.recipes.model import BOUNDARY_ID
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,8 +26,8 @@ def lab_probes(filler: str, protocol: Protocol) -> list[list[Probe]]:
     """Return the probes of each length, sample by sample and then by depth.
 
     Args:
-        filler: Text that no model was trained on.
-        protocol: Their lengths, and how many samples.
+        filler: text that no model was trained on.
+        protocol: their lengths, and how many samples.
     """
     plan = ProbePlan(
         form=LAB,
@@ -54,8 +54,8 @@ def marks(
     """Return whether each value is what a model says greedily, and its nats; ``[probes]``.
 
     Args:
-        model: One of the lab's, inside `patched` or stock.
-        probes: Of one length.
+        model: one of the lab's, inside `patched` or stock.
+        probes: of one length.
     """
     tokens = torch.tensor([probe.tokens for probe in probes])
     value = probes[0].value_tokens

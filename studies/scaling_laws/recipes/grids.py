@@ -10,7 +10,7 @@ from typing import Literal
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.theory import critical_base, pivot_bases
-from rope_eval.tuning.recipes import Recipe, base_name
+from rope_eval.tuning.recipe import Recipe, base_name
 
 HEAD_DIM = 64
 """Of every model of the lab."""
@@ -29,14 +29,14 @@ def grid(
     """Return the pre-training and all that is tuned from it, in the order to make them.
 
     Args:
-        pretrained: Where everything starts from.
-        steps: Of each tuning.
-        learning_rate: Of each tuning, constant.
-        bases: For each length to tune at, the bases. A step has as many tokens as one of the
+        pretrained: where everything starts from.
+        steps: of each tuning.
+        learning_rate: of each tuning, constant.
+        bases: for each length to tune at, the bases. A step has as many tokens as one of the
             pre-training's.
-        dropped: Bases to tune at T_train without the dimensions beyond the critical one.
-        seeds: Seeds to repeat a tuning with.
-        seeded: The bases to repeat at T_train.
+        dropped: bases to tune at T_train without the dimensions beyond the critical one.
+        seeds: seeds to repeat a tuning with.
+        seeded: the bases to repeat at T_train.
     """
     train = pretrained.length
 
@@ -166,13 +166,13 @@ class Grid:
     """A grid that is trained from nothing.
 
     Attributes:
-        recipes: What to make, each after what it starts from.
-        text: What it is trained on: a source of `studies.scaling_laws.text`.
-        hidden_size: Of the byte-level Llama, in heads of :data:`HEAD_DIM`.
-        layers: Of it.
-        with_retrieval: The checkpoints that are also asked for planted values under methods of
+        recipes: what to make, each after what it starts from.
+        text: what it is trained on: a source of `studies.scaling_laws.recipes.text`.
+        hidden_size: of the byte-level Llama, in heads of :data:`HEAD_DIM`.
+        layers: of it.
+        with_retrieval: the checkpoints that are also asked for needles under methods of
             inference.
-        with_attention: Those whose attention scores are measured (Figs. 6, 8, 10).
+        with_attention: those whose attention scores are measured (Figs. 6, 8, 10).
     """
 
     recipes: tuple[Recipe, ...]

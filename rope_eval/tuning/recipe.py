@@ -1,4 +1,4 @@
-"""How a checkpoint is made: as a value, and as arXiv 2310.05209, B.1 does it."""
+"""How a checkpoint is made, as a value."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ class Recipe:
     """How one checkpoint is made; AdamW without weight decay, as in arXiv 2310.05209, B.1.
 
     Attributes:
-        name: Name of the checkpoint and of its folder.
-        rope: What it is trained under. Its ``tune_length``, or ``train_length`` without one, is
+        name: name of the checkpoint and of its folder.
+        rope: what it is trained under. Its ``tune_length``, or ``train_length`` without one, is
             the tokens of a window: no query ever sees a key further away.
-        start_from: Name of the checkpoint to tune, or None to train from random weights.
-        steps: Optimiser steps, of ``batch_size`` windows each.
-        batch_size: Windows a step, on all devices together.
-        learning_rate: Peak learning rate of AdamW.
+        start_from: name of the checkpoint to tune, or None to train from random weights.
+        steps: optimiser steps, of ``batch_size`` windows each.
+        batch_size: windows a step, on all devices together.
+        learning_rate: peak learning rate of AdamW.
         schedule: ``constant``, or ``cosine`` down to a tenth of the peak.
-        warmup_steps: Steps over which the learning rate first rises linearly.
-        max_grad_norm: The gradient is scaled down to this norm when it is longer.
-        seed: Seed of the first weights and of the windows.
+        warmup_steps: steps over which the learning rate first rises linearly.
+        max_grad_norm: the gradient is scaled down to this norm when it is longer.
+        seed: seed of the first weights and of the windows.
     """
 
     name: str
@@ -64,9 +64,11 @@ class Recipe:
 def base_name(base: float) -> str:
     """Return a base as it stands in names.
 
-    >>> [base_name(base) for base in (20, 10_000, 300_000, 83_000, 690_000)]
-    ['20', '1e4', '3e5', '83e3', '69e4']
+    >>> [base_name(base) for base in (20, 10_000, 300_000, 83_000, 690_000, 652.1)]
+    ['20', '1e4', '3e5', '83e3', '69e4', '652.1']
     """
+    if base != round(base):
+        return repr(float(base))
     zeros = len(f"{base:.0f}") - len(f"{base:.0f}".rstrip("0"))
     return f"{base:.0f}" if zeros < 3 else f"{base / 10**zeros:.0f}e{zeros}"
 
@@ -86,27 +88,3 @@ def tuning_name(rope: RopeSpec) -> str:
         parts.append(rope.beyond_critical)
     length = rope.tune_length or rope.train_length
     return "-".join([*(parts or ["own-base"]), str(length)])
-
-
-def _paper(name: str, *, length: int, batch_size: int, linear_factor: float = 1.0) -> Recipe:
-    return Recipe(
-        name=name,
-        rope=RopeSpec(train_length=4096, tune_length=length, linear_factor=linear_factor),
-        start_from="meta-llama/Llama-2-13b-hf" if "13b" in name else "meta-llama/Llama-2-7b-hf",
-        steps=1000,
-        batch_size=batch_size,
-        learning_rate=2e-5,
-        max_grad_norm=1.0 if "13b" in name else 2.5,
-    )
-
-
-PAPER = {
-    f"paper-{size}{suffix}": _paper(f"paper-{size}{suffix}", **fields)
-    for size in ("7b", "13b")
-    for suffix, fields in (
-        ("", {"length": 4096, "batch_size": 128}),
-        ("-16k", {"length": 16384, "batch_size": 32}),
-        ("-pi", {"length": 8192, "batch_size": 64, "linear_factor": 2.0}),
-    )
-}
-"""How arXiv 2310.05209, B.1 tunes LLaMA2, by the name of the preset; the base is the user's."""

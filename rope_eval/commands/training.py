@@ -1,7 +1,9 @@
-"""What training says to the user: from one process of several, on standard error."""
+"""What the commands that train share: checks of their options, the folder, and the bar."""
 
 from __future__ import annotations
 
+import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +11,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rope_eval.errors import StoreError
+from rope_eval.errors import SpecError, StoreError
 
 if TYPE_CHECKING:
-    from rope_eval.tuning.recipes import Recipe
+    from rope_eval.tuning.recipe import Recipe
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Refuse, with a `SpecError`, steps, sizes, rates and seeds that make no sense."""
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    for option in ("steps", "batch_size", "accumulation"):
+        if given.get(option, 1) < 1:
+            raise SpecError(
+                f"--{option.replace('_', '-')} must be at least 1, got {given[option]}."
+            )
+    if not 0 < given.get("learning_rate", 1) < math.inf:
+        raise SpecError(f"--learning-rate must be a number above 0, got {args.learning_rate}.")
+    if not 0 <= given.get("seed", 0) < 1 << 63:
+        raise SpecError(f"--seed must be from 0 to 2**63 - 1, got {args.seed}.")
 
 
 def make_folder(folder: Path) -> None:
@@ -28,7 +44,7 @@ def _is_first_process() -> bool:
 
 
 def say(text: str) -> None:
-    """Print a line."""
+    """Print a line on standard error, from one process of several."""
     if _is_first_process():
         print(text, file=sys.stderr)
 

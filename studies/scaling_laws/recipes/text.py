@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.errors import DataError
-from studies.scaling_laws.model import BOUNDARY_ID
+from studies.scaling_laws.recipes.model import BOUNDARY_ID
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,9 +27,9 @@ class TrainingText:
 
     Attributes:
         tokens: int16 [T]: for each file :data:`~studies.scaling_laws.BOUNDARY_ID`, then its bytes.
-        files: How many files the stream holds.
-        held_out: The files of the same kind that it does not hold, for evaluation.
-        sha256: Digest of the stream's files in order, their names not included.
+        files: how many files the stream holds.
+        held_out: the files of the same kind that it does not hold, for evaluation.
+        sha256: digest of the stream's files in order, their names not included.
     """
 
     tokens: Tensor
@@ -54,10 +54,10 @@ def training_text(root: Path | None = None) -> TrainingText:
     ``pydoc_data``: that is the book which the lab is evaluated on.
 
     Args:
-        root: Folder of the library; by default the running interpreter's own.
+        root: folder of the library; by default the running interpreter's own.
 
     Raises:
-        DataError: The folder holds no Python sources (some distributions ship them apart).
+        DataError: the folder holds no Python sources (some distributions ship them apart).
     """
     import numpy as np
     import torch

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from studies.scaling_laws.model import BOUNDARY_ID
-from studies.scaling_laws.retrieval_text import filler_bytes, plant
+from studies.scaling_laws.recipes.model import BOUNDARY_ID
+from studies.scaling_laws.recipes.retrieval_text import filler_bytes, plant
 
 RETRIEVAL_SHARE = 0.5
 """The part of the windows in which a fact is planted."""
@@ -22,10 +22,10 @@ class LabWindows(Dataset[dict[str, Tensor]]):
     """Windows from anywhere in a stream of bytes, half of them with a planted fact.
 
     Args:
-        tokens: int16 [T], the stream of `studies.scaling_laws.text`.
-        length: Tokens that a window has as inputs; one more is its last target.
-        count: How many windows.
-        seed: Of all draws; a window follows from it and from its own number alone.
+        tokens: int16 [T], the stream of `studies.scaling_laws.recipes.text`.
+        length: tokens that a window has as inputs; one more is its last target.
+        count: how many windows.
+        seed: of all draws; a window follows from it and from its own number alone.
     """
 
     def __init__(self, tokens: Tensor, *, length: int, count: int, seed: int):

@@ -22,9 +22,9 @@ def score_in_windows(model: PreTrainedModel, input_ids: Tensor, length: int) -> 
     the same model, but never at a distance that tuning has not shown.
 
     Args:
-        model: A model, inside `patched` or stock.
+        model: a model, inside `patched` or stock.
         input_ids: int64 ``[T]``, T > length.
-        length: Inputs of a window, even.
+        length: inputs of a window, even.
 
     Returns:
         The scores of tokens 1 … T − 1.

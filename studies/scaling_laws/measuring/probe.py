@@ -6,14 +6,14 @@ import functools
 from pathlib import Path
 
 from rope_eval.data.probes import Form
-from studies.scaling_laws.retrieval_text import (
+from studies.scaling_laws.recipes.retrieval_text import (
     KEYS,
     VALUE_LENGTH,
     VALUE_LETTERS,
     fact,
     question,
 )
-from studies.scaling_laws.text import held_out_files, text_root
+from studies.scaling_laws.recipes.text import held_out_files, text_root
 
 LAB = Form(
     fact=fact("{key}", "{value}"),
@@ -25,7 +25,7 @@ LAB = Form(
     value_length=VALUE_LENGTH,
     after=r"\n",
 )
-"""The wording of `studies.scaling_laws.retrieval_text`."""
+"""The wording of `studies.scaling_laws.recipes.retrieval_text`."""
 
 
 @functools.cache
@@ -33,7 +33,7 @@ def held_out_text(root: Path | None = None) -> str:
     """Return the sources that no model of the lab was trained on, one after another.
 
     Args:
-        root: Folder of all sources, as for `studies.scaling_laws.text.training_text`.
+        root: folder of all sources, as for `studies.scaling_laws.recipes.text.training_text`.
     """
     held_out = held_out_files(root or text_root("stdlib"))
     return "".join(path.read_text(encoding="utf-8", errors="replace") for path in held_out)

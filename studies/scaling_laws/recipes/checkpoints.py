@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError
-from rope_eval.tuning.recipes import Recipe
-from rope_eval.tuning.training import configure, ignore_step, record_of, train
-from studies.scaling_laws.grids import Grid
-from studies.scaling_laws.model import build_model, load_weights, save_checkpoint
-from studies.scaling_laws.text import TrainingText
+from rope_eval.tuning.checkpoint import record_of
+from rope_eval.tuning.config import configure
+from rope_eval.tuning.recipe import Recipe
+from rope_eval.tuning.training import ignore_step, train
+from studies.scaling_laws.recipes.grids import Grid
+from studies.scaling_laws.recipes.model import build_model, load_weights, save_checkpoint
+from studies.scaling_laws.recipes.text import TrainingText
 
 
 def make_checkpoint(
@@ -32,19 +34,19 @@ def make_checkpoint(
     checkpoint gives the same as one that was just made.
 
     Args:
-        recipe: What to do.
-        grid: Whose model it is.
-        text: What to train on.
-        output: Folder of the checkpoints.
-        on_step: As for `rope_eval.tuning.training.train`.
+        recipe: what to do.
+        grid: whose model it is.
+        text: what to train on.
+        output: folder of the checkpoints.
+        on_step: as for `rope_eval.tuning.training.train`.
 
     Returns:
         The record that was written: recipe, start, text, results and versions.
 
     Raises:
-        DataError: The checkpoint to start from is not there.
+        DataError: the checkpoint to start from is not there.
     """
-    from studies.scaling_laws.windows import LabWindows
+    from studies.scaling_laws.recipes.windows import LabWindows
 
     began = time.monotonic()
     assert recipe.rope.rope_theta is not None, "the lab's recipes say their base"
@@ -96,7 +98,7 @@ def recipe_of(directory: Path) -> Recipe:
     """Return the recipe that a checkpoint was made by.
 
     Raises:
-        DataError: The folder has no record, or one that is none of ours.
+        DataError: the folder has no record, or one that is none of ours.
     """
     file = directory / "record.json"
     try:

@@ -71,9 +71,9 @@ def plant(rng: random.Random, filler: bytes, length: int) -> bytes:
     always be a line end, and the model would learn that rather than the text.
 
     Args:
-        rng: What is drawn from.
-        filler: At least :func:`filler_bytes` of text, the end of which is used.
-        length: Bytes to return.
+        rng: what is drawn from.
+        filler: at least :func:`filler_bytes` of text, the end of which is used.
+        length: bytes to return.
     """
     whole = length + rng.randrange(LONGEST_CUT)
     lines = round(2 * (length // LINE_BYTES / 2) ** rng.random())

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError
-from rope_eval.tuning.folders import checkpoint_folder
-from studies.scaling_laws.grids import HEAD_DIM
+from rope_eval.tuning.checkpoint import checkpoint_folder
+from studies.scaling_laws.recipes.grids import HEAD_DIM
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,9 +99,9 @@ def save_checkpoint(model: LlamaForCausalLM, directory: Path, record: dict[str, 
     what they are loaded as.
 
     Args:
-        model: The trained model, in float32.
-        directory: Folder to make; what was there before is replaced.
-        record: How the checkpoint was made: the contents of ``record.json``.
+        model: the trained model, in float32.
+        directory: folder to make; what was there before is replaced.
+        record: how the checkpoint was made: the contents of ``record.json``.
     """
     from safetensors.torch import save
 
@@ -116,7 +116,7 @@ def load_weights(directory: Path) -> dict[str, Tensor]:
     """Return a saved checkpoint's weights in float32.
 
     Raises:
-        DataError: The folder holds no checkpoint.
+        DataError: the folder holds no checkpoint.
     """
     from safetensors.torch import load_file
 

@@ -1,15 +1,16 @@
-"""What a training would do, as YAML that transformers and accelerate take as it is."""
+"""What a tuning would do, as YAML that transformers and accelerate take as it is."""
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import yaml
 
-from rope_eval.tuning.recipes import Recipe
-from rope_eval.tuning.training import training_arguments
+from rope_eval.rope.spec import FIELDS
+from rope_eval.tuning.arguments import training_arguments
+from rope_eval.tuning.recipe import Recipe
 
 PAPER_DEVICES = 32
 """A100s, in arXiv 2310.05209, B.1."""
@@ -46,7 +47,7 @@ def tuning_plan(preset: str, recipe: Recipe, source: str | None, *, accumulation
         "launch": shlex.join(
             [
                 *("accelerate", "launch", "--config_file", "FILE_WITH_THE_ACCELERATE_PART"),
-                *("-m", "rope_eval", "lab", "train", "--preset", preset),
+                *("-m", "rope_eval", "tune", "--preset", preset),
                 *_options(recipe),
                 *("--text", source or "SRC", "--accumulation", str(accumulation)),
                 "--gradient-checkpointing",
@@ -56,14 +57,20 @@ def tuning_plan(preset: str, recipe: Recipe, source: str | None, *, accumulation
     return as_yaml(plan)
 
 
+_FROM_ELSEWHERE = ("linear_factor", "pretrain_theta")
+"""Fields that a preset or a config may give: they are said at their defaults too."""
+
+
 def _options(recipe: Recipe) -> list[str]:
     """Return the options that make this recipe, whatever the preset says."""
-    rope = replace(recipe.rope, rope_theta=None, tune_length=None)
+    rope = asdict(recipe.rope)
+    unlike = replace(recipe.rope, rope_theta=None, tune_length=None).to_dict()
+    said = {name: rope[name] for name in FIELDS if name in unlike or name in _FROM_ELSEWHERE}
     options = {
-        "--base-model": recipe.start_from,
+        "--model": recipe.start_from,
         "--rope-theta": recipe.rope.rope_theta,
         "--tune-length": recipe.length,
-        "--rope": str(rope) if rope.to_dict() else None,
+        "--rope": ",".join(f"{name}={value}" for name, value in said.items()),
         "--steps": recipe.steps,
         "--batch-size": recipe.batch_size,
         "--learning-rate": recipe.learning_rate,

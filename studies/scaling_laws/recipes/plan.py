@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rope_eval.tuning.dry_run import as_yaml
-from rope_eval.tuning.recipes import Recipe
-from rope_eval.tuning.training import training_arguments
-from studies.scaling_laws.grids import Grid
+from rope_eval.tuning.arguments import training_arguments
+from rope_eval.tuning.plan import as_yaml
+from rope_eval.tuning.recipe import Recipe
+from studies.scaling_laws.recipes.grids import Grid
 
 
 def grid_plan(recipes: Sequence[Recipe], grid: Grid) -> str:

@@ -22,12 +22,12 @@ from rope_eval.results.store import Run, Store, run_key
 from rope_eval.scores import TokenScores, sums_at
 from rope_eval.scoring.attention_profile import attention_by_distance, bin_edges
 from rope_eval.scoring.tokens import score_lengths
-from studies.scaling_laws.evaluation import SETS, EvaluationText
-from studies.scaling_laws.grids import GRIDS, HEAD_DIM
-from studies.scaling_laws.in_window import score_in_windows
-from studies.scaling_laws.measurements import Kind, Measurement
-from studies.scaling_laws.probing import DEPTHS, lab_probes, marks
-from studies.scaling_laws.protocol import Protocol
+from studies.scaling_laws.measurements import SETS, Kind, Measurement
+from studies.scaling_laws.measuring.evaluation import EvaluationText
+from studies.scaling_laws.measuring.in_window import score_in_windows
+from studies.scaling_laws.measuring.probing import DEPTHS, lab_probes, marks
+from studies.scaling_laws.measuring.protocol import Protocol
+from studies.scaling_laws.recipes.grids import GRIDS, HEAD_DIM
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,17 +37,17 @@ Arrays = dict[str, npt.NDArray[Any]]
 ATTENTION_BINS = 48
 
 
-class Laboratory:
-    """Measures one grid's checkpoints, or reads what the store has.
+class Measurer:
+    """Measures one grid's checkpoints, or reads what the store has of them.
 
     Args:
-        grid: Its name.
-        checkpoints: The folder that has them, each by its recipe's name.
-        text: What they are measured on.
-        filler: Held-out text for values to be planted in.
-        store: Where measurements are kept.
-        protocol: How much is measured.
-        device: As in PyTorch; None is CUDA where there is one.
+        grid: its name.
+        checkpoints: the folder that has them, each by its recipe's name.
+        text: what they are measured on.
+        filler: held-out text for needles to be planted in.
+        store: where measurements are kept.
+        protocol: how much is measured.
+        device: as in PyTorch; None is CUDA where there is one.
     """
 
     def __init__(
@@ -72,13 +72,13 @@ class Laboratory:
         self._models: dict[str, PreTrainedModel] = {}
         self._probes: list[list[Probe]] = []
 
-    def answer(self, measurement: Measurement) -> Run:
+    def measure(self, measurement: Measurement) -> Run:
         """Return the run of a measurement, made now if it is not in the store.
 
         Raises:
-            DataError: There is no such checkpoint.
-            ScoreError: A score is not a number.
-            StoreError: The run cannot be written.
+            DataError: there is no such checkpoint.
+            ScoreError: a score is not a number.
+            StoreError: the run cannot be written.
         """
         request = self._request(measurement)
         kept = self.store.get(run_key(request))
@@ -127,11 +127,11 @@ class Laboratory:
         }
 
     def _asked(self, kind: Kind) -> dict[str, Any]:
-        """Return what determines an answer of this kind besides the checkpoint and the setting."""
+        """Return what determines a measurement besides the checkpoint and the setting."""
         protocol = self.protocol
-        if kind in ("lab-curve", "lab-window"):
+        if kind in (Kind.CURVE, Kind.WINDOW):
             return {"lengths": list(protocol.lengths)}
-        if kind == "lab-attention":
+        if kind == Kind.ATTENTION:
             return {
                 "bin_edges": list(self._edges()),
                 "pieces": [
@@ -156,10 +156,7 @@ class Laboratory:
         return bin_edges(self.protocol.attention_tokens - 1, ATTENTION_BINS)
 
     def _attention_pieces(self) -> tuple[Tensor, ...]:
-        """Return pieces from all over the text, as many of each set."""
-        step = len(self.text.pieces) // self.protocol.attention_pieces
-        step += step % SETS == 0
-        return self.text.pieces[::step][: self.protocol.attention_pieces]
+        return tuple(self.text.pieces[i] for i in self.protocol.attention_indices)
 
     def _curve(self, model: PreTrainedModel) -> Arrays:
         """Return nats and hits up to each length: float32 and int32 ``[pieces, lengths]``."""
@@ -219,11 +216,11 @@ class Laboratory:
         }
 
 
-_MEASURES: Mapping[Kind, Callable[[Laboratory, PreTrainedModel], Arrays]] = {
-    "lab-curve": Laboratory._curve,
-    "lab-window": Laboratory._window,
-    "lab-retrieval": Laboratory._retrieval,
-    "lab-attention": Laboratory._attention,
+_MEASURES: Mapping[Kind, Callable[[Measurer, PreTrainedModel], Arrays]] = {
+    Kind.CURVE: Measurer._curve,
+    Kind.WINDOW: Measurer._window,
+    Kind.RETRIEVAL: Measurer._retrieval,
+    Kind.ATTENTION: Measurer._attention,
 }
 
 

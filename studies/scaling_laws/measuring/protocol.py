@@ -1,11 +1,11 @@
-"""How much of the lab's checkpoints is measured: lengths, pieces of text, planted values."""
+"""How much of the lab's checkpoints is measured: lengths, pieces of text, needles."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
 
-from studies.scaling_laws.evaluation import SETS
+from studies.scaling_laws.measurements import SETS
 
 EIGHTHS = 8
 """Lengths an octave."""
@@ -16,13 +16,13 @@ class Protocol:
     """How much is measured.
 
     Attributes:
-        shortest: The first length of a curve, in tokens; the others follow by eighths of an
+        shortest: the first length of a curve, in tokens; the others follow by eighths of an
             octave.
-        tokens: The last one: tokens of a piece of text.
-        pieces: Pieces of text, a multiple of the sets.
-        samples: Of planted values, at each length and depth.
-        attention_tokens: Tokens of a piece whose attention scores are measured.
-        attention_pieces: How many of the pieces that is done for.
+        tokens: the last one: tokens of a piece of text.
+        pieces: pieces of text, a multiple of the sets.
+        samples: needles at each length and depth.
+        attention_tokens: tokens of a piece whose attention scores are measured.
+        attention_pieces: how many of the pieces that is done for.
     """
 
     shortest: int
@@ -31,6 +31,9 @@ class Protocol:
     samples: int
     attention_tokens: int
     attention_pieces: int
+
+    def __post_init__(self) -> None:
+        assert len(self.attention_indices) == self.attention_pieces, "too few pieces for attention"
 
     @property
     def lengths(self) -> tuple[int, ...]:
@@ -43,6 +46,16 @@ class Protocol:
     def probe_lengths(self) -> tuple[int, ...]:
         """The lengths of probes: half octaves, up to half the longest length."""
         return tuple(length for length in self.lengths[::4] if length <= self.tokens // 2)
+
+    @property
+    def attention_indices(self) -> range:
+        """The pieces whose attention scores are measured: all over the text, as many of each set.
+
+        A step that is a multiple of the sets would stay in one of them.
+        """
+        step = self.pieces // self.attention_pieces
+        step += step % SETS == 0
+        return range(0, self.pieces, step)[: self.attention_pieces]
 
 
 PROTOCOLS = {
