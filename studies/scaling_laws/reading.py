@@ -1,4 +1,4 @@
-"""From stored runs to a `Laboratory`: the newest of each measurement."""
+"""From stored or packed runs to a `Laboratory`: the newest of each measurement."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from rope_eval.rope.spec import RopeSpec
 from studies.scaling_laws.measurements import AS_TRAINED, Kind
 from studies.scaling_laws.runs import Attention, Checkpoint, Curve, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Floats
+from studies.scaling_laws.tables import Tables
 
 T = TypeVar("T")
 
 
-def read_laboratory(source: Store, grid: str = "lab") -> Laboratory:
+def read_laboratory(source: Store | Tables, grid: str = "lab") -> Laboratory:
     """Read the measurements of a grid.
 
     Raises:
@@ -50,7 +51,7 @@ def read_laboratory(source: Store, grid: str = "lab") -> Laboratory:
     return laboratory
 
 
-def newest_runs(source: Store, grid: str) -> list[Run]:
+def newest_runs(source: Store | Tables, grid: str) -> list[Run]:
     """Return a grid's runs, of each measurement the newest.
 
     Runs of a checkpoint that has since been made again, with other weights, are left out.
@@ -63,7 +64,7 @@ def newest_runs(source: Store, grid: str) -> list[Run]:
 
 
 def _read(
-    source: Store, done: Sequence[Run], kind: Kind, reader: Callable[..., T]
+    source: Store | Tables, done: Sequence[Run], kind: Kind, reader: Callable[..., T]
 ) -> dict[tuple[str, str], T]:
     return {
         (run.request["checkpoint"], run.request["method"]): reader(run, source.arrays(run.key))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from studies.scaling_laws.measurements import Measurement
     from studies.scaling_laws.recipes.grids import Grid
 
-DEFAULT_STORE = Path("results", "lab")
+DEFAULT_STORE = Path("results", "lab-runs")
 QUICK_STORE = Path("results", "lab-quick")  # of other text: one store has one text
 
 EXAMPLE = """\
@@ -44,7 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--store",
         type=Path,
         metavar="DIR",
-        help="(default: results/lab, with --quick results/lab-quick)",
+        help="(default: results/lab-runs, with --quick results/lab-quick)",
     )
     add("--preset", default="lab", metavar="NAME", help="whose grid: lab or gpu (default: lab)")
     add("--only", nargs="+", metavar="NAME", help="checkpoints (default: all that are there)")
