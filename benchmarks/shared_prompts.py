@@ -67,7 +67,7 @@ def models() -> tuple[Any, Any]:
     from transformers.utils import logging
 
     from rope_eval.hosts.lm_eval.model import ScalingRopeLM
-    from studies.scaling_laws import build_tokenizer
+    from studies.scaling_laws.recipes.model import build_tokenizer
 
     torch.manual_seed(0)
     config = LlamaConfig(

@@ -117,6 +117,19 @@ def test_neighbours_do_not_know_each_other(room: str) -> None:
             assert others <= {here[1]}, f"{place(path)} imports {others}"
 
 
+@pytest.mark.parametrize(
+    ("folder", "unknown"),
+    [("recipes", ("measuring", "measurements", "reading", "tables")), ("measuring", ("reading",))],
+)
+def test_the_studys_data_flow_one_way(folder: str, unknown: tuple[str, ...]) -> None:
+    files = list((ROOT / "studies" / "scaling_laws" / folder).glob("*.py"))
+    assert files
+    for path in files:
+        for name, _ in imports(path.read_text(encoding="utf-8")):
+            if name.startswith("studies.scaling_laws."):
+                assert name.split(".")[2] not in unknown, f"{place(path)} imports {name}"
+
+
 def test_modules_have_no_circle() -> None:
     graph: dict[str, set[str]] = {}
     for path in modules():
@@ -167,6 +180,7 @@ def test_the_import_test_sees_an_arrow_up() -> None:
         "import rope_eval.report.published, rope_eval.report.measured, rope_eval.report.compare",
         "import rope_eval.hosts.opencompass.config_files, rope_eval.hosts.lm_eval.task_files",
         "from rope_eval.cli import build_parser; build_parser().format_help()",
+        "import studies.scaling_laws.reading, studies.scaling_laws.commands",
     ],
 )
 def test_torch_stays_unloaded(statement: str) -> None:

@@ -16,6 +16,7 @@ from rope_eval.commands import (
     store,
     table,
     theory,
+    tune,
 )
 
 COMMANDS = (
@@ -31,6 +32,7 @@ COMMANDS = (
     compare,
     store,
     data,
+    tune,
     lab,
     demo,
     path,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,12 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> 
         parser.add_argument(name, **(OPTIONS[name] | changes))
 
 
-class Positive(argparse.Action):
-    """The action of an option that takes a whole number of 1 or more."""
+class Checked(argparse.Action):
+    """The action of an option whose value is checked, or raises `SpecError`."""
+
+    def read(self, text: str) -> Any:
+        """Return the value of a text, or raise ValueError with what it must be."""
+        raise NotImplementedError
 
     def __call__(
         self,
@@ -55,8 +60,47 @@ class Positive(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        """Read the number, or raise `SpecError`."""
-        text = str(values)
-        if not (text.isascii() and text.isdecimal() and len(text) < 19 and int(text)):
-            raise SpecError(f"{option_string} must be 1 or more, got {text}")
-        setattr(namespace, self.dest, int(text))
+        """Read the value, or raise `SpecError`."""
+        try:
+            value = self.read(str(values))
+        except ValueError as error:
+            raise SpecError(f"{option_string} must be {error}, got {values}") from None
+        setattr(namespace, self.dest, value)
+
+
+class Positive(Checked):
+    """A whole number of 1 or more."""
+
+    def read(self, text: str) -> int:
+        """Return the number."""
+        if not (_is_whole(text) and int(text)):
+            raise ValueError("1 or more")
+        return int(text)
+
+
+class Seed(Checked):
+    """A whole number that a generator can be seeded with."""
+
+    def read(self, text: str) -> int:
+        """Return the number."""
+        if not (_is_whole(text) and int(text) < 1 << 63):
+            raise ValueError("from 0 to 2**63 - 1")
+        return int(text)
+
+
+class Rate(Checked):
+    """A number above 0."""
+
+    def read(self, text: str) -> float:
+        """Return the number."""
+        try:
+            rate = float(text)
+        except ValueError:
+            rate = math.nan
+        if not 0 < rate < math.inf:
+            raise ValueError("a number above 0")
+        return rate
+
+
+def _is_whole(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20

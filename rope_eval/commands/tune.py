@@ -1,32 +1,96 @@
-"""The part of ``rope-eval lab train`` that tunes a model of the user's own."""
+"""``rope-eval tune``: tune any model under another RoPE setting, as the paper did."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from rope_eval.commands.options import Positive, Rate, Seed, add_shared
 from rope_eval.commands.progress import progress_bar, say, steps
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
 
-if TYPE_CHECKING:
-    from rope_eval.tuning.recipes import Recipe
+EXAMPLE = """\
+examples:
+  rope-eval tune --model DIR --text pile.jsonl.zst --rope-theta 500 --tune-length 16k
+  rope-eval tune --preset paper-7b --rope-theta 1e6 --dry-run
+  accelerate launch --config_file FILE -m rope_eval tune --preset paper-7b-16k \\
+      --model DIR --text pile.jsonl.zst --rope-theta 500
+
+Presets: paper-7b and paper-13b, each also with -16k and -pi (arXiv 2310.05209, B.1). What was
+interrupted goes on where it was: the same command again finishes the work.
+"""
 
 
-def run_tuning(preset: str, args: argparse.Namespace) -> int:
-    """Tune as a preset of the paper does, or print what that would be; return the exit status."""
-    if args.only:
-        raise SpecError(f"--only names checkpoints of a grid, and {preset} makes one")
-    recipe = _tuning_recipe(preset, args)
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "tune",
+        help="fine-tune a model under another RoPE setting, by the paper's recipe",
+        description="Fine-tune any Hugging Face model under another RoPE setting by the recipe of\n"
+        "arXiv 2310.05209, B.1, or what you change of it, and write it to OUTPUT/NAME.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add_shared(parser, "--model")
+    add("--text", metavar="SRC", help="a folder of .txt, a .txt or .jsonl[.gz|.zst] file, …")
+    add("--preset", metavar="NAME", help="(default: paper-7b, at the model's own length)")
+    add("--rope-theta", type=float, metavar="β", help="the base to tune with")
+    add("--tune-length", metavar="T", help="tokens of a window, such as 16k")
+    add_shared(parser, "--rope", help="more RopeSpec fields, such as linear_factor=2")
+    add("--steps", action=Positive, metavar="N", help="optimiser steps (default: 1000)")
+    add(
+        "--batch-size",
+        action=Positive,
+        metavar="N",
+        help="windows a step (default: 524,288 tokens' worth, as in B.1)",
+    )
+    add("--learning-rate", action=Rate, metavar="LR", help="constant (default: 2e-5)")
+    add(
+        "--accumulation", action=Positive, metavar="N", default=1, help="passes a step (default: 1)"
+    )
+    add("--gradient-checkpointing", action="store_true", help="less memory, more time")
+    add("--seed", action=Seed, metavar="N", help="of the windows' order (default: 0)")
+    add("--output", type=Path, default=Path("tuned"), metavar="DIR", help="(default: tuned)")
+    add("--force", action="store_true", help="replace a checkpoint that is there")
+    add("--dry-run", action="store_true", help="print what would be done, as YAML, and stop")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Tune and write the checkpoint, or print what that would be.
+
+    Raises:
+        SpecError: an option makes no sense, or a checkpoint is there without ``--force``.
+        DataError: there is no model or no text of that name.
+        LengthError: the text is too short.
+        StoreError: the output folder cannot be made.
+    """
+    if args.preset is None and args.model is None:
+        raise SpecError("give what to tune: --model DIR and --text SRC; or --preset to --dry-run")
+    from rope_eval.tuning.presets import DEFAULT, tuning_recipe
+
+    preset = args.preset or DEFAULT
+    recipe = tuning_recipe(
+        args.preset,
+        model=args.model,
+        fields=_fields(args),
+        steps=args.steps,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+    )
     if args.dry_run:
-        from rope_eval.tuning.dry_run import tuning_plan
+        from rope_eval.tuning.plan import tuning_plan
 
-        print(tuning_plan(preset, recipe, args.text, accumulation=args.accumulation or 1), end="")
+        print(tuning_plan(preset, recipe, args.text, accumulation=args.accumulation), end="")
         return 0
-    if args.base_model is None or args.text is None:
+    if args.model is None or args.text is None:
         raise SpecError(
-            f"the preset {preset} tunes a model on a text: give --base-model DIR and --text SRC, "
+            f"the preset {preset} tunes a model on a text: give --model DIR and --text SRC, "
             "or --dry-run to see what it would do"
         )
     directory = args.output / recipe.name
@@ -39,7 +103,7 @@ def run_tuning(preset: str, args: argparse.Namespace) -> int:
 
     next(read_books(args.text, limit=1, whole_pile=True))  # tells what is wrong before any work
 
-    from rope_eval.tuning.folders import make_folder
+    from rope_eval.tuning.checkpoint import make_folder
     from rope_eval.tuning.tune import tune
 
     make_folder(args.output)
@@ -48,59 +112,26 @@ def run_tuning(preset: str, args: argparse.Namespace) -> int:
             recipe,
             args.text,
             args.output,
-            accumulation=args.accumulation or 1,
+            accumulation=args.accumulation,
             gradient_checkpointing=args.gradient_checkpointing,
             on_step=steps(report, recipe.name),
         )
-    say(f"Wrote {directory}. Run it under: --rope {_said(recipe)}")
+    unsaid = recipe.rope.replace(rope_theta=None, linear_factor=1.0)  # by the config
+    say(f"Wrote {directory}. Run it under: --rope {unsaid}")
     return 0
 
 
-def _tuning_recipe(preset: str, args: argparse.Namespace) -> Recipe:
-    """Return B.1's recipe with what the user changes of it."""
+def _fields(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the fields of the setting that were given, and no others."""
     from rope_eval.rope.fields import parse_fields
-    from rope_eval.rope.spec import RopeSpec
-    from rope_eval.tuning.recipes import PAPER, tuning_name
 
-    recipe = PAPER[preset]
-    fields = recipe.rope.to_dict()
-    if args.base_model is not None:
-        fields |= _as_pretrained(args.base_model)
-        if args.preset is None:
-            fields["tune_length"] = fields["train_length"]
-    fields |= parse_fields(args.rope)
-    if args.rope_theta is not None:
-        fields["rope_theta"] = args.rope_theta
+    fields: dict[str, Any] = dict(parse_fields(args.rope))
+    options = {"rope_theta": args.rope_theta}
     if args.tune_length is not None:
-        fields["tune_length"] = parse_length(args.tune_length)
-    rope = RopeSpec.from_dict(fields)
-    changed = replace(
-        recipe,
-        name=tuning_name(rope),
-        rope=rope,
-        start_from=args.base_model or recipe.start_from,
-        steps=args.steps or recipe.steps,
-        seed=recipe.seed if args.seed is None else args.seed,
-        learning_rate=(recipe.learning_rate if args.learning_rate is None else args.learning_rate),
-    )
-    step = recipe.batch_size * recipe.length  # tokens, the same in every preset
-    return replace(changed, batch_size=args.batch_size or max(1, step // changed.length))
-
-
-def _as_pretrained(model: str) -> dict[str, Any]:
-    """Return what the laws need to know of a model's pre-training, as its config says it."""
-    from rope_eval.backends.config import rope_config
-    from rope_eval.backends.hf.loading import check_checkpoint, load_config
-
-    check_checkpoint(model)
-    config = rope_config(load_config(model))
-    length, theta = config.unscaled_length, config.rope_theta
-    if length is None:
-        raise SpecError(f"the config of {model} has no max_position_embeddings")
-    return {"train_length": length} | ({"pretrain_theta": theta} if theta else {})
-
-
-def _said(recipe: Recipe) -> str:
-    """Return what a command needs to be told of a checkpoint beside its config."""
-    fields = recipe.rope.replace(rope_theta=None, linear_factor=1.0)
-    return str(fields)
+        options["tune_length"] = parse_length(args.tune_length)
+    for name, value in options.items():
+        if value is not None and name in fields:
+            raise SpecError(f"{name} is given twice: in --rope, and as --{name.replace('_', '-')}")
+        if value is not None:
+            fields[name] = value
+    return fields

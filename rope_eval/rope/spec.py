@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.rope import methods
+from rope_eval.rope.fields import parse_fields
 from rope_eval.rope.method import BaseChanges
 
 FIELDS = tuple(field.name for field in methods.FIELDS)
@@ -74,15 +75,7 @@ class _Spec:
         >>> RopeSpec.parse("rope_theta=500,train_length=4096").to_dict()
         {'rope_theta': 500.0, 'train_length': 4096}
         """
-        fields: dict[str, Any] = {}
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            name, equals, value = (word.strip() for word in part.partition("="))
-            if not equals or not value:
-                raise SpecError(f"a RoPE setting is written name=value, got {part!r}")
-            if name in fields:
-                raise SpecError(f"{name} is given twice in {text!r}")
-            fields[name] = None if value.lower() == "none" else value
-        return cls.from_dict(fields)
+        return cls.from_dict(parse_fields(text))
 
     def replace(self, **fields: Any) -> Self:
         """Return the spec with other values in some fields."""

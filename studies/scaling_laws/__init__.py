@@ -1,31 +1,13 @@
-"""The laboratory: a grid of small byte-level Llamas on which the paper's laws are measured.
+"""The laws of arXiv 2310.05209, measured on a grid of small byte-level Llamas.
 
 One model is pre-trained at 128 tokens with base 10000, and the others are tuned from it, each with
-a base and a length of its own, as in arXiv 2310.05209, Appendix B.1: AdamW without weight decay,
-constant learning rate, no warm-up. The text is the standard library's own sources, so the lab can
-be remade from a seed on any machine.
+a base and a length of its own, as in the paper's Appendix B.1. Data flows one way::
 
-Data flows one way::
+    recipes/        grids, text ──► windows ──► training ──► checkpoints
+    measurements    what is asked of them: kinds, methods, sets
+    measuring/      checkpoints, held-out text, probes ──► scores ──► a store of runs
+    tables          runs ──► a few tables
+    reading         runs or tables ──► a laboratory ──► what the paper claims, beside it
 
-    recipes, grids ──► windows (text, retrieval_text) ──► training ──► checkpoints, tuning
-    grids ──► measurements ──► measuring (evaluation, probe, protocol) ──► the store
+Each arrow is a verb of ``rope-eval lab``, in ``commands/``. README.md says how to do it all again.
 """
-
-from rope_eval.tuning.recipes import Recipe
-from studies.scaling_laws.checkpoints import make_checkpoint
-from studies.scaling_laws.grids import GRIDS, SHIPPED
-from studies.scaling_laws.model import BOUNDARY, BOUNDARY_ID, build_model, build_tokenizer
-from studies.scaling_laws.text import TrainingText, training_text
-
-__all__ = [
-    "BOUNDARY",
-    "BOUNDARY_ID",
-    "GRIDS",
-    "SHIPPED",
-    "Recipe",
-    "TrainingText",
-    "build_model",
-    "build_tokenizer",
-    "make_checkpoint",
-    "training_text",
-]

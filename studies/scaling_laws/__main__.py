@@ -1,35 +1,8 @@
-"""``rope-eval lab``: the paper's laws, measured on models that a laptop trains."""
+"""``python -m studies.scaling_laws``: the same as ``rope-eval lab``."""
 
-from __future__ import annotations
-
-import argparse
 import sys
-from collections.abc import Sequence
 
-from studies.scaling_laws.commands import measure, show, train
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of ``rope-eval lab`` and its verbs."""
-    lab = argparse.ArgumentParser(
-        prog="rope-eval lab",
-        description="Train small models on a grid of bases and lengths, measure them, and show\n"
-        "what the paper's laws say beside what was measured.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    verbs = lab.add_subparsers(dest="lab_command", metavar="VERB", required=True)
-    for verb in (train, measure, show):
-        verb.add_parser(verbs)
-    return lab
-
-
-def main(argv: Sequence[str]) -> int:
-    """Run a verb; return its exit status."""
-    args = build_parser().parse_args(argv)
-    status: int = args.run(args)
-    return status
-
+from rope_eval.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["lab", *sys.argv[1:]]))

@@ -1,18 +1,33 @@
-"""What the laboratory asks of its checkpoints: which measurements, under which settings."""
+"""What is asked of the grid's checkpoints, and the names that makers and claims share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.theory import extrapolation_bound
-from rope_eval.tuning.recipes import Recipe
-from studies.scaling_laws.grids import HEAD_DIM, Grid
+from rope_eval.tuning.recipe import Recipe
+from studies.scaling_laws.recipes.grids import HEAD_DIM, Grid
 
-Kind = Literal["lab-curve", "lab-window", "lab-retrieval", "lab-attention"]
+
+class Kind(StrEnum):
+    """What a measurement is of; stored as the run's kind."""
+
+    CURVE = "lab-curve"
+    WINDOW = "lab-window"
+    RETRIEVAL = "lab-retrieval"
+    ATTENTION = "lab-attention"
+
+
+SETS = 3
+"""Disjoint sets that documents and samples are of: see :func:`set_numbers`."""
 
 AS_TRAINED = "as trained"
 WRONG = " (wrong)"
@@ -37,10 +52,15 @@ ALSO_WRONG = ("log", "ntk", "ntk+log")
 """What is also measured with T_train in the place of T_extra, the paper's "wrong" (Fig. 11)."""
 
 IN_RETRIEVAL = ("log", "log+xpos", "ntk")
-"""What is also asked for planted values."""
+"""What is also asked for needles."""
 
 IN_ATTENTION = ("ntk", "clip")
 """What is also looked at inside."""
+
+
+def set_numbers(items: int, sets: int = SETS) -> npt.NDArray[np.int64]:
+    """Return the set of each document or sample, int64 [items]: item i is of set i mod ``sets``."""
+    return np.arange(items) % sets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,10 +68,10 @@ class Measurement:
     """One measurement.
 
     Attributes:
-        kind: What is measured.
-        recipe: Of the checkpoint.
-        method: Its name.
-        rope: What the checkpoint is run under.
+        kind: what is measured.
+        recipe: of the checkpoint.
+        method: its name.
+        rope: what the checkpoint is run under.
     """
 
     kind: Kind
@@ -64,8 +84,8 @@ def measurements(grid: Grid, *, methods: bool = True) -> Iterator[Measurement]:
     """Return all that is asked of a grid, a checkpoint after another.
 
     Args:
-        grid: Which it is.
-        methods: Whether each checkpoint is also run under the methods of inference (Fig. 11).
+        grid: which it is.
+        methods: whether each checkpoint is also run under the methods of inference (Fig. 11).
     """
     for recipe in grid.recipes:
         settings = {AS_TRAINED: recipe.rope}
@@ -74,17 +94,17 @@ def measurements(grid: Grid, *, methods: bool = True) -> Iterator[Measurement]:
         if recipe.name in grid.with_attention and _is_bounded_by_pretraining(recipe):
             settings |= {name: _changed(recipe, METHODS[name]) for name in ("clip", "drop")}
         for method, rope in settings.items():
-            kinds: list[Kind] = ["lab-curve"]
+            kinds = [Kind.CURVE]
             if method == AS_TRAINED:
-                kinds.append("lab-window")
+                kinds.append(Kind.WINDOW)
             if method == AS_TRAINED or (
                 recipe.name in grid.with_retrieval and method in IN_RETRIEVAL
             ):
-                kinds.append("lab-retrieval")
+                kinds.append(Kind.RETRIEVAL)
             if recipe.name in grid.with_attention and (
                 method == AS_TRAINED or method in IN_ATTENTION
             ):
-                kinds.append("lab-attention")
+                kinds.append(Kind.ATTENTION)
             for kind in kinds:
                 yield Measurement(kind=kind, recipe=recipe, method=method, rope=rope)
 

@@ -1,8 +1,8 @@
-"""From the store to a `Laboratory`: what `rope-eval lab measure` has stored, the newest of each."""
+"""From stored or packed runs to a `Laboratory`: the newest of each measurement."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,45 +11,39 @@ import numpy.typing as npt
 from rope_eval.errors import DataError
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
-from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.measurements import AS_TRAINED, Kind
 from studies.scaling_laws.runs import Attention, Checkpoint, Curve, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Floats
-
-KINDS = ("lab-curve", "lab-window", "lab-retrieval", "lab-attention")
+from studies.scaling_laws.tables import Tables
 
 T = TypeVar("T")
 
 
-def read_laboratory(store: Store, grid: str = "lab") -> Laboratory:
-    """Read the measurements of a grid; where a run was repeated, the newest counts.
-
-    Runs of a checkpoint that has since been made again, with other weights, are left out.
+def read_laboratory(source: Store | Tables, grid: str = "lab") -> Laboratory:
+    """Read the measurements of a grid.
 
     Raises:
-        DataError: There are none, their texts differ, or a run's arrays are not of its request.
-        StoreError: The store is damaged.
+        DataError: there are none, their texts differ, or a run's arrays are not of its request.
+        StoreError: the store is damaged.
     """
-    runs = [r for r in store.runs() if r.kind in KINDS and r.request.get("grid") == grid]
-    weights = {run.request["checkpoint"]: run.request["fingerprint"] for run in runs}
-    runs = [r for r in runs if r.request["fingerprint"] == weights[r.request["checkpoint"]]]
-    newest = {(r.kind, r.request["checkpoint"], r.request["method"]): r for r in runs}
-    done = {names: run for names, run in newest.items() if run.status == "done"}
-    curves = [r for (kind, _, _), r in done.items() if kind in ("lab-curve", "lab-window")]
-    if ("lab-curve", AS_TRAINED) not in {(r.kind, r.request["method"]) for r in curves}:
+    runs = newest_runs(source, grid)
+    done = [run for run in runs if run.status == "done"]
+    curves = [run for run in done if run.kind in (Kind.CURVE, Kind.WINDOW)]
+    if (Kind.CURVE, AS_TRAINED) not in {(run.kind, run.request["method"]) for run in curves}:
         raise DataError(
-            f"{store.root} has no {AS_TRAINED!r} curves of the grid {grid!r}: run "
+            f"{source.root} has no {AS_TRAINED!r} curves of the grid {grid!r}: run "
             "`rope-eval lab measure` first"
         )
     laboratory = Laboratory(
         grid=grid,
         text=_one_text(curves),
-        curves=_read(store, done, "lab-curve", _curve),
-        in_windows=_read(store, done, "lab-window", _curve),
-        retrieval=_read(store, done, "lab-retrieval", _retrieval),
-        attention=_read(store, done, "lab-attention", _attention),
+        curves=_read(source, done, Kind.CURVE, _curve),
+        in_windows=_read(source, done, Kind.WINDOW, _curve),
+        retrieval=_read(source, done, Kind.RETRIEVAL, _retrieval),
+        attention=_read(source, done, Kind.ATTENTION, _attention),
         failed=tuple(
-            f"{kind} of {name} ({method}): {run.error}"
-            for (kind, name, method), run in newest.items()
+            f"{run.kind} of {run.request['checkpoint']} ({run.request['method']}): {run.error}"
+            for run in runs
             if run.status == "failed"
         ),
     )
@@ -57,13 +51,25 @@ def read_laboratory(store: Store, grid: str = "lab") -> Laboratory:
     return laboratory
 
 
+def newest_runs(source: Store | Tables, grid: str) -> list[Run]:
+    """Return a grid's runs, of each measurement the newest.
+
+    Runs of a checkpoint that has since been made again, with other weights, are left out.
+    """
+    runs = [r for r in source.runs() if r.kind in set(Kind) and r.request.get("grid") == grid]
+    weights = {run.request["checkpoint"]: run.request["fingerprint"] for run in runs}
+    runs = [r for r in runs if r.request["fingerprint"] == weights[r.request["checkpoint"]]]
+    newest = {(r.kind, r.request["checkpoint"], r.request["method"]): r for r in runs}
+    return list(newest.values())
+
+
 def _read(
-    store: Store, done: dict[tuple[str, str, str], Run], wanted: str, reader: Callable[..., T]
+    source: Store | Tables, done: Sequence[Run], kind: Kind, reader: Callable[..., T]
 ) -> dict[tuple[str, str], T]:
     return {
-        (name, method): reader(run, store.arrays(run.key))
-        for (kind, name, method), run in done.items()
-        if kind == wanted
+        (run.request["checkpoint"], run.request["method"]): reader(run, source.arrays(run.key))
+        for run in done
+        if run.kind == kind
     }
 
 

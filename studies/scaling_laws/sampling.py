@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rope_eval.report.stats import RESAMPLES, SEED
+from studies.scaling_laws.measurements import set_numbers
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,7 +52,7 @@ class Sample:
 
     def __init__(self, items: int, sets: int) -> None:
         self.items, self.sets = items, sets
-        one_hot = np.arange(items) % sets == np.arange(sets)[:, None]
+        one_hot = set_numbers(items, sets) == np.arange(sets)[:, None]
         drawn = np.random.default_rng(SEED).multinomial(items, [1 / items] * items, RESAMPLES)
         self.weights: Floats = np.concatenate([np.ones((1, items)), one_hot, drawn])
         self.totals: Floats = self.weights.sum(1, keepdims=True)

@@ -15,7 +15,7 @@ from rope_eval.backends.hf.loading import encode, load_model
 from rope_eval.cli import main
 from rope_eval.scoring.attention_profile import bin_edges
 from rope_eval.scoring.attention_scores import attention_by_distance
-from studies.scaling_laws.model import build_tokenizer
+from studies.scaling_laws.recipes.model import build_tokenizer
 
 SPEC = "rope_theta=500,dynamic_ntk=per_query,reference_length=40"
 TEXTS = {"a": "The quick brown fox. " * 10, "b": "short", "c": "Jumps over the lazy dog. " * 8}
@@ -112,7 +112,7 @@ def test_no_model_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
         (["--length", "4x"], "got '4x'"),
         (["--length", "100", "--documents", "0"], "--documents must be 1 or more, got 0"),
         (["--length", "100", "--bins", "0"], "--bins must be 1 or more, got 0"),
-        (["--length", "100", "--documents", "3"], "has 2 (of 3; the longest has 211 tokens)"),
+        (["--length", "100", "--documents", "3"], "has 2 (the longest document has 211 tokens)"),
         (["--length", "100", "--rope", "rope_teta=5"], "Did you mean 'rope_theta'"),
         (["--length", "100", "--output", "figure.bmp"], "must end in .png, .pdf, .svg"),
         (["--length", "100", "--output", "nowhere/f.png"], "there is no folder nowhere"),

@@ -20,8 +20,8 @@ from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.hosts.lm_eval.retrieval_task import RetrievalTask
 from rope_eval.paths import asset
-from studies.scaling_laws.probe import LAB as PROBE
-from studies.scaling_laws.probe import held_out_text
+from studies.scaling_laws.measuring.probe import LAB as PROBE
+from studies.scaling_laws.measuring.probe import held_out_text
 
 LAB = asset("model_configs") / "lab"
 ROPE = (

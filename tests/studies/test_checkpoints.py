@@ -13,16 +13,10 @@ from transformers import AutoModelForCausalLM
 
 from rope_eval.errors import DataError
 from rope_eval.theory import extrapolation_bound
-from studies.scaling_laws import (
-    BOUNDARY,
-    BOUNDARY_ID,
-    GRIDS,
-    SHIPPED,
-    Recipe,
-    build_tokenizer,
-    training_text,
-)
-from studies.scaling_laws.text import is_held_out, text_root
+from rope_eval.tuning.recipe import Recipe
+from studies.scaling_laws.recipes.grids import GRIDS, SHIPPED
+from studies.scaling_laws.recipes.model import BOUNDARY, BOUNDARY_ID, build_tokenizer
+from studies.scaling_laws.recipes.text import is_held_out, text_root, training_text
 
 CONFIGS = Path(__file__).parents[2] / "model_configs"
 RECIPES = {recipe.name: recipe for recipe in GRIDS["lab"].recipes}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rope_eval.cli import main
-from studies.scaling_laws.protocol import QUICK, Protocol
+from studies.scaling_laws.measuring.protocol import QUICK, Protocol
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "model_configs" / "lab"

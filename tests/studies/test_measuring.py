@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -22,17 +23,16 @@ from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.attention_profile import bin_edges
 from rope_eval.scoring.attention_scores import attention_by_distance
-from studies.scaling_laws import BOUNDARY_ID
-from studies.scaling_laws.checkpoints import recipe_of
-from studies.scaling_laws.evaluation import SETS, EvaluationText, evaluation_text
-from studies.scaling_laws.grids import GRIDS
-from studies.scaling_laws.in_window import score_in_windows
-from studies.scaling_laws.measurements import Kind, Measurement, measurements
-from studies.scaling_laws.measuring import Laboratory
-from studies.scaling_laws.model import build_tokenizer
-from studies.scaling_laws.probe import LAB, held_out_text
-from studies.scaling_laws.protocol import PROTOCOLS, QUICK, Protocol
-from studies.scaling_laws.text import training_text
+from studies.scaling_laws.measurements import SETS, Kind, Measurement, measurements, set_numbers
+from studies.scaling_laws.measuring.evaluation import EvaluationText, evaluation_text
+from studies.scaling_laws.measuring.in_window import score_in_windows
+from studies.scaling_laws.measuring.measurer import Measurer
+from studies.scaling_laws.measuring.probe import LAB, held_out_text
+from studies.scaling_laws.measuring.protocol import PROTOCOLS, QUICK, Protocol
+from studies.scaling_laws.recipes.checkpoints import recipe_of
+from studies.scaling_laws.recipes.grids import GRIDS
+from studies.scaling_laws.recipes.model import BOUNDARY_ID, build_tokenizer
+from studies.scaling_laws.recipes.text import training_text
 
 SHIPPED = Path(__file__).parents[2] / "model_configs" / "lab"
 SMALL = Protocol(
@@ -51,14 +51,14 @@ def text() -> EvaluationText:
 
 
 @pytest.fixture
-def laboratory(text: EvaluationText, tmp_path: Path) -> Laboratory:
-    return Laboratory("lab", SHIPPED, text, held_out_text(), Store(tmp_path / "store"), SMALL)
+def measurer(text: EvaluationText, tmp_path: Path) -> Measurer:
+    return Measurer("lab", SHIPPED, text, held_out_text(), Store(tmp_path / "store"), SMALL)
 
 
-def _measurement(kind: str, name: str, method: str = "as trained") -> Measurement:
+def _measurement(kind: Kind, name: str, method: str = "as trained") -> Measurement:
     recipe = recipe_of(SHIPPED / name)
     grid = replace(GRIDS["lab"], recipes=(recipe,))
-    return next(q for q in measurements(grid) if (q.kind, q.method) == (kind, method))
+    return next(m for m in measurements(grid) if (m.kind, m.method) == (kind, method))
 
 
 # --- the text
@@ -101,27 +101,40 @@ def test_every_protocol_has_whole_sets_and_lengths_by_eighths() -> None:
     assert len(lengths) == 57
 
 
-# --- the measurements
+@pytest.mark.parametrize("pieces", [48, 54, 96])
+def test_attention_is_of_as_many_pieces_of_each_set_from_all_over_the_text(pieces: int) -> None:
+    chosen = replace(PROTOCOLS["lab"], pieces=pieces).attention_indices
+    assert np.bincount(set_numbers(pieces)[list(chosen)]).tolist() == [2, 2, 2]
+    assert chosen[0] == 0 and chosen[-1] >= 0.8 * pieces
+    assert len({after - before for before, after in pairwise(chosen)}) == 1
+
+
+def test_a_protocol_has_pieces_for_attention() -> None:
+    with pytest.raises(AssertionError, match="too few pieces"):
+        replace(PROTOCOLS["lab"], pieces=18)
+
+
+# --- what is asked
 
 
 def test_every_checkpoint_is_asked_as_it_was_trained() -> None:
     grid = GRIDS["lab"]
     asked = list(measurements(grid))
-    assert len({(q.kind, q.recipe.name, q.method) for q in asked}) == len(asked)
+    assert len({(m.kind, m.recipe.name, m.method) for m in asked}) == len(asked)
     assert all(
-        q.method == "as trained"
-        for q in measurements(grid, methods=False)
-        if q.kind == "lab-retrieval"
+        m.method == "as trained"
+        for m in measurements(grid, methods=False)
+        if m.kind == Kind.RETRIEVAL
     )
     for recipe in grid.recipes:
-        assert {"ntk", "log", "ntk per_sequence"} < {q.method for q in asked if q.recipe == recipe}
-        own = [q for q in asked if q.recipe == recipe and q.method == "as trained"]
-        assert {q.kind for q in own} >= {"lab-curve", "lab-window", "lab-retrieval"}
-        assert all(q.rope == recipe.rope for q in own)
+        assert {"ntk", "log", "ntk per_sequence"} < {m.method for m in asked if m.recipe == recipe}
+        own = [m for m in asked if m.recipe == recipe and m.method == "as trained"]
+        assert {m.kind for m in own} >= {Kind.CURVE, Kind.WINDOW, Kind.RETRIEVAL}
+        assert all(m.rope == recipe.rope for m in own)
 
 
 def test_wrong_means_the_training_length_and_is_asked_where_it_differs() -> None:
-    asked = {(q.recipe.name, q.method): q.rope for q in measurements(GRIDS["lab"])}
+    asked = {(m.recipe.name, m.method): m.rope for m in measurements(GRIDS["lab"])}
     right, wrong = asked["base-1e5", "ntk+log"], asked["base-1e5", "ntk+log (wrong)"]
     assert right.reference_length == "extra"
     assert wrong == replace(right, reference_length="train")
@@ -141,10 +154,10 @@ def test_wrong_means_the_training_length_and_is_asked_where_it_differs() -> None
 
 @pytest.mark.parametrize("name", ["base-20", "base-1e5"])
 def test_a_curve_is_what_transformers_says(
-    laboratory: Laboratory, text: EvaluationText, name: str
+    measurer: Measurer, text: EvaluationText, name: str
 ) -> None:
-    run = laboratory.answer(_measurement("lab-curve", name))
-    arrays = laboratory.store.arrays(run.key)
+    run = measurer.measure(_measurement(Kind.CURVE, name))
+    arrays = measurer.store.arrays(run.key)
     model = AutoModelForCausalLM.from_pretrained(SHIPPED / name)
     ids = torch.stack(text.pieces)
     with torch.no_grad():
@@ -179,38 +192,38 @@ def test_in_windows_each_token_has_a_context_that_tuning_has_shown(name: str) ->
     assert scores.nll[-300:].mean() < whole.nll[-300:].mean() - 0.5  # past the bound it is lost
 
 
-def test_windows_and_curves_are_of_the_same_tokens(laboratory: Laboratory) -> None:
+def test_windows_and_curves_are_of_the_same_tokens(measurer: Measurer) -> None:
     curve, window = (
-        laboratory.answer(_measurement(kind, "base-1e5")) for kind in ("lab-curve", "lab-window")
+        measurer.measure(_measurement(kind, "base-1e5")) for kind in (Kind.CURVE, Kind.WINDOW)
     )
     assert curve.request["lengths"] == window.request["lengths"]
     assert curve.request["text"] == window.request["text"]
-    one, other = (laboratory.store.arrays(run.key)["nll"] for run in (curve, window))
+    one, other = (measurer.store.arrays(run.key)["nll"] for run in (curve, window))
     np.testing.assert_allclose(one[:, :17], other[:, :17], rtol=1e-4)  # up to 128 tokens
     assert one.shape == other.shape
     assert not np.allclose(one[:, -1], other[:, -1], rtol=1e-3)
 
 
 def test_a_method_is_applied_and_each_length_of_per_sequence_is_a_pass(
-    laboratory: Laboratory, text: EvaluationText
+    measurer: Measurer, text: EvaluationText
 ) -> None:
-    measurement = _measurement("lab-curve", "base-1e4", "ntk per_sequence")
-    arrays = laboratory.store.arrays(laboratory.answer(measurement).key)
-    plain = laboratory.answer(_measurement("lab-curve", "base-1e4"))
+    measurement = _measurement(Kind.CURVE, "base-1e4", "ntk per_sequence")
+    arrays = measurer.store.arrays(measurer.measure(measurement).key)
+    plain = measurer.measure(_measurement(Kind.CURVE, "base-1e4"))
     model = load_model(str(SHIPPED / "base-1e4"))
     with patched(model, measurement.rope):
         for k in (16, 20, 24):  # 128, 181 and 256 tokens: the last two in the same octave
             length = plain.request["lengths"][k]
             alone = score_tokens(model, text.pieces[1][:length]).nll.sum()
             assert arrays["nll"][1, k] == pytest.approx(alone, rel=1e-5)
-    before = laboratory.store.arrays(plain.key)["nll"]
+    before = measurer.store.arrays(plain.key)["nll"]
     np.testing.assert_allclose(arrays["nll"][:, :17], before[:, :17], rtol=1e-5)
     assert (arrays["nll"][:, -1] < before[:, -1] - 5).all()  # nats a document: NTK helps here
 
 
-def test_planted_values_are_marked_as_the_scorer_marks_them(laboratory: Laboratory) -> None:
-    run = laboratory.answer(_measurement("lab-retrieval", "base-1e5"))
-    arrays = laboratory.store.arrays(run.key)
+def test_needles_are_marked_as_the_scorer_marks_them(measurer: Measurer) -> None:
+    run = measurer.measure(_measurement(Kind.RETRIEVAL, "base-1e5"))
+    arrays = measurer.store.arrays(run.key)
     lengths, depths = run.request["lengths"], run.request["depths"]
     assert arrays["right"].shape == (4, len(lengths), len(depths))
     plan = ProbePlan(
@@ -223,7 +236,7 @@ def test_planted_values_are_marked_as_the_scorer_marks_them(laboratory: Laborato
     )
     tokenizer = build_tokenizer()
     model = load_model(str(SHIPPED / "base-1e5"))
-    with patched(model, _measurement("lab-retrieval", "base-1e5").rope):
+    with patched(model, _measurement(Kind.RETRIEVAL, "base-1e5").rope):
         for probe in plan.probes(lambda text: tokenizer(text)["input_ids"]):
             scores = score_tokens(model, torch.tensor(probe.tokens))
             place = probe.sample, lengths.index(probe.length), depths.index(probe.depth)
@@ -235,11 +248,11 @@ def test_planted_values_are_marked_as_the_scorer_marks_them(laboratory: Laborato
 
 
 def test_attention_is_pooled_over_layers_and_heads(
-    laboratory: Laboratory, text: EvaluationText
+    measurer: Measurer, text: EvaluationText
 ) -> None:
-    measurement = _measurement("lab-attention", "base-1e5", "ntk")
-    run = laboratory.answer(measurement)
-    arrays = laboratory.store.arrays(run.key)
+    measurement = _measurement(Kind.ATTENTION, "base-1e5", "ntk")
+    run = measurer.measure(measurement)
+    arrays = measurer.store.arrays(run.key)
     edges = run.request["bin_edges"]
     model = load_model(str(SHIPPED / "base-1e5"))
     with patched(model, measurement.rope):
@@ -252,13 +265,13 @@ def test_attention_is_pooled_over_layers_and_heads(
 
 
 def test_what_is_in_the_store_is_not_measured_again(
-    laboratory: Laboratory, monkeypatch: pytest.MonkeyPatch
+    measurer: Measurer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measurement = _measurement("lab-curve", "base-20")
-    first = laboratory.answer(measurement)
-    monkeypatch.setattr("studies.scaling_laws.measuring.load_model", None)
-    laboratory._models.clear()
-    assert laboratory.answer(measurement) == first
+    measurement = _measurement(Kind.CURVE, "base-20")
+    first = measurer.measure(measurement)
+    monkeypatch.setattr("studies.scaling_laws.measuring.measurer.load_model", None)
+    measurer._models.clear()
+    assert measurer.measure(measurement) == first
 
 
 # --- the command
@@ -275,8 +288,15 @@ def test_the_command_measures_what_is_there_and_says_what_is_not(
     assert f"11 measurements are in {tmp_path / 'store'}" in capsys.readouterr().out
     runs = list(Store(tmp_path / "store").runs())
     assert {run.request["checkpoint"] for run in runs} == {"base-20", "base-1e6"}
-    assert {run.kind for run in runs} == set(get_args(Kind))
+    assert {run.kind for run in runs} == set(Kind)
     assert all(run.status == "done" and math.isfinite(run.provenance["duration_s"]) for run in runs)
+    strange = tmp_path / "some"
+    shutil.copytree(SHIPPED / "base-20", strange / "base-20")
+    shutil.copytree(SHIPPED / "base-20", strange / "base-20-mine")
+    assert main([*words, "--checkpoints", str(strange)]) == 0  # all of it is in the store
+    said = capsys.readouterr().err
+    assert "not of the grid lab, not measured: base-20-mine" in said
+    assert "not there, not measured: pretrained, base-10," in said
     assert main([*some, "--dry-run"]) == 0
     listed = capsys.readouterr().out
     assert "base-1e6         clip" in listed

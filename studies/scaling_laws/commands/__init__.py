@@ -1,1 +1,34 @@
-"""The verbs of `rope-eval lab`."""
+"""The verbs of ``rope-eval lab``: one module a verb, each with add_parser and run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from studies.scaling_laws.commands import measure, pack, show, train
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``rope-eval lab`` and its verbs."""
+    lab = argparse.ArgumentParser(
+        prog="rope-eval lab",
+        description="Train small models on a grid of bases and lengths, measure them, and show\n"
+        "what the paper's laws say beside what was measured.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    verbs = lab.add_subparsers(dest="lab_command", metavar="VERB", required=True)
+    for verb in (train, measure, pack, show):
+        verb.add_parser(verbs)
+    return lab
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a verb; return its exit status.
+
+    Raises:
+        RopeEvalError: a mistake of the user, or a file that is damaged.
+    """
+    args = build_parser().parse_args(argv)
+    status: int = args.run(args)
+    return status

@@ -12,11 +12,11 @@ from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import DataError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
-    from rope_eval.tuning.recipes import Recipe
-    from studies.scaling_laws.grids import Grid
+    from rope_eval.tuning.recipe import Recipe
     from studies.scaling_laws.measurements import Measurement
+    from studies.scaling_laws.recipes.grids import Grid
 
-DEFAULT_STORE = Path("results", "lab")
+DEFAULT_STORE = Path("results", "lab-runs")
 QUICK_STORE = Path("results", "lab-quick")  # of other text: one store has one text
 
 EXAMPLE = """\
@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "measure",
         help="measure the checkpoints: curves, retrieval and attention scores",
         description="Measure each checkpoint of a grid under each method of inference: perplexity\n"
-        "and accuracy at every length, planted values, and attention scores by distance.",
+        "and accuracy at every length, needles, and attention scores by distance.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         "--store",
         type=Path,
         metavar="DIR",
-        help="(default: results/lab, with --quick results/lab-quick)",
+        help="(default: results/lab-runs, with --quick results/lab-quick)",
     )
     add("--preset", default="lab", metavar="NAME", help="whose grid: lab or gpu (default: lab)")
     add("--only", nargs="+", metavar="NAME", help="checkpoints (default: all that are there)")
@@ -59,13 +59,13 @@ def run(args: argparse.Namespace) -> int:
     """Measure what the store lacks.
 
     Raises:
-        SpecError: No such grid or checkpoint.
-        DataError: A checkpoint is not there, or was made by another recipe.
-        ScoreError: A score is not a number.
-        StoreError: A run cannot be written.
+        SpecError: no such grid or checkpoint.
+        DataError: a checkpoint is not there, or was made by another recipe.
+        ScoreError: a score is not a number.
+        StoreError: a run cannot be written.
     """
-    from studies.scaling_laws.grids import find_grid
     from studies.scaling_laws.measurements import measurements
+    from studies.scaling_laws.recipes.grids import find_grid
 
     grid = find_grid(args.preset)
     made = _made(args, grid)
@@ -75,18 +75,16 @@ def run(args: argparse.Namespace) -> int:
             print(f"{measurement.kind:14} {measurement.recipe.name:16} {measurement.method}")
         return 0
     store = args.store or (QUICK_STORE if args.quick else DEFAULT_STORE)
-    _answer(asked, args, grid.text, store)
-    measured = {recipe.name for recipe in made}
-    absent = [recipe.name for recipe in grid.recipes if recipe.name not in measured]
-    if absent and args.only is None:
-        print(f"not there, not measured: {', '.join(absent)}", file=sys.stderr)
+    _measure(asked, args, grid.text, store)
+    if args.only is None:
+        _say_what_is_not(args, grid, {recipe.name for recipe in made})
     print(f"{len(asked)} measurements are in {store}")
     return 0
 
 
 def _made(args: argparse.Namespace, grid: Grid) -> list[Recipe]:
     """Return the recipes that the checkpoints to measure were made by: those named, or all."""
-    from studies.scaling_laws.checkpoints import recipe_of
+    from studies.scaling_laws.recipes.checkpoints import recipe_of
 
     recipes = {recipe.name: recipe for recipe in grid.recipes}
     for name in args.only or ():
@@ -117,17 +115,30 @@ def _made(args: argparse.Namespace, grid: Grid) -> list[Recipe]:
     return made
 
 
-def _answer(asked: list[Measurement], args: argparse.Namespace, source: str, store: Path) -> None:
+def _say_what_is_not(args: argparse.Namespace, grid: Grid, measured: set[str]) -> None:
+    absent = [recipe.name for recipe in grid.recipes if recipe.name not in measured]
+    if absent:
+        print(f"not there, not measured: {', '.join(absent)}", file=sys.stderr)
+    there = {file.parent.name for file in args.checkpoints.glob("[!.]*/config.json")}
+    other = sorted(there - measured)
+    if other:
+        print(
+            f"not of the grid {args.preset}, not measured: {', '.join(other)}",
+            file=sys.stderr,
+        )
+
+
+def _measure(asked: list[Measurement], args: argparse.Namespace, source: str, store: Path) -> None:
     from rope_eval.results.store import Store
-    from studies.scaling_laws.evaluation import evaluation_text
-    from studies.scaling_laws.measuring import Laboratory
-    from studies.scaling_laws.probe import held_out_text
-    from studies.scaling_laws.protocol import PROTOCOLS, QUICK
-    from studies.scaling_laws.text import held_out_files, text_root
+    from studies.scaling_laws.measuring.evaluation import evaluation_text
+    from studies.scaling_laws.measuring.measurer import Measurer
+    from studies.scaling_laws.measuring.probe import held_out_text
+    from studies.scaling_laws.measuring.protocol import PROTOCOLS, QUICK
+    from studies.scaling_laws.recipes.text import held_out_files, text_root
 
     protocol = QUICK[args.preset] if args.quick else PROTOCOLS[args.preset]
     root = text_root(source)
-    laboratory = Laboratory(
+    measurer = Measurer(
         args.preset,
         args.checkpoints,
         evaluation_text(held_out_files(root), pieces=protocol.pieces, tokens=protocol.tokens),
@@ -139,4 +150,4 @@ def _answer(asked: list[Measurement], args: argparse.Namespace, source: str, sto
     with progress_bar("measurements", len(asked)) as report:
         for done, measurement in enumerate(asked):
             report(f"{measurement.recipe.name}, {measurement.method}", done)
-            laboratory.answer(measurement)
+            measurer.measure(measurement)

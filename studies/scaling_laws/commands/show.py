@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from studies.scaling_laws.commands.measure import DEFAULT_STORE
+DEFAULT_TABLES = Path("results", "lab")
 
 EXAMPLE = """\
 examples:
   rope-eval lab show                                    # of results/lab
-  rope-eval lab show --store runs --output findings --json
+  rope-eval lab show --store results/lab-quick --json
 """
 
 
@@ -21,13 +21,19 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
     parser = subparsers.add_parser(
         "show",
         help="the findings of the paper beside what was measured, as tables and figures",
-        description="Compute each finding from the store, print the verdicts, and write the\n"
-        "figures, the tables (findings.md) and all numbers (findings.json).",
+        description="Compute each finding from the measurements, print the verdicts, and write\n"
+        "the figures, the tables (findings.md) and all numbers (findings.json).",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--store", type=Path, default=DEFAULT_STORE, metavar="DIR", help="(default: results/lab)")
+    add(
+        "--store",
+        type=Path,
+        default=DEFAULT_TABLES,
+        metavar="DIR",
+        help="runs of `measure`, or tables of `pack` (default: results/lab)",
+    )
     add("--preset", default="lab", metavar="NAME", help="whose grid: lab or gpu (default: lab)")
     add("--output", type=Path, default=Path("laboratory"), metavar="DIR", help="(laboratory)")
     add("--json", action="store_true", help="print the numbers as JSON")
@@ -38,17 +44,17 @@ def run(args: argparse.Namespace) -> int:
     """Compute the findings, print their verdicts, and write tables and figures.
 
     Raises:
-        SpecError: No such grid.
-        DataError: The store holds no measurements of the grid, or of different texts.
-        StoreError: A run is damaged, or the output cannot be written.
+        SpecError: no such grid.
+        DataError: the store holds no measurements of the grid, or of different texts.
+        StoreError: a run is damaged, or the output cannot be written.
     """
-    from rope_eval.results.store import Store
     from studies.scaling_laws.document import find_all, summary_table, to_dict, write_findings
-    from studies.scaling_laws.grids import find_grid
     from studies.scaling_laws.reading import read_laboratory
+    from studies.scaling_laws.recipes.grids import find_grid
+    from studies.scaling_laws.tables import open_runs
 
     find_grid(args.preset)
-    laboratory = read_laboratory(Store(args.store), args.preset)
+    laboratory = read_laboratory(open_runs(args.store), args.preset)
     found = find_all(laboratory)
     files = write_findings(laboratory, args.output, found)
     if args.json:

@@ -20,7 +20,7 @@ from helpers import models
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.errors import DataError, LengthError, SpecError
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
-from studies.scaling_laws import build_tokenizer
+from studies.scaling_laws.recipes.model import build_tokenizer
 
 TASKS = Path(__file__).parents[3] / "tasks"
 NEUTRAL_TOLERANCE = 2e-4  # nats: float64 angles against transformers' float32 ones, sharp attention

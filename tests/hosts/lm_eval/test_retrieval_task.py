@@ -32,8 +32,8 @@ from rope_eval.data.books import read_books
 from rope_eval.data.probes import PASSKEY, Form, Probe, ProbePlan
 from rope_eval.errors import LengthError, RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.retrieval_task import RetrievalTask
-from studies.scaling_laws.model import build_tokenizer
-from studies.scaling_laws.probe import LAB, held_out_text
+from studies.scaling_laws.measuring.probe import LAB, held_out_text
+from studies.scaling_laws.recipes.model import build_tokenizer
 
 ROOT = Path(__file__).parents[3]
 MODEL = str(ROOT / "model_configs" / "lab" / "base-1e4")
@@ -164,8 +164,8 @@ def test_values_cannot_be_guessed(name: str) -> None:
 
 
 def test_the_lab_is_asked_in_its_own_words_on_text_it_has_not_seen() -> None:
-    from studies.scaling_laws import retrieval_text
-    from studies.scaling_laws.text import training_text
+    from studies.scaling_laws.recipes import retrieval_text
+    from studies.scaling_laws.recipes.text import training_text
 
     assert LAB.fact.format(key="K", value="va") == retrieval_text.fact("K", "va")
     assert LAB.question.format(key="K") == retrieval_text.question("K")

@@ -1,0 +1,1 @@
+"""How the grid's checkpoints are made: recipes ──► windows of text ──► training ──► checkpoints."""
