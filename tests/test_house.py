@@ -146,6 +146,8 @@ def test_the_import_test_sees_an_arrow_up() -> None:
         "import rope_eval.theory, rope_eval.scores",
         "import rope_eval.results.store, rope_eval.data.books, rope_eval.catalogue",
         "import rope_eval.report.tables, rope_eval.report.figures.curves",
+        "from rope_eval.report.figures import attention, bases, contexts, heatmaps",
+        "from rope_eval.report.figures import panels, periods, retrieval",
         "import rope_eval.report.published, rope_eval.report.measured, rope_eval.report.compare",
         "from rope_eval.cli import build_parser; build_parser().format_help()",
     ],

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -55,7 +54,11 @@ def draw_attention(found: Sequence[Scores]) -> Figure:
         axes.axvline(one.tune_length, color=style.GREY, ls=":", lw=1.3)
         axes.axvline(one.bound, color=style.BLACK, lw=1)
         axes.set_title(one.title, fontsize=10)
-        _distance_axis(axes, last)
+        axes.set_xscale("log", base=2)
+        axes.set_xlim(0.7, last)
+        axes.xaxis.set_major_locator(FixedLocator([4.0**n for n in range(10) if 4**n <= last]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.tick_params(labelsize=8)
         style.grid_lines(axes)
     for index in range(len(found), panels.size):
@@ -74,14 +77,6 @@ def draw_attention(found: Sequence[Scores]) -> Figure:
     return figure
 
 
-def _distance_axis(axes: Axes, last: int) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(0.7, last)
-    axes.xaxis.set_major_locator(FixedLocator([4.0**n for n in range(10) if 4**n <= last]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-
-
 def plot_attention(facts: Mapping[str, Any], file: Path) -> None:
     """Draw mean and standard deviation of both parts of one model's scores, a panel a part.
 
@@ -92,7 +87,7 @@ def plot_attention(facts: Mapping[str, Any], file: Path) -> None:
     figure = style.new_figure(6.2)
     panels = figure.subplots(2, sharex=True)
     bins = facts["bins"]
-    at = [max(math.sqrt(bin_["from"] * bin_["to"]), 0.5) for bin_ in bins]
+    at = [math.sqrt(bin_["from"] * bin_["to"]) for bin_ in bins]
     words = dimensions(facts)
     for axes, part, colour, which in zip(panels, PARTS, COLOURS, words, strict=True):
         mean, std = (np.array([bin_[part][kind] for bin_ in bins]) for kind in ("mean", "std"))
@@ -106,9 +101,11 @@ def plot_attention(facts: Mapping[str, Any], file: Path) -> None:
             if length <= bins[-1]["to"]:
                 axes.axvline(length, color=style.GREY, ls=ls, lw=1.2, label=label)
         axes.set(title=f"dimensions {which}", ylabel="attention score")
-        _distance_axis(axes, bins[-1]["to"] + 1)
         style.grid_lines(axes)
     panels[0].legend(fontsize="small")
+    panels[1].set_xscale("symlog", base=2, linthresh=1)
+    panels[1].set_xlim(0, bins[-1]["to"] + 1)
+    panels[1].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panels[1].set_xlabel("relative position, tokens")
     figure.suptitle(f"{facts['model']}, rope: {facts['setting']}")
     style.save(figure, file)

@@ -134,7 +134,8 @@ def test_attention_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert file == tmp_path / "a.png"
     above, below = figure.axes
     assert above.lines[0].get_ydata().tolist() == [1.5] * 3
-    assert above.lines[0].get_xdata() == pytest.approx([0.5, 1, 14**0.5])
+    assert above.lines[0].get_xdata() == pytest.approx([0, 1, 14**0.5])
+    assert below.get_xscale() == "symlog" and below.get_xlim() == (0, 8)  # so that 0 is shown
     assert [line.get_xdata()[0] for line in above.lines[1:]] == [4]  # the bound is not reached
     band = below.collections[0].get_paths()[0].vertices[:, 1]
     assert (band.min(), band.max()) == (-2.5, -1.5)
