@@ -142,7 +142,7 @@ def test_modules_have_no_circle() -> None:
             target
             for name in names
             for target in (name, name.rpartition(".")[0])
-            if target in graph and target != module
+            if target in graph and target not in (module, "rope_eval")  # its names are lazy
         }
         for module, names in graph.items()
     }
@@ -175,8 +175,7 @@ def test_the_import_test_sees_an_arrow_up() -> None:
         "import rope_eval.results.store, rope_eval.data.books, rope_eval.setting",
         "import rope_eval.report.tables, rope_eval.report.figures.curves",
         "from rope_eval.report.figures import attention, bases, contexts, heatmaps",
-        "from rope_eval.report.figures import panels, periods",
-        "import rope_eval.report.figures.retrieval",
+        "from rope_eval.report.figures import panels, periods, retrieval",
         "import rope_eval.report.published, rope_eval.report.measured, rope_eval.report.compare",
         "import rope_eval.hosts.opencompass.config_files, rope_eval.hosts.lm_eval.task_files",
         "from rope_eval.cli import build_parser; build_parser().format_help()",

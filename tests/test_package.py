@@ -30,7 +30,7 @@ PROVIDERS = {  # an import whose distribution has another name
 }
 OF_VLLM = {"openai", "ray", "triton"}  # in the environment that `make test-vllm` builds
 WHERE_INSTALLED = {"flash_attn"}  # used if it is there, never needed
-NEEDED_BY_OTHERS = {"accelerate", "pandas"}  # transformers' Trainer and device_map; datasets
+NEEDED_BY_OTHERS = {"accelerate", "pyarrow"}  # transformers' Trainer; Parquet of pandas
 TOOLS = {
     "hatchling",
     "mypy",

@@ -105,8 +105,8 @@ def test_two_processes_train_what_one_does(book: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         ("", "give what to tune: --model DIR and --text SRC"),
-        ("--preset paper-7b --steps 0", "--steps must be at least 1, got 0"),
-        ("--preset paper-7b --batch-size 0", "--batch-size must be at least 1, got 0"),
+        ("--preset paper-7b --steps 0", "--steps must be 1 or more, got 0"),
+        ("--preset paper-7b --batch-size 0", "--batch-size must be 1 or more, got 0"),
         ("--preset paper-7b --seed -1", "from 0 to .* got -1"),
         ("--preset paper-8b", "Did you mean 'paper-7b'"),
         ("--preset paper-7b --dry-run --learning-rate -1", "above 0, got -1"),

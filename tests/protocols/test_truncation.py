@@ -6,7 +6,7 @@ import pytest
 
 from rope_eval.errors import LengthError, UnsupportedModelError
 from rope_eval.protocols.truncation import Side, cut
-from studies.scaling_laws import build_tokenizer
+from studies.scaling_laws.recipes.model import build_tokenizer
 
 TOKENIZER = build_tokenizer()
 TEXT = "0123456789é"  # 12 bytes, and BOS

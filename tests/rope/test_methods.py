@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rope_eval.errors import SpecError
-from rope_eval.report.runs import _effective
+from rope_eval.results.naming import _effective
 from rope_eval.rope import methods
 from rope_eval.rope.document import page
 from rope_eval.rope.geometry import RotaryGeometry

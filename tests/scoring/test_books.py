@@ -8,7 +8,7 @@ import pytest
 
 from rope_eval.errors import LengthError
 from rope_eval.scoring.books import long_enough
-from studies.scaling_laws import build_tokenizer
+from studies.scaling_laws.recipes.model import build_tokenizer
 
 LETTERS = {"a": 9, "b": 3, "c": 12, "d": 4, "e": 10}  # so many bytes, and BOS
 

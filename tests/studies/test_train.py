@@ -202,7 +202,7 @@ def test_a_seed_is_added_to_a_grids_own(tmp_path: Path) -> None:
     [
         ("--only base-20x", "Did you mean 'base-20'"),
         ("--only base-20", "tuned from pretrained"),
-        ("--steps 0", "at least 1, got 0"),
+        ("--steps 0", "must be 1 or more, got 0"),
         ("--seed -1", "from 0 to .* got -1"),
         ("--preset lap", "Did you mean 'lab'"),
         ("--preset paper-7b --dry-run", "is tuned by `rope-eval tune`"),

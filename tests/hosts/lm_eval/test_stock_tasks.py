@@ -20,7 +20,7 @@ from lm_eval.tasks import TaskManager
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.paths import asset
 
-GROUP = Path(__file__).parents[3] / "tasks" / "rope_lm_eval" / "rope_lm_eval.yaml"
+GROUP = Path(__file__).parents[3] / "tasks" / "rope_lm_eval.yaml"
 TOLERANCE = 1e-3  # nats of one request
 SUPER_GLUE = ("boolq", "cb", "copa", "multirc", "sglue_rte", "wic", "wsc")
 MMLU = ("mmlu_anatomy", "mmlu_philosophy")  # the 57 subjects share one template

@@ -48,10 +48,10 @@ def test_the_users_own_rows_are_models(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "model_configs").mkdir()
     own = tmp_path / "model_configs" / "mine.yaml"
     before = config_folder()
-    own.write_text(ROW.format(name="it's a 2.5"))
+    own.write_text(ROW.format(name="it's-2.5"))
     after = config_folder()
-    file = after / "models" / "scaling_rope_mine_it_s_a_2_5.py"
-    assert called(file.read_text()) == {"models": [("models", "mine/it's a 2.5")]}
+    file = after / "models" / "scaling_rope_mine_it_s_2_5.py"
+    assert called(file.read_text()) == {"models": [("models", "mine/it's-2.5")]}
     assert before != after and not (before / "models" / file.name).exists()
 
 
