@@ -247,6 +247,6 @@ def test_the_wheels_demo_shows_the_law(installed: Path, tmp_path: Path) -> None:
         name: dict(zip(curve["lengths"], curve["perplexity"], strict=True))
         for name, curve in curves.items()
     }
-    assert ppl["lab/pretrained"][512] > 4 * ppl["lab/pretrained"][128]
-    assert ppl["lab/base-1e6"][512] < 1.3 * ppl["lab/base-1e6"][128]
+    assert ppl["lab/pretrained"][512] > 3 * ppl["lab/pretrained"][128]
+    assert ppl["lab/base-1e6"][512] < 1.5 * ppl["lab/base-1e6"][128]
     assert (output / "curves.png").is_file()
