@@ -226,7 +226,7 @@ def test_the_wheel_finds_its_tables_and_tasks(installed: Path) -> None:
     table = rope_eval_of(installed, "table", "5", "--source", "paper")
     assert "base=500" in table.stdout, table.stderr
     tasks = rope_eval_of(installed, "path", "tasks").stdout.strip()
-    assert Path(tasks) == installed / "rope_eval" / "_assets" / "tasks"
+    assert (Path(tasks) / "retrieval.yaml").is_file()
     study = rope_eval_of(installed, "lab", "show")
     assert study.returncode == 2
     assert "in the repository" in study.stderr

@@ -11,6 +11,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from rope_eval.errors import DataError, UnsupportedModelError
 from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
+from rope_eval.rope.method import FACTOR
 from rope_eval.rope.methods import METHODS
 from rope_eval.rope.rotary import inverse_frequencies
 
@@ -123,5 +124,6 @@ def geometry_of(
 def _as_setting(rope_type: str) -> str:
     for method in METHODS:
         if method.rope_type is not None and method.rope_type[0] == rope_type:
-            return f": {method.rope_type[1]} is transformers' {rope_type}"
+            setting = method.rope_type[1].replace(FACTOR, "…")
+            return f": {setting} is transformers' {rope_type}"
     return ""

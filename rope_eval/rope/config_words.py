@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rope_eval.errors import SpecError
+from rope_eval.rope.method import FACTOR
+from rope_eval.rope.methods import METHODS
 
 OVERRIDES = "hf_overrides"
 WORDS = (
@@ -17,17 +19,12 @@ WORDS = (
     *("rotary_emb_base", "partial_rotary_factor"),
 )
 
-_FACTOR = {
-    "default": None,
-    "linear": "linear_factor={}",
-    "dynamic": "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor={}",
-    "yarn": "yarn_factor={}",
-}
+_SETTINGS = dict(method.rope_type for method in METHODS if method.rope_type is not None)
 _READ = ("rope_type", "type", "factor", "rope_theta", "original_max_position_embeddings")
 _ALL = (
-    "a base is rope_theta, linear is linear_factor, dynamic is "
-    "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor, yarn is yarn_factor; what no "
-    "field does belongs in the checkpoint's own config.json"
+    "a base is rope_theta, "
+    + ", ".join(f"{kind} is {setting}" for kind, setting in _SETTINGS.items())
+    + "; what no field does belongs in the checkpoint's own config.json"
 )
 
 
@@ -59,19 +56,20 @@ def is_config_word(name: object) -> bool:
 def in_fields(name: str, value: object) -> str:
     """Return the RopeSpec fields that do what a word of a config does.
 
-    >>> in_fields("rope_scaling", {"rope_type": "linear", "factor": 2.0})
-    'the RopeSpec fields linear_factor=2'
+    >>> in_fields("rope_parameters", {"rope_type": "default", "rope_theta": 500.0})
+    'the RopeSpec fields rope_theta=500'
     """
     if not isinstance(value, Mapping):
         value = {name: value}
     kind = value.get("rope_type", value.get("type", "default"))
     numbers = {k: v for k, v in value.items() if isinstance(v, int | float) and k in _READ}
-    fields = _FACTOR.get(kind) if isinstance(kind, str) else None
+    fields = _SETTINGS.get(kind) if isinstance(kind, str) else None
+    if fields is not None and FACTOR not in fields:
+        fields = None
     unread = set(value) - set(numbers) - {"rope_type", "type"}
     if unread or (kind != "default" and (fields is None or "factor" not in numbers)):
         return f"RopeSpec fields instead ({_ALL})"
-    said = [f"{numbers['factor']:g}"] if "factor" in numbers else []
-    words = [fields.format(*said)] if fields else []
+    words = [fields.replace(FACTOR, f"{numbers['factor']:g}")] if fields else []
     if "rope_theta" in numbers:
         words.insert(0, f"rope_theta={numbers['rope_theta']:.10g}")
     if "original_max_position_embeddings" in numbers:

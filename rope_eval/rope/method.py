@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BaseChanges = Literal["never", "per_query", "per_sequence"]
 Frequencies = Literal["base", "scale", "set", "mask"]
+FACTOR = "FACTOR"
 SHORTEST_LENGTH = 7  # the laws take the logarithm of length / 2π, which must be positive
 
 
@@ -124,8 +125,8 @@ class Method:
         not_served: why an engine with rotated keys in its cache (vLLM) cannot serve it, or None.
         examples: settings of it that move the scores of a tiny model.
         neutral: settings of it, or next to it, that change nothing there, bit for bit.
-        rope_type: where a config may ask for it and is refused: transformers' name, and the setting
-            that is the same.
+        rope_type: where a config may ask for it: transformers' name, and the setting that is the
+            same, with `FACTOR` for the config's factor.
         place: where its fields stand among those of the other methods.
     """
 

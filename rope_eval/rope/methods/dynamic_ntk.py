@@ -8,6 +8,7 @@ from typing import Literal
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import (
+    FACTOR,
     BaseChanges,
     Effect,
     Field,
@@ -168,6 +169,6 @@ METHOD = Method(
         "dynamic_ntk=per_query,reference_length=4096",
         "dynamic_ntk=per_sequence,ntk_formula=continuous,reference_length=4096",
     ),
-    rope_type=("dynamic", "dynamic_ntk=per_sequence,ntk_formula=continuous"),
+    rope_type=("dynamic", f"dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor={FACTOR}"),
     place=6,
 )

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import Effect, Field, Method, number
+from rope_eval.rope.method import FACTOR, Effect, Field, Method, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,5 +63,6 @@ METHOD = Method(
     effect=_effect,
     examples=("yarn_factor=4",),
     neutral=("yarn_factor=1",),
+    rope_type=("yarn", f"yarn_factor={FACTOR}"),
     place=4,
 )
