@@ -6,7 +6,7 @@ from rope_eval.errors import SpecError
 
 
 def parse_fields(text: str) -> dict[str, str | None]:
-    """Return what ``rope_theta=500,log_scale=true`` gives, as text by name; "none" is None.
+    """Return what ``rope_theta=500,train_length=4096`` gives, as text by name; "none" is None.
 
     Unlike `RopeSpec.parse` it keeps what was given apart from what was not, for merging.
 
