@@ -29,8 +29,8 @@ class Document:
     """One text to score.
 
     Attributes:
-        name: What to call it in tables. Names may repeat: the identity is the digest.
-        text: The whole text; never empty.
+        name: what to call it in tables. Names may repeat: the identity is the digest.
+        text: the whole text; never empty.
     """
 
     name: str
@@ -71,13 +71,13 @@ def read_books(
     they are on the hub.
 
     Args:
-        source: One of the words, or a path.
-        limit: Stop after this many documents; what comes after is not read, nor checked.
-        whole_pile: Keep the rows of every part of the Pile, as for training.
+        source: one of the words, or a path.
+        limit: stop after this many documents; what comes after is not read, nor checked.
+        whole_pile: keep the rows of every part of the Pile, as for training.
 
     Raises:
-        SpecError: For a limit under 1.
-        DataError: At once where there is nothing to read; while iterating for a file, row or
+        SpecError: for a limit under 1.
+        DataError: at once where there is nothing to read; while iterating for a file, row or
             frame that is empty, broken, truncated or not UTF-8.
     """
     if limit is not None and limit < 1:

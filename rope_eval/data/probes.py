@@ -1,7 +1,7 @@
-"""Retrieval probes: a value is planted early in a text, and asked for at its end.
+"""Retrieval probes: a needle stands early in a text, and is asked for at its end.
 
 A model whose base is too small for a length can keep its perplexity there and still lose what it
-read (arXiv 2405.14591): perplexity is mostly won from near context, and a planted value cannot be.
+read (arXiv 2405.14591): perplexity is mostly won from near context, and a needle cannot be.
 Here a probe is only built. Any model that gives log-likelihoods or continuations can answer it.
 """
 
@@ -80,7 +80,7 @@ class Probe:
         length: tokens of the context and the answer, BOS included.
         depth: asked for: the part of the filler that stands before the facts, 0 to 1.
         key: whose value is asked for.
-        value: what was planted.
+        value: what the needle says.
         context: the text, its question last.
         answer: what follows it: the value, as the form writes it.
         tokens: the ids of context and answer together; `length` of them.
@@ -135,7 +135,7 @@ class ProbePlan:
             yield self.probe(encode, sample=sample, length=length, depth=depth)
 
     def facts_of(self, sample: int) -> tuple[list[tuple[str, str]], tuple[str, str]]:
-        """Return a sample's ``(key, value)`` pairs as they are planted, and the one asked for."""
+        """Return the ``(key, value)`` pairs of a sample, and the one asked for."""
         rng = random.Random(f"{self.seed}:{sample}")
         facts = self.form.draw(rng, self.facts)
         return facts, rng.choice(facts)
@@ -148,13 +148,13 @@ class ProbePlan:
                 is too short for it.
         """
         facts, (key, value) = self.facts_of(sample)
-        planted = "".join(self.form.fact.format(key=k, value=v) for k, v in facts)
+        needle = "".join(self.form.fact.format(key=k, value=v) for k, v in facts)
         question = self.form.question.format(key=key)
         answer = self.form.answer.format(value=value)
 
         def context(filler: str) -> str:
             place = self._place(filler, depth)
-            return filler[:place] + planted + filler[place:] + question
+            return filler[:place] + needle + filler[place:] + question
 
         def tokens_of(filler: str) -> int:
             return len(encode(context(filler) + answer))

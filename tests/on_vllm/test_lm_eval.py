@@ -108,7 +108,7 @@ def test_whole_prompts_of_the_paper(vllm: Any, hf: ScalingRopeLM) -> None:
         assert tokens == same
 
 
-def test_planted_values(vllm: Any, hf: ScalingRopeLM) -> None:
+def test_needles(vllm: Any, hf: ScalingRopeLM) -> None:
     plan = ProbePlan(
         form=PROBE,
         text=held_out_text(),

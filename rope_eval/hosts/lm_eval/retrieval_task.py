@@ -1,4 +1,4 @@
-"""lm-eval tasks of retrieval: a value is planted early in a text, and asked for at its end."""
+"""lm-eval tasks of retrieval: a needle stands early in a text, and is asked for at its end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VARIETY = 4  # times the text that the longest probe needs, for samples to be of
 
 
 class RetrievalTask(LocalTask):
-    """Exact match and NLL of a planted value at every length, over depths.
+    """Exact match and NLL of a needle at every length, over depths.
 
     Its YAML gives the defaults in ``metadata``: ``lengths``, ``depths``, ``samples``, ``facts`` and
     ``probe_seed`` as in `ProbePlan`, and ``filler``, a source of `rope_eval.data.books`;
@@ -60,7 +60,7 @@ class RetrievalTask(LocalTask):
         )
 
     def filler(self, metadata: Mapping[str, Any], longest: int) -> str:
-        """Return the text that facts are planted in: whole documents, and not more than needed."""
+        """Return the text that needles are put into: whole documents, and not more than needed."""
         parts: list[str] = []
         for document in read_books(metadata["filler"]):
             parts.append(document.text)
@@ -81,7 +81,7 @@ class RetrievalTask(LocalTask):
         return self._plan.form.question.format(key=doc["key"])
 
     def doc_to_target(self, doc: Mapping[str, Any]) -> str:
-        """Return the planted value."""
+        """Return the value of the needle."""
         return str(doc["value"])
 
     def fewshot_context(self, doc: Mapping[str, Any], *_: Any, **kwargs: Any) -> str:
