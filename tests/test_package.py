@@ -68,7 +68,7 @@ def imported(module: Path) -> set[str]:
         ):
             found.add(str(node.args[0].value))
     tops = {name.split(".")[0] for name in found} - set(sys.stdlib_module_names)
-    own = {"rope_eval", "studies", "tests", "helpers", "conftest", "scorer"}
+    own = {"rope_eval", "studies", "tests", "helpers", "scorer"}
     return {PROVIDERS.get(name, name) for name in tops - own}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from lm_eval.api.instance import Instance
 
-import conftest
+from helpers.vllm_environment import FAST
 from rope_eval.data.probes import ProbePlan
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
@@ -177,7 +177,7 @@ def test_replicas_on_ray(hf: ScalingRopeLM, monkeypatch: pytest.MonkeyPatch) -> 
 
 def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a program of the environment as a user does: several processes, compilation on."""
-    defaults = {name: value for name, value in os.environ.items() if name not in conftest.FAST}
+    defaults = {name: value for name, value in os.environ.items() if name not in FAST}
     return subprocess.run(
         [str(Path(sys.executable).with_name(words[0])), *words[1:]],
         cwd=cwd,

@@ -20,7 +20,7 @@ import openai
 import pytest
 import torch
 
-import conftest
+from helpers.vllm_environment import FAST
 from rope_eval import RopeSpec, patched
 from rope_eval.backends.hf.attention import sequence_lengths
 from rope_eval.backends.hf.loading import encode, load_model, load_tokenizer
@@ -49,8 +49,8 @@ def server(folder: Path, *options: str) -> Iterator[str]:
                 *("serve", MODEL, "--rope", SPEC, "--max-model-len", "1024", "--dtype", "float32"),
                 *("--enforce-eager", "--host", "127.0.0.1", "--port", str(port), *options),
             ],
-            env={name: value for name, value in os.environ.items() if name not in conftest.FAST}
-            | {name: conftest.FAST[name] for name in KEPT},
+            env={name: value for name, value in os.environ.items() if name not in FAST}
+            | {name: FAST[name] for name in KEPT},
             stdout=out,
             stderr=subprocess.STDOUT,
         )
