@@ -219,8 +219,9 @@ def test_published_bounds() -> None:
     assert theory.published_base_bound(32768, 128) == 6.4e5
     assert theory.published_base_bound(32768, 64) is None
     assert theory.published_base_bound(32767, 128) is None
-    assert len(theory.PUBLISHED_BASE_BOUNDS) == 11
-    assert theory.PUBLISHED_BASE_BOUNDS[1 << 20] == 5.1e8
+    lengths = [1024 * 2**k for k in range(11)]
+    bounds = [4.3e3, 1.6e4, 2.7e4, 8.4e4, 3.1e5, 6.4e5, 2.1e6, 7.8e6, 3.6e7, 6.4e7, 5.1e8]
+    assert dict(theory.PUBLISHED_BASE_BOUNDS) == dict(zip(lengths, bounds, strict=True))
 
 
 # --- bad input --------------------------------------------------------------------------------
