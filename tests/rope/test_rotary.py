@@ -238,6 +238,20 @@ def test_tables_grow_without_changing_and_the_oldest_are_let_go() -> None:
     assert torch.equal(rotary.table(3.0, 200, CPU)[0], whole[0])
 
 
+def test_tables_grow_by_doubling_and_are_reused() -> None:
+    rotary = Rotary(RopeSpec(), TINY)
+
+    def room() -> int:
+        return rotary.table(1.0, 2, CPU)[0].untyped_storage().nbytes() // (4 * 4)
+
+    rotary.table(1.0, 10, CPU)
+    assert room() == 10
+    rotary.table(1.0, 11, CPU)  # a step of decoding makes room for ten
+    assert room() == 20
+    rotary.table(1.0, 100, CPU)
+    assert room() == 100
+
+
 def test_a_table_made_while_inferring_serves_autograd() -> None:
     rotary = Rotary(RopeSpec(), TINY)
     with torch.inference_mode():
