@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.patch import patched, stock
-from rope_eval.errors import SpecError, UnsupportedModelError
+from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
 from rope_eval.rope.method import SHORTEST_LENGTH
 from rope_eval.rope.spec import RopeSpec
@@ -39,10 +39,10 @@ class Proof:
     """What was shown.
 
     Attributes:
-        neutral: the largest difference of a log-probability between the stock model and the
+        neutral: the largest difference of a logit between the stock model and the
             neutral setting, in nats.
         moves: by how much the setting without a field scores the probe otherwise: the largest
-            difference of a log-probability, in nats. It is 0 for a base that is the model's own,
+            difference of a logit, in nats. It is 0 for a base that is the model's own,
             for a field that the others leave nothing to do, and for one that the dtype does not
             hold over so few tokens.
         tokens: of the probe.
@@ -71,7 +71,12 @@ def proof_of(model: PreTrainedModel, spec: RopeSpec, wanted: object = True) -> d
         SpecError: for another word.
         UnsupportedModelError: as `prove` does.
     """
-    return prove(model, spec).to_dict() if is_wanted(wanted) else OFF
+    if not is_wanted(wanted):
+        return OFF
+    try:
+        return prove(model, spec).to_dict()
+    except ScoreError as error:  # the run will fail by it, and has a record that says so
+        return f"none: {error}"
 
 
 def is_wanted(proof: object) -> bool:
@@ -92,6 +97,7 @@ def prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
     Raises:
         UnsupportedModelError: where either does not hold, with the field and the difference.
         SpecError: as `patched` does.
+        ScoreError: where the stock model scores what is no number.
     """
     with stock(model), torch.inference_mode():
         return _prove(model, spec)
@@ -107,6 +113,8 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
         config_scales = rotary.geometry.inv_freq is not None
     ids = _probe(model)
     expected = _scores(model(ids, use_cache=False).logits)
+    if not bool(expected.isfinite().all()):
+        raise ScoreError("the stock model's own scores are not numbers")
     last = _LastLayer(model)
     with patched(model, RopeSpec()), last.recorded():
         found = _scores(model(ids, use_cache=False).logits)
@@ -155,7 +163,7 @@ class _LastLayer:
         return self.parts.layers[-1].register_forward_pre_hook(keep, with_kwargs=True)
 
     def scores(self, spec: RopeSpec) -> Tensor:
-        """Return log-probabilities ``[1, T, V]`` with a setting in this layer alone."""
+        """Return logits ``[1, T, V]`` with a setting in this layer alone."""
         if spec not in self._known:
             args, kwargs = self._call
             with patched(self.model, spec):
@@ -164,7 +172,7 @@ class _LastLayer:
         return self._known[spec]
 
     def difference(self, one: RopeSpec, other: RopeSpec) -> float:
-        """Return the largest difference of a log-probability between two settings, in nats."""
+        """Return the largest difference of a logit between two settings, in nats."""
         return _difference(self.scores(one), self.scores(other))
 
 
@@ -223,7 +231,7 @@ def _probe(model: PreTrainedModel) -> Tensor:
 
 
 def _scores(logits: Tensor) -> Tensor:
-    return logits.float().log_softmax(-1)
+    return logits.float()
 
 
 def _difference(one: Tensor, other: Tensor) -> float:

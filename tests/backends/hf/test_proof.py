@@ -13,8 +13,8 @@ from helpers import models
 from rope_eval import RopeSpec, patched
 from rope_eval.backends.hf import attention as hf_attention
 from rope_eval.backends.hf.anatomy import Anatomy
-from rope_eval.backends.hf.proof import TOKENS, prove
-from rope_eval.errors import SpecError, UnsupportedModelError
+from rope_eval.backends.hf.proof import TOKENS, proof_of, prove
+from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
 from rope_eval.rope.method import Effect
 
@@ -47,8 +47,8 @@ def test_a_move_is_the_difference_of_the_last_layers_scores() -> None:
     spec = RopeSpec.parse("rope_theta=500,log_scale=true,reference_length=4,train_length=7")
 
     def scores(spec: RopeSpec) -> torch.Tensor:
-        with patched(model, spec):
-            return models.log_probabilities(model, ids)
+        with patched(model, spec), torch.no_grad():
+            return model(ids).logits
 
     found = prove(model, spec.replace(reference_length="extra", train_length=4096)).moves
     assert found == {
@@ -170,12 +170,13 @@ def test_an_attention_that_forgets_a_scale_is_refused(monkeypatch: pytest.Monkey
         prove(models.tiny(), RopeSpec(rope_theta=500, log_scale=True))
 
 
-def test_weights_that_are_no_numbers_are_refused() -> None:
+def test_weights_that_are_no_numbers_prove_nothing() -> None:
     model = copy.deepcopy(models.tiny())
     with torch.no_grad():
         Anatomy.of(model).norm.weight.fill_(float("nan"))
-    with pytest.raises(UnsupportedModelError, match="by nan nats"):
+    with pytest.raises(ScoreError, match="stock model's own scores are not numbers"):
         prove(model, RopeSpec())
+    assert proof_of(model, RopeSpec()) == "none: the stock model's own scores are not numbers"
 
 
 def test_training_mode_is_refused() -> None:
