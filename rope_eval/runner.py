@@ -106,7 +106,7 @@ def measure(
     arrays: dict[str, npt.NDArray[Any]] = {}
     error: ScoreError | None = None
     with document_scorer(request.model, request.rope, request.lengths[-1], loading) as scorer:
-        record = provenance(gpu=scorer.gpu) | {"row": request.row}
+        record = provenance(gpu=scorer.gpu) | {"row": request.row, "proof": scorer.proof}
         with timed(record):
             try:
                 results, arrays = _score(scorer, documents, request, progress)

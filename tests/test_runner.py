@@ -15,9 +15,16 @@ from transformers import AutoModelForCausalLM
 
 from rope_eval import runner
 from rope_eval.cli import main
-from rope_eval.errors import DataError, LengthError, ScoreError, StoreError
+from rope_eval.errors import (
+    DataError,
+    LengthError,
+    ScoreError,
+    StoreError,
+    UnsupportedModelError,
+)
 from rope_eval.paths import asset
 from rope_eval.results.store import Store
+from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.documents import Loading
 
@@ -41,7 +48,7 @@ def store(tmp_path: Path) -> Store:
 
 def request(books: Path, **changes: object) -> runner.CumulativeRequest:
     loading = {"device": "cpu"}
-    for name in ("chunk_size", "dtype"):
+    for name in ("chunk_size", "dtype", "proof"):
         if name in changes:
             loading[name] = changes.pop(name)
     fields = {
@@ -74,6 +81,28 @@ def test_neutral_perplexity_is_that_of_a_plain_forward(books: Path, store: Store
         nll, hits, tokens = sums[n]
         assert facts["perplexity"][i] == pytest.approx(math.exp(nll / tokens), rel=1e-5)
         assert facts["accuracy"][i] == hits / tokens
+
+
+def test_the_proof_is_kept_and_changes_no_score(books: Path, store: Store) -> None:
+    run = runner.measure(request(books), store)
+    proof = run.provenance["proof"]
+    assert 0 < proof["neutral"] < 1e-4
+    assert list(proof["moves"]) == ["log_scale"]
+    assert proof["moves"]["log_scale"] > 0.01
+    assert proof["tokens"] == 12
+    without = runner.measure(request(books, proof=False), store, force=True)
+    assert without.provenance["proof"] == "off"
+    assert without.results == run.results
+    assert without.key == run.key
+
+
+def test_a_setting_that_is_not_applied_is_refused_before_the_work(
+    books: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Rotary, "scales_queries", False)
+    with pytest.raises(UnsupportedModelError, match="log_scale=True moves no score"):
+        runner.measure(request(books), store)
+    assert not list(store.root.glob("*"))
 
 
 def test_token_scores_are_kept(books: Path, store: Store) -> None:
@@ -301,6 +330,7 @@ def test_models_that_cannot_be_scored(
         ({"--docs": "0"}, "--docs must be 1 or more"),
         ({"--chunk-size": "0"}, "--chunk-size must be 1 or more"),
         ({"--device": "tpu9"}, "the device 'tpu9' cannot be used here"),
+        ({"--device": "meta"}, "the device 'meta' holds no weights"),
     ],
 )
 def test_bad_input(

@@ -129,11 +129,13 @@ def _measured(
     """Return what was measured, as plain JSON values."""
     from rope_eval.backends.hf.attention import rotary_of
     from rope_eval.backends.hf.patch import patched
+    from rope_eval.backends.hf.proof import proof_of
     from rope_eval.results.identity import model_label
     from rope_eval.scoring.attention_profile import bin_edges
     from rope_eval.scoring.attention_scores import attention_by_distance
 
     length = len(documents[0][1])
+    proof = proof_of(model, rope, args.proof)
     with patched(model, rope):
         rotary = rotary_of(model)
         profiles = [
@@ -153,6 +155,7 @@ def _measured(
         "model": model_label(name),
         "rope": rope.to_dict(),
         "setting": str(rope),
+        "proof": proof,
         "books": args.books,
         "documents": [document.name for document, _ in documents],
         "length": length,

@@ -29,6 +29,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--device": {"help": "as in PyTorch (default: CUDA where there is one)"},
     "--trust-remote-code": _FLAG | {"help": "run code that comes with the model"},
     "--allow-pickle": _FLAG | {"help": "load weights that are not safetensors"},
+    "--proof": {
+        "default": "on",
+        "choices": ("on", "off"),
+        "help": "show on these weights, before the work, that the setting is applied (default: on)",
+    },
     "--results": {
         "type": Path,
         "metavar": "DIR",
@@ -37,7 +42,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--json": _FLAG | {"help": "print JSON"},
 }
 SETTING = ("--model", "--config", "--rope")
-LOADING = ("--dtype", "--device", "--trust-remote-code", "--allow-pickle")
+LOADING = ("--dtype", "--device", "--trust-remote-code", "--allow-pickle", "--proof")
 
 
 def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:

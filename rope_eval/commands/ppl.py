@@ -83,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
             trust_remote_code=args.trust_remote_code,
             allow_pickle=args.allow_pickle,
             engine=engine,
+            proof=args.proof == "on",
         ),
         row=args.config,
     )

@@ -14,6 +14,7 @@ from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.loading import load_config, load_model
 from rope_eval.backends.hf.patch import patched
+from rope_eval.backends.hf.proof import proof_of
 from rope_eval.errors import SpecError
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
@@ -36,6 +37,7 @@ class Loading:
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors.
         engine: arguments of `vllm.LLM`.
+        proof: whether to prove the setting on the weights; vLLM's workers are asked in any case.
     """
 
     backend: str = "hf"
@@ -45,6 +47,7 @@ class Loading:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     engine: Mapping[str, Any] = field(default_factory=dict)
+    proof: bool = True
 
     def __post_init__(self) -> None:
         if self.backend not in _BACKENDS:
@@ -66,11 +69,13 @@ class DocumentScorer:
         score: scores the first L tokens of a document (int64 ``[T]``) for each length L.
         rotary: the setting on the checkpoint.
         gpu: the name of the GPU that it runs on, or None.
+        proof: what was shown of the setting on these weights, as plain JSON values, or "off".
     """
 
     score: Callable[[Tensor, Sequence[int], Report], dict[int, TokenScores]]
     rotary: Rotary
     gpu: str | None
+    proof: dict[str, Any] | str
 
 
 @contextmanager
@@ -88,7 +93,7 @@ def document_scorer(
     Raises:
         DataError: for a checkpoint that cannot be read.
         SpecError: for a setting or an option that the backend cannot do.
-        UnsupportedModelError: for a model the mechanism does not fit.
+        UnsupportedModelError: for a model the mechanism does not fit, or where the proof fails.
     """
     with _BACKENDS[loading.backend](model, rope, longest, loading) as scorer:
         yield scorer
@@ -106,6 +111,7 @@ def _hugging_face(
         allow_pickle=loading.allow_pickle,
     )
     device = model.device
+    proof = proof_of(model, rope, loading.proof)
     with patched(model, rope):
         yield DocumentScorer(
             score=lambda ids, lengths, report: score_lengths(
@@ -113,12 +119,14 @@ def _hugging_face(
             ),
             rotary=rotary_of(model),
             gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+            proof=proof,
         )
 
 
 @contextmanager
 def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator[DocumentScorer]:
     from rope_eval.backends.vllm.engine import gpu_name, make_engine, score_texts
+    from rope_eval.backends.vllm.engine import proof as proof_of_engine
 
     config = load_config(name, trust_remote_code=loading.trust_remote_code)
     rotary = Rotary(rope, config_geometry(config))
@@ -139,7 +147,9 @@ def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator
         )
 
     try:
-        yield DocumentScorer(score=score, rotary=rotary, gpu=gpu_name())
+        yield DocumentScorer(
+            score=score, rotary=rotary, gpu=gpu_name(), proof=proof_of_engine(rope)
+        )
     finally:
         llm.llm_engine.engine_core.shutdown()
 

@@ -133,6 +133,8 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, add_bos: bool = Tru
 def _usable(device: str | None) -> torch.device:
     """Return the device, or CUDA where there is one; `SpecError` where it cannot hold a tensor."""
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name.split(":")[0] == "meta":
+        raise SpecError("the device 'meta' holds no weights: use cpu or cuda")
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:  # PyTorch raises either, by the device

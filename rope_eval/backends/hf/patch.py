@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 
 import torch
@@ -24,47 +24,128 @@ from rope_eval.backends.hf.attention import (
     attention_function,
     mask_function,
 )
+from rope_eval.errors import SpecError
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 
+_SETTINGS = "_rope_eval_settings"  # where a patched model holds its `_Settings`
 
-@contextmanager
-def patched(model: PreTrainedModel, spec: RopeSpec) -> Iterator[PreTrainedModel]:
+
+class patched(AbstractContextManager[PreTrainedModel]):  # noqa: N801  (it reads as a function)
     """Run a model under a RoPE setting.
 
     The model's rotary module becomes the identity, so its cache keeps unrotated keys, and our
     attention function rotates queries and keys itself: one mechanism for every combination, in one
-    pass and in cached generation. On leaving, also by an exception, the model is as it was, bit for
-    bit. A model that is patched already takes the inner spec alone, until the inner block ends.
+    pass and in cached generation. A model that is patched already takes the setting entered last;
+    each leaves by itself, in any order. With the last of them the model is as it was, bit for bit,
+    also after an exception.
 
     Args:
         model: a supported causal language model (`rope_eval.backends.hf.anatomy`).
         spec: the setting; the neutral one computes what the stock model does.
 
-    Yields:
-        The same model.
-
     Raises:
-        UnsupportedModelError: for a model the mechanism does not fit.
-        SpecError: where the setting needs a length that neither it nor the config gives.
+        UnsupportedModelError: on entering, for a model the mechanism does not fit.
+        SpecError: on entering, where the setting needs a length that neither it nor the config
+            gives.
     """
-    attention = RopeAttention(Rotary(spec, geometry(model)))
-    parts = Anatomy.of(model)
-    AttentionInterface.register(NAME, attention_function)
-    AttentionMaskInterface.register(NAME, mask_function)
 
-    with ExitStack() as undo:
+    def __init__(self, model: PreTrainedModel, spec: RopeSpec):
+        self.model, self.spec = model, spec
+        self._settings: _Settings | None = None
+
+    def __enter__(self) -> PreTrainedModel:
+        """Put the setting on the model, and return it."""
+        if self._settings is not None:
+            raise RuntimeError("this setting is on its model already: make another `patched`")
+        attention = RopeAttention(Rotary(self.spec, geometry(self.model)))
+        inner = without_adapter(self.model)
+        settings = vars(inner).get(_SETTINGS) or _Settings(inner)
+        settings.put([*settings.entered, attention])
+        self._settings, self._attention = settings, attention
+        return self.model
+
+    def __exit__(self, *_: object) -> None:
+        """Take the setting off, whatever else is on the model."""
+        settings, self._settings = self._settings, None
+        if settings is not None:
+            settings.put(settings.without(self._attention))
+
+    def close(self) -> None:
+        """Take the setting off, if it is on."""
+        self.__exit__()
+
+    @contextmanager
+    def in_front(self) -> Iterator[None]:
+        """Run the model under the setting, and after that under the one that it ran under.
+
+        Raises:
+            SpecError: where the setting was taken off.
+        """
+        settings = self._settings
+        if settings is None:
+            raise SpecError(f"the setting {self.spec} was closed, and is not on its model any more")
+        before = settings.entered
+        settings.put([*settings.without(self._attention), self._attention])
+        try:
+            yield
+        finally:  # one may have left since, or come
+            stayed = [some for some in before if some in settings.entered]
+            settings.put([*stayed, *(some for some in settings.entered if some not in before)])
+
+
+@contextmanager
+def stock(model: PreTrainedModel) -> Iterator[None]:
+    """Take every setting off a model for a while."""
+    settings: _Settings | None = vars(without_adapter(model)).get(_SETTINGS)
+    if settings is None:
+        yield
+        return
+    entered = settings.entered
+    settings.put([])
+    try:
+        yield
+    finally:
+        settings.put(entered)
+
+
+class _Settings:
+    """Every setting on one model; it runs under the last."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.entered: list[RopeAttention] = []
+        self._model = model
+        self._holders: tuple[nn.Module, ...] = ()
+        self._undo = ExitStack()
+
+    def put(self, entered: list[RopeAttention]) -> None:
+        """Have these settings on the model, in this order, and no other."""
+        if entered and not self.entered:
+            self._prepare(entered[-1].rotary.geometry.rotary_dim)
+        self.entered = entered
+        for module in self._holders if entered else ():
+            setattr(module, ATTRIBUTE, entered[-1])
+        if not entered:
+            self._undo.close()
+
+    def without(self, attention: RopeAttention) -> list[RopeAttention]:
+        """Return the others, in their order."""
+        return [some for some in self.entered if some is not attention]
+
+    def _prepare(self, rotary_dim: int) -> None:
+        parts = Anatomy.of(self._model)
+        AttentionInterface.register(NAME, attention_function)
+        AttentionMaskInterface.register(NAME, mask_function)
         configs: dict[int, PreTrainedConfig] = {}  # copies: another model may share the original
-        inner = without_adapter(model)
-        for module in (inner, inner.base_model, *parts.attentions):
+        for module in (self._model, self._model.base_model, *parts.attentions):
             config = configs.setdefault(id(module.config), copy.copy(module.config))
             config._attn_implementation = NAME
-            _override(undo, module, "config", config)
-        rotary_dim = attention.rotary.geometry.rotary_dim
-        _override(undo, parts.rotary, "forward", partial(_identity, rotary_dim))
-        for module in (inner, *parts.attentions):
-            _override(undo, module, ATTRIBUTE, attention)
-        yield model
+            _override(self._undo, module, "config", config)
+        _override(self._undo, parts.rotary, "forward", partial(_identity, rotary_dim))
+        self._holders = (self._model, *parts.attentions)
+        for module in self._holders:
+            _override(self._undo, module, ATTRIBUTE, None)
+        _override(self._undo, self._model, _SETTINGS, self)
 
 
 def _identity(rotary_dim: int, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:

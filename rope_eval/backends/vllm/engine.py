@@ -71,6 +71,11 @@ def check_applied(llm: LLM, spec: RopeSpec) -> None:
         )
 
 
+def proof(spec: RopeSpec) -> dict[str, Any]:
+    """Return what `check_applied` has shown: the setting that the engine's workers answered."""
+    return {"workers": spec.fingerprint()}
+
+
 def make_engine(model: str, spec: RopeSpec, max_length: int, **arguments: Any) -> LLM:
     """Start an engine that can score texts of `max_length` tokens.
 

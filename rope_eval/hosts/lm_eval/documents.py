@@ -24,17 +24,19 @@ class DocumentsMixin(ABC):
     """Scores documents by a backend's `_score_lengths` and `_score_windows`."""
 
     rope_spec: Any
+    proof: Any
     tokenizer: Any
     max_length: Any
     rank: Any
     cache_hook: Any
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return what lm-eval records of a model, the RoPE setting included."""
+        """Return what lm-eval records of a model, the RoPE setting and its proof included."""
         host: Any = getattr(super(), "get_model_info", dict)
         return host() | {
             "rope": self.rope_spec.to_dict(),
             "rope_fingerprint": self.rope_spec.fingerprint(),
+            "proof": self.proof,
         }
 
     @abstractmethod

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from typing import Any
+from functools import wraps
+from typing import Any, Self
 
 import torch
 from lm_eval.models.huggingface import HFLM
 
 from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
 from rope_eval.backends.hf.patch import patched
+from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
@@ -28,12 +30,16 @@ HF_ARGUMENTS = tuple(inspect.signature(HFLM.__init__).parameters)[1:-1]
 class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     """lm-eval's `hf` model with every `RopeSpec` field as a model argument.
 
+    Several around one loaded model score under their own settings each. The model is given back as
+    it was when the last of them is closed, collected or left as a context manager.
+
     Args:
         pretrained: a directory, a name on the hub, or a loaded model.
         config: a row of the catalogue, instead of `pretrained` and the RopeSpec fields; what is
             given beside it wins.
         backend: "hf" (or lm-eval's own "default" and "causal"), or "vllm" for `ScalingRopeVLLM`.
         chunk_size: tokens of a chunk when whole documents are scored.
+        proof: "off" leaves out the proof of the setting on the weights (`rope_eval.backends.hf`).
         **arguments: RopeSpec's fields by their names, and every argument of lm-eval's `hf`.
     """
 
@@ -54,10 +60,12 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         config: str | None = None,
         backend: str = "hf",
         chunk_size: int | None = None,
+        proof: bool | str = True,
         **arguments: Any,
     ):
         if backend not in ("hf", "default", "causal"):
             raise SpecError(f"backend must be hf or vllm, got {backend!r}")
+        is_wanted(proof)
         setting, arguments = take_setting(pretrained, config, arguments, HF_ARGUMENTS)
         pretrained, self.rope_spec = setting.checkpoint, setting.rope
         self.chunk_size = chunk_size
@@ -65,12 +73,22 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
             arguments.setdefault("use_safetensors", True)
             check_weights(pretrained, arguments, allow_pickle=not arguments["use_safetensors"])
         super().__init__(pretrained=pretrained, backend="causal", **arguments)
-        self._patch = ExitStack()
-        self._patch.enter_context(patched(self.model, self.rope_spec))
+        self.proof = proof_of(self.model, self.rope_spec, proof)
+        self._patch = patched(self.model, self.rope_spec)
+        self._patch.__enter__()
+        weakref.finalize(self, self._patch.close)  # also when the interpreter ends
 
     def close(self) -> None:
         """Take the RoPE setting off the model again; only a model of your own outlives this."""
         self._patch.close()
+
+    def __enter__(self) -> Self:
+        """Return the model, to be closed at the end of the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
 
     # ---- whole documents -----------------------------------------------------------------------
 
@@ -144,6 +162,25 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         prompts = kwargs["attention_mask"].sum(-1)
         with sequence_lengths(self.model, prompts + max_length - context.shape[1]):
             return super()._model_generate(context, max_length, stop, **kwargs)
+
+
+def _under_its_setting(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def answer(self: ScalingRopeLM, *args: Any, **options: Any) -> Any:
+        with self._patch.in_front():
+            return method(self, *args, **options)
+
+    return answer
+
+
+for _request in (
+    "loglikelihood",
+    "loglikelihood_rolling",
+    "generate_until",
+    "token_loglikelihoods",
+    "whole_prompt_nll",
+):
+    setattr(ScalingRopeLM, _request, _under_its_setting(getattr(ScalingRopeLM, _request)))
 
 
 register()

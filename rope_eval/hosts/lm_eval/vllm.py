@@ -71,8 +71,10 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             **engine,
         )
         self._max_length = int(length)
+        self.proof: dict[str, Any] | str = "off"  # engines apart are not asked
         if self.data_parallel_size <= 1:
             vllm_engine.check_applied(self.model, self.rope_spec)
+            self.proof = vllm_engine.proof(self.rope_spec)
 
     # ---- scores --------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from rope_eval.backends.hf.attention import sequence_lengths
 from rope_eval.backends.hf.loading import encode, load_model, load_tokenizer
 from rope_eval.backends.hf.patch import patched
+from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.protocols.truncation import SIDES, cut
 from rope_eval.scores import TokenScores
@@ -39,6 +39,7 @@ class ScalingRope(BaseModel):
         dtype: "auto", "float32", "bfloat16" or "float16".
         device: as in PyTorch; None is CUDA where there is one.
         chunk_size: tokens of a chunk when whole documents are scored.
+        proof: "off" leaves out the proof of the setting on the weights.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors.
         tokenizer_only: load no weights.
@@ -62,6 +63,7 @@ class ScalingRope(BaseModel):
         dtype: str = "auto",
         device: str | None = None,
         chunk_size: int | None = None,
+        proof: bool | str = True,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
         tokenizer_only: bool = False,
@@ -71,6 +73,7 @@ class ScalingRope(BaseModel):
     ):
         if backend != "hf":
             raise SpecError(f"backend must be hf, got {backend!r}")
+        is_wanted(proof)
         if truncation is not None and truncation not in SIDES:
             raise SpecError(f"truncation must be one of {', '.join(SIDES)}, got {truncation!r}")
         if isinstance(max_seq_len, bool) or not isinstance(max_seq_len, int) or max_seq_len < 2:
@@ -87,8 +90,8 @@ class ScalingRope(BaseModel):
         self.truncation = truncation
         self.chunk_size = chunk_size
         self.tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
-        self._patch = ExitStack()
-        weakref.finalize(self, self._patch.close)  # also when the interpreter ends
+        self.proof: dict[str, Any] | str | None = None
+        self._patch: patched | None = None
         if not tokenizer_only:
             self.model = load_model(
                 path,
@@ -97,11 +100,15 @@ class ScalingRope(BaseModel):
                 trust_remote_code=trust_remote_code,
                 allow_pickle=allow_pickle,
             )
-            self._patch.enter_context(patched(self.model, self.rope_spec))
+            self.proof = proof_of(self.model, self.rope_spec, proof)
+            self._patch = patched(self.model, self.rope_spec)
+            self._patch.__enter__()
+            weakref.finalize(self, self._patch.close)  # also when the interpreter ends
 
     def close(self) -> None:
         """Take the RoPE setting off the model again."""
-        self._patch.close()
+        if self._patch is not None:
+            self._patch.close()
 
     # ---- tokens --------------------------------------------------------------------------------
 

@@ -313,6 +313,40 @@ def test_nested_blocks_take_the_inner_spec_alone() -> None:
     assert_unchanged(model, before)
 
 
+def test_settings_may_leave_in_any_order() -> None:
+    model, input_ids = models.tiny(), models.token_ids(70)
+    specs = [RopeSpec(rope_theta=500), RopeSpec(xpos=True), RopeSpec(linear_factor=3)]
+    expected = [ours(model, spec, input_ids) for spec in specs]
+    before = snapshot(model)
+    one, two, three = (patched(model, spec) for spec in specs)
+    for some in (one, two, three):
+        some.__enter__()
+    for leaving, front in ((two, 2), (three, 0)):
+        leaving.close()
+        assert torch.equal(models.log_probabilities(model, input_ids), expected[front])
+    one.close()
+    one.close()  # a second time is no error
+    assert_unchanged(model, before)
+
+
+def test_a_setting_is_brought_in_front_for_a_while() -> None:
+    model, input_ids = models.tiny(), models.token_ids(70)
+    specs = [RopeSpec(rope_theta=500), RopeSpec(xpos=True)]
+    expected = [ours(model, spec, input_ids) for spec in specs]
+    one, two = (patched(model, spec) for spec in specs)
+    with one, two:
+        with one.in_front():
+            assert torch.equal(models.log_probabilities(model, input_ids), expected[0])
+        assert torch.equal(models.log_probabilities(model, input_ids), expected[1])
+        with pytest.raises(RuntimeError, match="on its model already"):
+            one.__enter__()
+        with one.in_front():
+            two.close()
+        assert torch.equal(models.log_probabilities(model, input_ids), expected[0])
+    with pytest.raises(SpecError, match="was closed"), one.in_front():
+        pass
+
+
 def test_two_models_at_once_and_one_model_twice() -> None:
     one, two, input_ids = models.tiny(), models.tiny("qwen3"), models.token_ids(70)
     a, b = RopeSpec.parse(TOGETHER[1]), RopeSpec.parse(TOGETHER[5])

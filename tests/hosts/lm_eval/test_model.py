@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -212,6 +213,87 @@ def test_a_loaded_model_and_its_restoration(tokenizer: PreTrainedTokenizerBase) 
         lm.close()
         assert torch.equal(model(ids).logits, before)
     assert (during - before).abs().max() > 0.1
+
+
+def test_several_around_one_loaded_model_score_under_their_own(
+    checkpoint: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """FAULTS A1: a notebook's loop made every object score under the last setting."""
+    specs = ("rope_theta=100", "", "dynamic_ntk=per_sequence,reference_length=20,log_scale=true")
+    texts = requests("loglikelihood_rolling", [(CONTEXTS[1] * 3,)])
+    whole = [Instance("token_loglikelihoods", {}, (CONTEXTS[1] * 3, (64, 128)), 0)]  # type: ignore[arg-type]
+
+    def scores(lm: ScalingRopeLM) -> tuple[Any, ...]:
+        (document,) = lm.token_loglikelihoods(whole, disable_tqdm=True)
+        assert document is not None
+        return (
+            tuple(loglikelihoods(lm)),
+            tuple(generations(lm)),
+            lm.loglikelihood_rolling(texts, disable_tqdm=True)[0],
+            float(document[128].nll.sum()),
+            lm.whole_prompt_nll(requests("whole_prompt_nll", [(CONTEXTS[1],)]))[0],
+        )
+
+    expected = [scores(scaling(checkpoint, spec)) for spec in specs]
+    assert len({each[2] for each in expected}) == len(specs)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    ids = models.token_ids(40)
+    before = models.log_probabilities(model, ids)
+    around = [
+        ScalingRopeLM(
+            pretrained=model, tokenizer=tokenizer, max_length=200, **RopeSpec.parse(spec).to_dict()
+        )
+        for spec in specs
+    ]
+    for order in ((0, 1, 2), (2, 0, 1)):
+        for i in order:
+            assert scores(around[i]) == expected[i]
+    with patched(model, RopeSpec(xpos=True)):
+        inner = models.log_probabilities(model, ids)
+        assert scores(around[0]) == expected[0]
+        assert torch.equal(models.log_probabilities(model, ids), inner)
+    around[1].close()
+    assert scores(around[2]) == expected[2]
+    assert scores(around[0]) == expected[0]
+    with pytest.raises(SpecError, match="was closed"):
+        loglikelihoods(around[1])
+    with around[0]:
+        pass
+    del around  # the last is collected, and takes its setting off
+    gc.collect()
+    assert torch.equal(models.log_probabilities(model, ids), before)
+
+
+def test_the_proof_is_recorded_or_said_to_be_off(checkpoint: str) -> None:
+    proof = scaling(checkpoint, "rope_theta=500,log_scale=true").get_model_info()["proof"]
+    assert 0 < proof["neutral"] < 1e-4
+    assert set(proof["moves"]) == {"rope_theta", "log_scale"}
+    assert min(proof["moves"].values()) > 0.01
+    for off in ("off", False):
+        assert scaling(checkpoint, "", proof=off).get_model_info()["proof"] == "off"
+    with pytest.raises(SpecError, match="proof must be on or off, got 'of'"):
+        scaling(checkpoint, "", proof="of")
+
+
+@pytest.mark.parametrize("proof", ["on", "off"])
+def test_an_object_left_open_ends_quietly(checkpoint: str, proof: str) -> None:
+    code = f"""
+from transformers import AutoModelForCausalLM
+from rope_eval import RopeSpec, patched
+from rope_eval.hosts.lm_eval.model import ScalingRopeLM
+lm = ScalingRopeLM(pretrained={checkpoint!r}, device="cpu", proof={proof!r}, rope_theta=500)
+model = AutoModelForCausalLM.from_pretrained({checkpoint!r})
+left_open = patched(model, RopeSpec())
+left_open.__enter__()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"},
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_a_field_of_the_row_is_switched_off() -> None:

@@ -1,0 +1,238 @@
+"""The proof at load: what a setting does to the scores of the weights that will run.
+
+Two things are shown on a probe of a few tokens. The neutral setting scores as the stock model does,
+in all its layers: so every layer is rotated by our attention function, and by it alone. And each
+field of the setting moves a score: in the last layer, on the hidden states that really reach it,
+through the model's own last norm and head. Lengths that a setting refers to are brought down to the
+probe's, so that what begins at a hundred thousand tokens is seen in twelve.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from rope_eval.backends.hf.anatomy import Anatomy
+from rope_eval.backends.hf.attention import rotary_of
+from rope_eval.backends.hf.patch import patched, stock
+from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
+from rope_eval.rope import methods
+from rope_eval.rope.method import SHORTEST_LENGTH
+from rope_eval.rope.spec import RopeSpec
+
+TOKENS = 12
+REFERENCE = 4.0  # tokens: T_ref of the probe: its last queries are in the second octave past it
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 0.25}  # nats
+COARSE = 1.0  # nats, of bfloat16 and what is coarser: stock sdpa and eager differ by 0.55
+OFF = "off"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proof:
+    """What was shown.
+
+    Attributes:
+        neutral: the largest difference of a logit between the stock model and the
+            neutral setting, in nats.
+        moves: by how much the setting without a field scores the probe otherwise: the largest
+            difference of a logit, in nats. It is 0 for a base that is the model's own,
+            for a field that the others leave nothing to do, and for one that the dtype does not
+            hold over so few tokens.
+        tokens: of the probe.
+        seconds: what it took.
+    """
+
+    neutral: float
+    moves: dict[str, float]
+    tokens: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        return asdict(self)
+
+
+def proof_of(model: PreTrainedModel, spec: RopeSpec, wanted: object = True) -> dict[str, Any] | str:
+    """Prove a setting where that is wanted, and return what is to be recorded.
+
+    Args:
+        model: as for `prove`.
+        spec: the setting.
+        wanted: true or false, or "on" or "off"; without it the record is "off".
+
+    Raises:
+        SpecError: for another word.
+        UnsupportedModelError: as `prove` does.
+    """
+    if not is_wanted(wanted):
+        return OFF
+    try:
+        return prove(model, spec).to_dict()
+    except ScoreError as error:  # the run will fail by it, and has a record that says so
+        return f"none: {error}"
+
+
+def is_wanted(proof: object) -> bool:
+    """Return whether a proof is asked for: true, false, or a word for them."""
+    word = str(proof).lower()
+    if word not in ("true", "on", "false", OFF):
+        raise SpecError(f"proof must be on or off, got {proof!r}")
+    return word in ("true", "on")
+
+
+def prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
+    """Show that a model's neutral setting is the stock model, and that each field moves a score.
+
+    Args:
+        model: a supported model in evaluation mode; settings on it are taken off meanwhile.
+        spec: the setting.
+
+    Raises:
+        UnsupportedModelError: where either does not hold, with the field and the difference.
+        SpecError: as `patched` does.
+        ScoreError: where the stock model scores what is no number.
+    """
+    with stock(model), torch.inference_mode():
+        return _prove(model, spec)
+
+
+def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
+    started = time.perf_counter()
+    if model.training:
+        raise UnsupportedModelError("the model is in training mode: call model.eval()")
+    with patched(model, spec):
+        rotary = rotary_of(model)
+        own_base = rotary.rope_theta == rotary.geometry.rope_theta
+        config_scales = rotary.geometry.inv_freq is not None
+    ids = _probe(model)
+    expected = _scores(model(ids, use_cache=False).logits)
+    if not bool(expected.isfinite().all()):
+        raise ScoreError("the stock model's own scores are not numbers")
+    last = _LastLayer(model)
+    with patched(model, RopeSpec()), last.recorded():
+        found = _scores(model(ids, use_cache=False).logits)
+    neutral = _difference(expected, found)
+    tolerance = TOLERANCE.get(model.dtype, COARSE)
+    if not neutral <= tolerance:  # also where it is not a number
+        raise UnsupportedModelError(
+            f"this model cannot be trusted to rope-eval: its neutral setting differs from the stock"
+            f" model by {neutral:.3g} nats in a probe of {TOKENS} tokens, and {tolerance:g} is what"
+            f" rounding explains in {str(model.dtype).removeprefix('torch.')}"
+        )
+    moves = {}
+    for ablation in _ablations(spec, config_scales=config_scales):
+        field = ablation.field
+        moves[field] = last.difference(ablation.whole, ablation.without)
+        if moves[field] > 0 or (field == "rope_theta" and own_base):
+            continue
+        if not last.difference(ablation.alone, ablation.alone_without) > 0:
+            raise UnsupportedModelError(
+                f"{field}={getattr(spec, field)} moves no score of a probe of {TOKENS} tokens: it "
+                "is not applied to this model, or is too small for "
+                f"{str(model.dtype).removeprefix('torch.')} to hold (proof=off runs it unproven)"
+            )
+    return Proof(
+        neutral=neutral,
+        moves=moves,
+        tokens=TOKENS,
+        seconds=round(time.perf_counter() - started, 3),
+    )
+
+
+class _LastLayer:
+    """The last layer of a model, to be run again on what reached it."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model, self.parts = model, Anatomy.of(model)
+        self._call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+        self._known: dict[RopeSpec, Tensor] = {}
+
+    def recorded(self) -> AbstractContextManager[object]:
+        """Keep what reaches the layer in the next forward pass."""
+
+        def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            self._call = args, kwargs
+
+        return self.parts.layers[-1].register_forward_pre_hook(keep, with_kwargs=True)
+
+    def scores(self, spec: RopeSpec) -> Tensor:
+        """Return logits ``[1, T, V]`` with a setting in this layer alone."""
+        if spec not in self._known:
+            args, kwargs = self._call
+            with patched(self.model, spec):
+                hidden = self.parts.layers[-1](*args, **kwargs)
+            self._known[spec] = _scores(self.parts.head(self.parts.norm(hidden)))
+        return self._known[spec]
+
+    def difference(self, one: RopeSpec, other: RopeSpec) -> float:
+        """Return the largest difference of a logit between two settings, in nats."""
+        return _difference(self.scores(one), self.scores(other))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ablation:
+    """A field of a method, and the settings that differ in it (and in the fields that refine it).
+
+    Attributes:
+        field: its name.
+        whole: the setting, with lengths that the probe reaches.
+        without: the same without the field.
+        alone: the method without the others, and where the config allows it with a base so small
+            that every pair turns within the probe.
+        alone_without: the same without the field.
+    """
+
+    field: str
+    whole: RopeSpec
+    without: RopeSpec
+    alone: RopeSpec
+    alone_without: RopeSpec
+
+
+def _ablations(spec: RopeSpec, *, config_scales: bool) -> Iterator[_Ablation]:
+    """Yield every active field; a later field of a method refines those before it."""
+    active = methods.active(spec)
+    whole = spec
+    if any(method.needs for method in active):
+        whole = spec.replace(
+            reference_length=REFERENCE, train_length=SHORTEST_LENGTH, tune_length=None
+        )
+    for method in active:
+        given = method.given(spec)
+        alone = _without(whole, [f for m in active if m is not method for f in m.given(spec)])
+        if method.frequencies != "base" and not config_scales:
+            alone = alone.replace(rope_theta=REFERENCE)
+        for i, field in enumerate(given):
+            yield _Ablation(
+                field=field,
+                whole=whole,
+                without=_without(whole, given[i:]),
+                alone=alone,
+                alone_without=_without(alone, given[i:]),
+            )
+
+
+def _without(spec: RopeSpec, fields: list[str]) -> RopeSpec:
+    return spec.replace(**{f.name: f.default for f in methods.FIELDS if f.name in fields})
+
+
+def _probe(model: PreTrainedModel) -> Tensor:
+    """Return tokens drawn from the vocabulary, the same ones each time: int64 ``[1, T]``."""
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(model.config.vocab_size, (1, TOKENS), generator=generator)
+    return ids.to(model.get_input_embeddings().weight.device)
+
+
+def _scores(logits: Tensor) -> Tensor:
+    return logits.float()
+
+
+def _difference(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max())
