@@ -12,7 +12,7 @@ from rope_eval.errors import SpecError
 
 _FLAG = {"action": "store_true"}
 OPTIONS: dict[str, dict[str, Any]] = {
-    "--model": {"metavar": "DIR", "help": "a model directory, or a name on the hub"},
+    "--model": {"metavar": "DIR", "help": "a model directory, a GGUF file, or a name on the hub"},
     "--config": {"metavar": "NAME", "help": "a row of the catalogue, see `rope-eval list`"},
     "--rope": {
         "default": "",

@@ -74,9 +74,10 @@ def run(args: argparse.Namespace) -> int:
         return 0
 
     from rope_eval.backends.hf.loading import check_checkpoint
-    from rope_eval.backends.vllm.engine import require_vllm
+    from rope_eval.backends.vllm.engine import refuse_gguf, require_vllm
 
     require_vllm()
+    refuse_gguf(model)
     check_checkpoint(model)
     program = Path(sys.executable).with_name(words[0])
     os.execv(program, words)

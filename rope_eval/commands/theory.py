@@ -1,6 +1,7 @@
 """``rope-eval theory``: what the laws say of a model's base and lengths.
 
-Needs the standard library alone: a model's config.json is read as JSON.
+Needs the standard library alone: a model's config.json is read as JSON. Only a GGUF file is read
+with transformers.
 """
 
 from __future__ import annotations
@@ -41,7 +42,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", type=Path, metavar="DIR", help="take what is not given from DIR/config.json")
+    add(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="take what is not given from DIR/config.json, or a GGUF file",
+    )
     add("--head-dim", type=int, metavar="D", help="rotary dimension of a head")
     add("--train-length", metavar="LENGTH", help="length of the pre-training")
     add("--tune-length", metavar="LENGTH", help="length of the tuning (default: train length)")
@@ -97,7 +103,7 @@ class _Setting:
 
 def _setting(args: argparse.Namespace) -> tuple[_Setting, list[str]]:
     """Put the flags and the model's config together, flags first; also return notes on them."""
-    config = None if args.model is None else RopeConfig.read(args.model)
+    config = None if args.model is None else _config(args.model)
 
     def given_or(value: _T | None, flag: str, name: str, what: str) -> _T:
         if value is not None:
@@ -152,6 +158,17 @@ def _setting(args: argparse.Namespace) -> tuple[_Setting, list[str]]:
                 f"the config scales its RoPE ({config.rope_type}); the laws are for the base alone"
             )
     return setting, notes
+
+
+def _config(model: Path) -> RopeConfig:
+    if model.is_dir() or model.suffix.lower() != ".gguf":
+        return RopeConfig.read(model)
+    from rope_eval.backends.checkpoint import check_checkpoint
+    from rope_eval.backends.config import rope_config
+    from rope_eval.backends.hf.loading import load_config
+
+    check_checkpoint(str(model))
+    return rope_config(load_config(str(model)))
 
 
 def _laws(s: _Setting) -> dict[str, Any]:

@@ -113,11 +113,11 @@ def _whole_as_int(literal: str) -> int | float:
 
 
 def model_label(model: str) -> str:
-    """Return what people call a model: a directory's last name, or its name on the hub.
+    """Return what people call a model: a directory's or file's name, or its name on the hub.
 
     It is for eyes alone: `fingerprint` says which model it is.
     """
-    return Path(model).resolve().name if Path(model).is_dir() else label_of_text(model)
+    return Path(model).resolve().name if Path(model).exists() else label_of_text(model)
 
 
 def label_of_text(model: str) -> str:
@@ -130,12 +130,12 @@ def label_of_text(model: str) -> str:
 
 
 def fingerprint(model: str) -> str:
-    """Return which model it is: a directory by its content, anything else by its name.
+    """Return which model it is: a directory or GGUF file by content, anything else by its name.
 
     A folder that is no whole model has no content to go by, and no run of it can succeed.
     """
     try:
-        return model_fingerprint(model) if Path(model).is_dir() else model
+        return model_fingerprint(model) if Path(model).exists() else model
     except DataError:
         return model
 
@@ -151,7 +151,7 @@ def differ(one: str | None, other: str | None) -> bool:
 
 
 def model_fingerprint(directory: str | Path) -> str:
-    """Return the identity of a model directory by content: SHA-256 in hex.
+    """Return the identity of a model directory, or of a GGUF file, by content: SHA-256 in hex.
 
     Over the name, size and content of the configuration, tokenizer and code files and of the
     weights (``*.safetensors``, ``*.bin`` and their indexes) in the directory itself. Of a weight
@@ -164,14 +164,21 @@ def model_fingerprint(directory: str | Path) -> str:
         DataError: this is no directory, or one without ``config.json`` or without weights.
     """
     directory = Path(directory)
+    if directory.is_file() and directory.suffix.lower() == ".gguf":
+        return _digest([directory], {directory})
     if not directory.is_dir():
         raise DataError(f"{directory}: no such model directory")
     weights = _matching(directory, _WEIGHT_FILES)
     if not (directory / "config.json").is_file() or not weights:
         want = "weights (*.safetensors or *.bin)" if not weights else "config.json"
         raise DataError(f"{directory}: a model directory without {want}")
+    others = _matching(directory, (*_CONFIG_FILES, "*.index.json"))
+    return _digest(sorted(weights | others), weights)
+
+
+def _digest(files: Iterable[Path], weights: set[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(weights | _matching(directory, (*_CONFIG_FILES, "*.index.json"))):
+    for path in files:
         try:
             status = path.stat()
             whole = path not in weights or status.st_size <= WHOLE_FILE_BYTES

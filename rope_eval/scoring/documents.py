@@ -9,7 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedConfig
 
+from rope_eval.backends.checkpoint import dtype_of_files
 from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.loading import load_config, load_model
@@ -70,12 +72,14 @@ class DocumentScorer:
         rotary: the setting on the checkpoint.
         gpu: the name of the GPU that it runs on, or None.
         proof: what was shown of the setting on these weights, as plain JSON values, or "off".
+        dtype: what it computes in, such as "bfloat16"; never "auto".
     """
 
     score: Callable[[Tensor, Sequence[int], Report], dict[int, TokenScores]]
     rotary: Rotary
     gpu: str | None
     proof: dict[str, Any] | str
+    dtype: str
 
 
 @contextmanager
@@ -85,7 +89,7 @@ def document_scorer(
     """Load a checkpoint and put a RopeSpec on it.
 
     Args:
-        model: a directory, or a name on the hub.
+        model: a directory, a GGUF file, or a name on the hub.
         rope: the setting.
         longest: tokens of the longest document.
         loading: how.
@@ -97,6 +101,31 @@ def document_scorer(
     """
     with _BACKENDS[loading.backend](model, rope, longest, loading) as scorer:
         yield scorer
+
+
+def resolved_dtype(config: PreTrainedConfig, asked: str, backend: str = "hf") -> str:
+    """Return the dtype that a model would run in, before it is loaded.
+
+    Args:
+        config: as `load_config` returns it, which knows where the files are.
+        asked: "auto", or a dtype, which is returned as it is.
+        backend: "hf", or "vllm", which computes float32 models in half precision unless told.
+
+    Raises:
+        DataError: for a config without a dtype whose files cannot be read.
+    """
+    if asked != "auto":
+        return asked
+    own = config.dtype or dtype_of_files(config.name_or_path)
+    if backend == "vllm":
+        from rope_eval.backends.vllm.engine import auto_dtype
+
+        own = auto_dtype(own)
+    return _name(own)
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 @contextmanager
@@ -120,12 +149,18 @@ def _hugging_face(
             rotary=rotary_of(model),
             gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
             proof=proof,
+            dtype=_name(model.dtype),
         )
 
 
 @contextmanager
 def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator[DocumentScorer]:
-    from rope_eval.backends.vllm.engine import gpu_name, make_engine, score_texts
+    from rope_eval.backends.vllm.engine import (
+        engine_dtype,
+        gpu_name,
+        make_engine,
+        score_texts,
+    )
     from rope_eval.backends.vllm.engine import proof as proof_of_engine
 
     config = load_config(name, trust_remote_code=loading.trust_remote_code)
@@ -148,7 +183,11 @@ def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator
 
     try:
         yield DocumentScorer(
-            score=score, rotary=rotary, gpu=gpu_name(), proof=proof_of_engine(rope)
+            score=score,
+            rotary=rotary,
+            gpu=gpu_name(),
+            proof=proof_of_engine(rope),
+            dtype=_name(engine_dtype(llm)),
         )
     finally:
         llm.llm_engine.engine_core.shutdown()

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rope_eval.errors import DataError
 from rope_eval.tuning.arguments import on_this_machine, training_arguments
 from rope_eval.tuning.checkpoint import record_of, save_tuned
 from rope_eval.tuning.config import configure
@@ -51,9 +50,11 @@ def tune(
             fit the setting.
     """
     import torch
-    from transformers import AutoModelForCausalLM, TrainingArguments
+    from transformers import TrainingArguments
 
-    from rope_eval.backends.hf.loading import check_checkpoint, load_config, load_tokenizer
+    from rope_eval.backends.checkpoint import check_checkpoint
+    from rope_eval.backends.gguf import location
+    from rope_eval.backends.hf.loading import WholeCausalLM, load_config, load_tokenizer
 
     began = time.monotonic()
     assert recipe.start_from is not None, "tuning starts from a checkpoint"
@@ -75,13 +76,9 @@ def tune(
     rope = configure(config, recipe.rope)
     with arguments.main_process_first(desc="text"), quiet():
         windows = packed_windows(recipe, source, tokenizer, output / f".{recipe.name}.text")
-    try:
-        with quiet():
-            model = AutoModelForCausalLM.from_pretrained(
-                recipe.start_from, config=config, dtype=torch.float32, use_safetensors=True
-            )
-    except (OSError, ValueError) as error:
-        raise DataError(f"the model {recipe.start_from} cannot be loaded: {error}") from error
+    model = WholeCausalLM.from_pretrained(
+        **location(recipe.start_from), config=config, dtype=torch.float32, use_safetensors=True
+    )
     trainer = train(
         model,
         windows,

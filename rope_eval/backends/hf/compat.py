@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
+import transformers
 from torch import nn
 
 from rope_eval.errors import UnsupportedModelError
@@ -28,3 +30,9 @@ def cache_argument(module: nn.Module) -> str:
         f"{type(module).__name__} takes no cache: expected one of {', '.join(CACHE_NAMES)} among "
         f"{', '.join(takes)}"
     )
+
+
+def dequantized() -> dict[str, Any]:
+    """Return what `from_pretrained` takes to unpack a GGUF file; older versions always do."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {} if config is None else {"quantization_config": config(dequantize=True)}

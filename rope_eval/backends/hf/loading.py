@@ -1,16 +1,13 @@
-"""Load a causal language model from a directory or a hub name, safely by default."""
+"""Load a causal language model from a directory, a GGUF file or a hub name, safely by default."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -20,10 +17,19 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
+from rope_eval.backends.checkpoint import (
+    INDEX,
+    check_checkpoint,
+    check_config,
+    check_index,
+    check_whole,
+)
 from rope_eval.backends.config import check_supported
-from rope_eval.errors import DataError, SpecError
+from rope_eval.backends.gguf import is_gguf, location
+from rope_eval.backends.hf.compat import dequantized
+from rope_eval.errors import DataError, RopeEvalError, SpecError
 
 
 def load_model(
@@ -34,93 +40,92 @@ def load_model(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
 ) -> PreTrainedModel:
-    """Load a supported model.
+    """Load a supported model, every weight of it from its files.
 
     Args:
-        name: a directory, or a name on the hub.
+        name: a directory, a GGUF file, or a name on the hub.
         dtype: "auto", which is what the config says, "float32", "bfloat16" or "float16".
         device: as in PyTorch; None is CUDA where there is one.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors; loading a pickle can run code.
 
     Raises:
-        DataError: where the directory or the weights cannot be read.
-        SpecError: for a device that is not there.
+        DataError: where the directory or the weights cannot be read, or are not the config's.
+        SpecError: for a device that is not there, or a package that GGUF files need.
         UnsupportedModelError: for a model the mechanism does not fit.
     """
     check_checkpoint(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     place = _usable(device)
-    try:
-        with _no_loading_bar():
-            model = AutoModelForCausalLM.from_pretrained(
-                name,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-                use_safetensors=None if allow_pickle else True,
+    config = load_config(name, trust_remote_code=trust_remote_code)
+    check_supported(config)
+    model = WholeCausalLM.from_pretrained(
+        **location(name),
+        config=config,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        use_safetensors=None if allow_pickle else True,
+    )
+    with readable(f"the model {name}"):
+        return model.to(place).eval()
+
+
+class WholeCausalLM:
+    """transformers' `AutoModelForCausalLM`, which leaves no weight to chance.
+
+    transformers draws weights at random that the files lack, and drops those it has no place for.
+    """
+
+    @staticmethod
+    def from_pretrained(
+        pretrained_model_name_or_path: str, *, gguf_file: str | None = None, **arguments: Any
+    ) -> PreTrainedModel:
+        """Load a model as transformers does, each of its weights from its files.
+
+        A GGUF file is unpacked, into float32 unless another dtype is given: its blocks would be
+        computed on by kernels from the hub.
+
+        Raises:
+            DataError: for a model that cannot be loaded, or files that are not the config's.
+        """
+        name = pretrained_model_name_or_path
+        if gguf_file is not None:
+            name = str(Path(name, gguf_file))
+            arguments |= {"gguf_file": gguf_file} | dequantized()
+            if arguments.get("dtype") in (None, "auto"):
+                arguments["dtype"] = torch.float32
+        with readable(f"the model {name}"), _quiet():
+            if gguf_file is None and not Path(name).is_dir():
+                _check_hub_index(name, arguments)
+            model, info = AutoModelForCausalLM.from_pretrained(
+                pretrained_model_name_or_path,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # `check_whole` refuses them, and names them
+                **arguments,
             )
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise DataError(f"the model {name} cannot be loaded: {error}") from error
-    check_supported(model.config)
-    return model.to(place).eval()
+            check_whole(name, info)
+        if gguf_file is not None and hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config  # it is a plain model now, and saved as one
+            model.hf_quantizer = None
+        model.config.name_or_path = name
+        return model
 
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer; one that cannot be read is a `DataError`."""
-    try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise DataError(f"the tokenizer of {name} cannot be loaded: {error}") from error
+    with readable(f"the tokenizer of {name}"):
+        return AutoTokenizer.from_pretrained(**location(name), trust_remote_code=trust_remote_code)
 
 
 def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
-    """Load a model's config; one that cannot be read is a `DataError`."""
-    try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, StrictDataclassError) as error:
-        raise DataError(f"the config of {name} cannot be loaded: {error}") from error
-
-
-def check_checkpoint(
-    name: str, *, trust_remote_code: bool = False, allow_pickle: bool = False
-) -> None:
-    """Raise `DataError` for a local checkpoint that cannot, or should not, be loaded.
-
-    A name that is no directory is taken for one on the hub, and is not looked at.
-    """
-    directory = Path(name)
-    if not directory.is_dir():
-        if directory.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-            raise DataError(f"there is no model directory {name}")
-        return
-    config_file = directory / "config.json"
-    if not config_file.is_file():
-        raise DataError(f"{name} is no model directory: it has no config.json")
-    try:
-        config: dict[str, Any] = json.loads(config_file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{config_file} is not JSON: {error}") from error
-    if "auto_map" in config and not trust_remote_code:
-        raise DataError(
-            f"{name} asks for Python code of its own to be run (auto_map in config.json): "
-            "say trust_remote_code=True if you trust it"
-        )
-    weights = sorted(directory.glob("*.safetensors"))
-    for file in weights:
-        try:
-            with safe_open(file, framework="pt"):  # reads the header, and checks the size
-                pass
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"{file} is broken or cut off: {error}") from error
-    if not weights:
-        pickles = [*directory.glob("*.bin"), *directory.glob("*.pt"), *directory.glob("*.pth")]
-        if pickles and not allow_pickle:
-            raise DataError(
-                f"{name} has its weights in {pickles[0].name} alone, and loading a pickle can run "
-                "code: convert them to safetensors, or allow it (--allow-pickle, or "
-                "use_safetensors=False under lm_eval)"
-            )
-        if not pickles:
-            raise DataError(f"{name} has no weights: no *.safetensors file")
+    """Load a model's config; one that cannot be read, or makes no model, is a `DataError`."""
+    with readable(f"the config of {name}"):
+        if not is_gguf(name):
+            values, _ = PreTrainedConfig.get_config_dict(name)
+            where = str(Path(name, "config.json"))
+            check_config(values, where, trust_remote_code=trust_remote_code)
+        config = AutoConfig.from_pretrained(**location(name), trust_remote_code=trust_remote_code)
+        config.name_or_path = name
+        return config
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, add_bos: bool = True) -> Tensor:
@@ -143,11 +148,59 @@ def _usable(device: str | None) -> torch.device:
 
 
 @contextmanager
-def _no_loading_bar() -> Iterator[None]:
-    shown = logging.is_progress_bar_enabled()
+def readable(what: str) -> Iterator[None]:
+    """Turn whatever a library raises, while it loads something, into a `DataError` of one line.
+
+    Args:
+        what: is loaded, such as "the model NAME".
+    """
+    try:
+        yield
+    except RopeEvalError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{what} does not fit into this machine's memory") from error
+    except Exception as error:
+        raise DataError(f"{what} cannot be loaded: {_reason(error)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of the tokenizers' Rust code
+            raise
+        raise DataError(f"{what} cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of an error, the second too where the first announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    text = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return f"no {text}" if isinstance(error, KeyError) else text
+
+
+def _check_hub_index(name: str, arguments: dict[str, Any]) -> None:
+    """Look at the index of a model on the hub, or in its cache, before what it names is loaded."""
+    wanted = {key: arguments.get(key) for key in ("revision", "subfolder") if arguments.get(key)}
+    index = cached_file(
+        name,
+        INDEX,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_connection_errors=False,
+        **wanted,
+    )
+    if index is not None:
+        check_index(Path(index), allow_pickle=not arguments.get("use_safetensors"), fetched=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' bars and its own report of weights off the terminal."""
+    shown, verbosity = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if shown:
             logging.enable_progress_bar()

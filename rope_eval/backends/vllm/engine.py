@@ -8,7 +8,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
+from rope_eval.backends.gguf import is_gguf
 from rope_eval.backends.vllm.serving import check_servable
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope.config_words import refuse_config_words
@@ -35,6 +37,30 @@ def require_vllm() -> None:
         raise SpecError(
             f"VLLM_PLUGINS={allowed} keeps vLLM from loading rope-eval: add rope_eval to it"
         )
+
+
+def refuse_gguf(model: str) -> None:
+    """Raise `UnsupportedModelError` for a GGUF file: vLLM does not load those by itself."""
+    if is_gguf(model):
+        raise UnsupportedModelError(
+            f"backend=vllm does not load GGUF files, and {model} is one: use backend=hf, or the "
+            "model's safetensors"
+        )
+
+
+def auto_dtype(own: torch.dtype) -> torch.dtype:
+    """Return what vLLM makes of dtype=auto: the model's own, but float32 becomes half precision."""
+    require_vllm()
+    from vllm.platforms import current_platform
+
+    supported = list(current_platform.supported_dtypes)
+    return own if own in supported and own != torch.float32 else supported[0]
+
+
+def engine_dtype(llm: LLM) -> torch.dtype:
+    """Return the dtype that an engine computes in."""
+    dtype: torch.dtype = llm.llm_engine.vllm_config.model_config.dtype
+    return dtype
 
 
 def engine_arguments(spec: RopeSpec, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -90,6 +116,7 @@ def make_engine(model: str, spec: RopeSpec, max_length: int, **arguments: Any) -
         UnsupportedModelError: for a model the mechanism does not fit.
     """
     require_vllm()
+    refuse_gguf(model)
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     from vllm import LLM
 

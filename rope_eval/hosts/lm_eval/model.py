@@ -10,12 +10,14 @@ from typing import Any, Self
 
 import torch
 from lm_eval.models.huggingface import HFLM
+from transformers import AutoModelForCausalLM
 
 from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
+from rope_eval.backends.hf.loading import WholeCausalLM, readable
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
+from rope_eval.hosts.lm_eval.arguments import check_weights, take_gguf, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
 from rope_eval.hosts.lm_eval.paper_requests import SharedPromptsMixin
 from rope_eval.hosts.lm_eval.plugin import register
@@ -34,7 +36,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     it was when the last of them is closed, collected or left as a context manager.
 
     Args:
-        pretrained: a directory, a name on the hub, or a loaded model.
+        pretrained: a directory, a GGUF file, a name on the hub, or a loaded model.
         config: a row of the catalogue, instead of `pretrained` and the RopeSpec fields; what is
             given beside it wins.
         backend: "hf" (or lm-eval's own "default" and "causal"), or "vllm" for `ScalingRopeVLLM`.
@@ -69,7 +71,8 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         setting, arguments = take_setting(pretrained, config, arguments, HF_ARGUMENTS)
         pretrained, self.rope_spec = setting.checkpoint, setting.rope
         self.chunk_size = chunk_size
-        if isinstance(pretrained, str) and not arguments.get("gguf_file"):
+        if isinstance(pretrained, str):
+            pretrained, arguments = take_gguf(pretrained, arguments)
             arguments.setdefault("use_safetensors", True)
             check_weights(pretrained, arguments, allow_pickle=not arguments["use_safetensors"])
         super().__init__(pretrained=pretrained, backend="causal", **arguments)
@@ -89,6 +92,23 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     def __exit__(self, *_: object) -> None:
         """Close it."""
         self.close()
+
+    # ---- loading -------------------------------------------------------------------------------
+
+    def _get_config(self, pretrained: str, **arguments: Any) -> None:
+        with readable(f"the config of {pretrained}"):
+            super()._get_config(pretrained, **arguments)
+
+    def _create_model(self, pretrained: str, **arguments: Any) -> None:
+        """Load the model as lm-eval does, and refuse weights that are not whole."""
+        self.AUTO_MODEL_CLASS: Any = WholeCausalLM
+        with readable(f"the model {pretrained}"):
+            super()._create_model(pretrained, **arguments)
+        self.AUTO_MODEL_CLASS = AutoModelForCausalLM
+
+    def _create_tokenizer(self, pretrained: Any, *rest: Any, **arguments: Any) -> None:
+        with readable(f"the tokenizer of {pretrained}"):
+            super()._create_tokenizer(pretrained, *rest, **arguments)
 
     # ---- whole documents -----------------------------------------------------------------------
 

@@ -60,6 +60,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             raise SpecError("backend=vllm loads its model itself: give pretrained=DIR")
         engine = vllm_engine.engine_arguments(self.rope_spec, arguments)
         remote_code = bool(arguments.get("trust_remote_code"))
+        vllm_engine.refuse_gguf(checkpoint)
         check_weights(checkpoint, arguments, allow_pickle=False)
         self.truncation = truncation
         length = max_length or max_model_len

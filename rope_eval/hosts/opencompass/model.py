@@ -29,7 +29,7 @@ class ScalingRope(BaseModel):
     """A model of OpenCompass with every `RopeSpec` field as an argument.
 
     Args:
-        path: a directory, or a name on the hub.
+        path: a directory, a GGUF file, or a name on the hub.
         config: a row of the catalogue, instead of `path` and the RopeSpec fields; what is given
             beside it wins.
         backend: "hf".
