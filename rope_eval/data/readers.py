@@ -1,7 +1,7 @@
 """Text and rows from files and from the hub: the one reader of UTF-8, JSON lines, gzip and zstd.
 
-Everything streams: a line is in memory at a time, never a whole file, and a fault is met, and named
-by its line or byte, when the reading gets there.
+Rows stream: a line is in memory at a time, never a whole file, and a fault is met, and named by its
+line or byte, when the reading gets there.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import os
 import stat
 import zlib
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,10 @@ JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 # A line is held whole. A book of 64 MiB is twenty times War and Peace; what is longer is no book,
 # and a zstd file of some hundred kilobytes can hold a line of 20 GB.
 LINE_BYTES = 64 << 20
+# A .txt is one document and held whole, to be scored or tuned on.
+TEXT_BYTES = 1 << 30
 _CHUNK_BYTES = 1 << 14
+_TEXT_CHUNK_BYTES = 1 << 22
 # zstd grows a chunk up to 32,768 times, here to 32 MiB.
 _ZSTD_CHUNK_BYTES = 1 << 10
 # What `zstd --long=31` writes; the library alone stops at 128 MiB windows.
@@ -42,14 +46,24 @@ def read_text(path: Path) -> str:
     """Return the whole text of a file, without its byte order mark.
 
     Raises:
-        DataError: for a file that is none, cannot be read or is not UTF-8.
+        DataError: for a file that is none, cannot be read, is not UTF-8 or has more than 1 GiB.
     """
+    text, offset, data = "", 0, b""
     try:
         with _open(path) as raw:
-            data = raw.read()
+            if (size := os.fstat(raw.fileno()).st_size) > TEXT_BYTES:
+                raise DataError(
+                    f"{path}: {size:,} bytes, more than the {TEXT_BYTES:,} of a document. Part it "
+                    "into files, or into rows of a .jsonl"
+                )
+            while chunk := raw.read(_TEXT_CHUNK_BYTES):
+                data += chunk
+                whole = _before_last_character(data)
+                text += _decode(data[:whole], path, offset=offset)  # grows in place: held once
+                offset, data = offset + whole, data[whole:]
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    return _decode(data, path, offset=0)
+    return text + _decode(data, path, offset=offset)
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -64,10 +78,12 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         DataError: while iterating, for a file that is none, cannot be read or is cut off, and for a
             line that is too long, not UTF-8, not JSON or no object.
     """
-    offset = 0
-    for number, line in enumerate(_lines(_chunks(path), path), start=1):
+    offset = number = 0
+    for line in _lines(_chunks(path), path):
+        number += 1
         text = _decode(line, path, offset=offset)
         offset += len(line) + 1
+        del line  # a book's: it is not held twice
         if not text.strip():
             continue
         where = f"{path}, line {number}"
@@ -75,6 +91,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             row = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise DataError(f"{where}: not valid JSON: {error}") from error
+        del text
         if not isinstance(row, dict):
             raise DataError(f"{where}: want a JSON object, got {type(row).__name__}")
         yield number, row
@@ -131,7 +148,15 @@ def _open(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _decode(data: bytes, path: Path, *, offset: int) -> str:
+def _before_last_character(data: bytes) -> int:
+    """Return how many bytes are whole characters, if what may be cut off at the end is left out."""
+    for back in range(1, min(4, len(data)) + 1):
+        if data[-back] & 0xC0 != 0x80:  # the first byte of a character
+            return len(data) - back
+    return len(data)
+
+
+def _decode(data: bytes | bytearray, path: Path, *, offset: int) -> str:
     """Decode UTF-8 that starts ``offset`` bytes into the (uncompressed) file."""
     if offset == 0 and data.startswith(codecs.BOM_UTF8):
         offset = len(codecs.BOM_UTF8)
@@ -145,27 +170,26 @@ def _decode(data: bytes, path: Path, *, offset: int) -> str:
         ) from error
 
 
-def _lines(chunks: Iterable[bytes], path: Path) -> Iterator[bytes]:
-    pending: list[bytes] = []
-    held, number = 0, 1
+def _lines(chunks: Iterable[bytes], path: Path) -> Iterator[bytearray]:
+    pending = bytearray()
+    number = 1
     for chunk in chunks:
         start = 0
         while start < len(chunk):
             end = chunk.find(b"\n", start)
-            piece = chunk[start : end if end >= 0 else len(chunk)]
-            pending.append(piece)
-            held += len(piece)
-            if held > LINE_BYTES:
+            pending += chunk[start : end if end >= 0 else len(chunk)]
+            if len(pending) > LINE_BYTES:
                 raise DataError(
                     f"{path}, line {number}: longer than {LINE_BYTES:,} bytes, which is more than "
                     "a book. Part the text into rows"
                 )
             if end < 0:
                 break
-            yield b"".join(pending)
-            pending, held, number, start = [], 0, number + 1, end + 1
-    if last := b"".join(pending):
-        yield last
+            line, pending = [pending], bytearray()
+            yield line.pop()
+            number, start = number + 1, end + 1
+    if pending:
+        yield pending
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rope_eval.backends.hf.loading import encode
+from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.data.books import Document, read_books
 from rope_eval.errors import LengthError
 
@@ -39,10 +39,10 @@ def long_enough(
     chosen: list[tuple[Document, Tensor]] = []
     seen = most = 0
     for document in read_books(source):
-        ids = encode(tokenizer, document.text)
+        ids = first_tokens(tokenizer, document.text, length)
         seen, most = seen + 1, max(most, len(ids))
-        if len(ids) >= length:
-            chosen.append((document, ids[:length].clone()))
+        if len(ids) == length:
+            chosen.append((document, ids))
         if len(chosen) == documents:
             break
     wanted = documents or 1

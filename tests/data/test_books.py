@@ -48,6 +48,8 @@ def pile_row(text: str, pile_set_name: str) -> Row:
 def test_digest_is_sha256_of_the_utf8_bytes() -> None:
     document = Document(name="x", text="naïve ✓")
     assert document.digest == hashlib.sha256("naïve ✓".encode()).hexdigest()
+    long = Document(name="x", text="✓" + "a🎉" * 1_000_000)
+    assert long.digest == hashlib.sha256(long.text.encode()).hexdigest()
 
 
 def test_builtin_is_one_document_of_all_topics_in_order() -> None:

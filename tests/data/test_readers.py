@@ -104,6 +104,30 @@ def test_a_text_is_read_whole(tmp_path: Path) -> None:
         read_text(tmp_path / "b.txt")
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 8])
+def test_a_text_is_the_same_in_pieces_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(readers, "_TEXT_CHUNK_BYTES", size)
+    path = tmp_path / "a.txt"
+    for text in ("", "a", "é", "aé“🎉b", "🎉" * 5, "a\r\nb"):
+        for mark in (b"", b"\xef\xbb\xbf"):
+            path.write_bytes(mark + text.encode())
+            assert read_text(path) == text
+    for data, where in ((b"ab\xff", 2), (b"a\xe2\x80", 1), (b"\x80" * 9, 0), (b"abcdef\xc3a", 6)):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=rf"byte offset {where}\."):
+            read_text(path)
+
+
+def test_a_text_beyond_the_limit_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with path.open("wb") as file:
+        file.truncate(20 << 30)
+    with pytest.raises(DataError, match=r"21,474,836,480 bytes, more than the 1,073,741,824 of a"):
+        read_text(path)
+
+
 def test_hidden_files_and_folders_are_no_books(tmp_path: Path) -> None:
     for name in ("a.txt", "._a.txt", ".ipynb_checkpoints/a-checkpoint.txt", "b/.git/x.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

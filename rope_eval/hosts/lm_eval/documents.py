@@ -11,7 +11,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
-from rope_eval.backends.hf.loading import encode
+from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ class DocumentsMixin(ABC):
         """
         asked = [request.args for request in requests]
         add_bos = getattr(self, "add_bos_token", None) is not False
-        ids = {text: encode(self.tokenizer, text, add_bos=add_bos) for text in dict(asked)}
+        most = max((max(lengths) for _, lengths in asked), default=0)
+        ids = {
+            text: first_tokens(self.tokenizer, text, most, add_bos=add_bos) for text in dict(asked)
+        }
         fits = [len(ids[text]) >= max(lengths) for text, lengths in asked]
         if not any(fits):
             raise LengthError(

@@ -14,7 +14,8 @@ from opencompass.models.base import BaseModel
 from torch import Tensor
 
 from rope_eval.backends.hf.attention import sequence_lengths
-from rope_eval.backends.hf.loading import encode, load_model, load_tokenizer
+from rope_eval.backends.hf.encoding import first_tokens
+from rope_eval.backends.hf.loading import load_model, load_tokenizer
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
@@ -227,7 +228,7 @@ class ScalingRope(BaseModel):
 
         None for a document that is shorter than the longest length. See `score_lengths`.
         """
-        ids = encode(self.tokenizer, text)
+        ids = first_tokens(self.tokenizer, text, max(lengths))
         if len(ids) < max(lengths):
             return None
         return score_lengths(self.model, ids, lengths, chunk_size=self.chunk_size)
