@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rope_eval.backends.hf.loading import encode
 from rope_eval.data.books import Document, read_books
 from rope_eval.errors import LengthError
 
@@ -36,13 +36,45 @@ def long_enough(
         DataError: for books that cannot be read.
         LengthError: where fewer documents than asked for, or none, are long enough.
     """
-    chosen: list[tuple[Document, Tensor]] = []
+    from rope_eval.backends.hf.loading import encode
+
+    ids: dict[Document, Tensor] = {}
+
+    def count(document: Document) -> int:
+        tokens = encode(tokenizer, document.text)
+        if len(tokens) >= length:
+            ids[document] = tokens[:length].clone()
+        return len(tokens)
+
+    chosen = first_documents(source, length, count, documents)
+    return [(document, ids[document]) for document in chosen]
+
+
+def first_documents(
+    source: str | Path,
+    length: int,
+    count: Callable[[Document], int],
+    documents: int | None = None,
+) -> list[Document]:
+    """Return the first documents of at least `length` tokens.
+
+    Args:
+        source: as in `long_enough`.
+        length: tokens.
+        count: returns how many tokens a document has.
+        documents: as in `long_enough`.
+
+    Raises:
+        DataError: for books that cannot be read.
+        LengthError: where fewer documents than asked for, or none, are long enough.
+    """
+    chosen: list[Document] = []
     seen = most = 0
     for document in read_books(source):
-        ids = encode(tokenizer, document.text)
-        seen, most = seen + 1, max(most, len(ids))
-        if len(ids) >= length:
-            chosen.append((document, ids[:length].clone()))
+        tokens = count(document)
+        seen, most = seen + 1, max(most, tokens)
+        if tokens >= length:
+            chosen.append(document)
         if len(chosen) == documents:
             break
     wanted = documents or 1
