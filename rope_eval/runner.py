@@ -1,28 +1,33 @@
-"""Measure, and keep what was measured: the same request made again is read, not recomputed."""
+"""Measure, and keep what was measured: the same request made again is read, not recomputed.
+
+What is kept is the document: each has a file of its own as soon as it is scored, so a run that is
+killed goes on there, and one of fewer documents or lengths is summed without a model. PyTorch and
+transformers are imported when something must be tokenised or scored.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from rope_eval.backends.hf.loading import check_checkpoint, load_tokenizer
-from rope_eval.errors import ScoreError, StoreError
+from rope_eval.errors import DataError, ScoreError, StoreError
 from rope_eval.results import identity
+from rope_eval.results.documents import Documents, Scored, TokenCount, TokenCounts
 from rope_eval.results.provenance import provenance, timed
+from rope_eval.results.resolved import AUTO, resolved_dtype
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import Sums, sums_at, total
-from rope_eval.scoring.books import long_enough
+from rope_eval.scoring.books import first_documents
 from rope_eval.scoring.documents import DocumentScorer, Loading, document_scorer
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from torch import Tensor
 
     from rope_eval.data.books import Document
 
+PROTOCOL = 1  # of whole documents; another way to score or to count is another number
 Progress = Callable[[str, float], None]  # what is being done, and the part of it that is
 
 
@@ -49,6 +54,19 @@ class CumulativeRequest:
     row: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What `answer` found.
+
+    Attributes:
+        run: the run.
+        scored: how many documents were scored for it now; none where all come from the store.
+    """
+
+    run: Run
+    scored: int
+
+
 class NotKeptError(StoreError):
     """A run that was measured, and could not be stored.
 
@@ -68,79 +86,97 @@ def measure(
     force: bool = False,
     progress: Progress = lambda what, part: None,
 ) -> Run:
-    """Answer a request from the store, or by scoring the documents; a failed run is stored too.
+    """Return the run of `answer`."""
+    return answer(request, store, force=force, progress=progress).run
+
+
+def answer(
+    request: CumulativeRequest,
+    store: Store,
+    *,
+    force: bool = False,
+    progress: Progress = lambda what, part: None,
+) -> Answer:
+    """Answer a request from the store, as far as it has the documents, and score the others.
+
+    A document without a score that is a number has failed: the others stand, the run's totals are
+    over them, and its ``results["failed"]`` names it and says why. It is tried again when the same
+    is asked again.
+
+    Args:
+        request: what is asked.
+        store: where runs and documents are kept.
+        force: score all documents, whatever is stored.
+        progress: told the document at work, and the part of all work that is done.
 
     Raises:
         DataError: for a model or books that cannot be read.
         LengthError: where fewer documents than asked for are long enough.
-        ScoreError: for a score that is not a number.
+        ScoreError: where every document failed; the run is stored as failed.
         StoreError: for a store that cannot be written, or a damaged run that `force` would replace.
         NotKeptError: where it could not be written after all; the error has the run.
         RopeEvalError: any other of its kinds, for what cannot be done.
     """
-    loading = request.loading
-    check_checkpoint(
-        request.model,
-        trust_remote_code=loading.trust_remote_code,
-        allow_pickle=loading.allow_pickle,
-    )
-    tokenizer = load_tokenizer(request.model, trust_remote_code=loading.trust_remote_code)
-    documents = long_enough(request.books, request.lengths[-1], tokenizer, request.documents)
-    asked = identity.request(
-        "cumulative",
-        request.model,
-        request.rope,
-        backend=loading.backend,
-        dtype=loading.dtype,
-        lengths=list(request.lengths),
-        documents=[{"name": d.name, "sha256": d.digest} for d, _ in documents],
-        books=request.books,
-    )
+    texts = _Texts(request, store, force=force)
+    documents = first_documents(request.books, request.lengths[-1], texts.count, request.documents)
+    setting = texts.setting()
+    asked = setting | {
+        "kind": "cumulative",
+        "lengths": list(request.lengths),
+        "documents": [{"name": d.name, "sha256": d.digest} for d in documents],
+        "books": request.books,
+    }
     key = identity.run_key(asked)
-    kept = None if force else store.get(key)
-    if kept is not None and kept.status == "done":
-        return kept
-    store.require_writable()
+    old = None if force else store.get(key)
+    if old is not None and old.status == "done" and not old.results.get("failed"):
+        return Answer(run=old, scored=0)
 
-    results: dict[str, Any] = {}
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    error: ScoreError | None = None
-    with document_scorer(request.model, request.rope, request.lengths[-1], loading) as scorer:
-        record = provenance(gpu=scorer.gpu) | {"row": request.row, "proof": scorer.proof}
+    work = _Work(request, Documents(store, setting), texts, progress)
+    found = {} if force else work.stored(documents)
+    record = provenance() | {"row": request.row}
+    missing = list({d.digest: d for d in documents if d.digest not in found}.values())
+    failed: dict[str, str] = {}
+    if missing:
+        store.require_writable()
         with timed(record):
-            try:
-                results, arrays = _score(scorer, documents, request, progress)
-            except ScoreError as failed:
-                error = failed
+            for document, outcome in work.score(missing, record):
+                (failed if isinstance(outcome, str) else found)[document.digest] = outcome
+    done = [found[d.digest] for d in documents if d.digest in found]
+    error = next(iter(failed.values())) if not done else None
     run = Run(
         key=key,
         kind="cumulative",
-        status="failed" if error else "done",
+        status="done" if done else "failed",
         request=asked,
-        results=results,
-        provenance=record,
-        error=str(error) if error else None,
+        results=_results(documents, found, failed, work.documents) if done else {},
+        provenance=record | {"ran": _distinct(scored.ran for scored in done)},
+        error=error,
     )
     try:
-        run = store.put(run, arrays, replace=force or kept is not None)
+        if work.not_kept is not None:
+            raise work.not_kept
+        run = store.put(run, replace=force or old is not None)
     except StoreError as not_kept:
         if error is None:
             raise NotKeptError(run, not_kept) from not_kept
         raise
     if error is not None:
-        raise error
-    return run
+        raise ScoreError(error)
+    return Answer(run=run, scored=len(missing))
 
 
 def curve(run: Run) -> dict[str, Any]:
     """Return a done run of `measure` as the facts that people and tables want."""
     totals = [Sums(**sums) for sums in run.results["totals"]]
+    dtypes = [ran["dtype"] for ran in run.provenance["ran"]]
+    failed = run.results["failed"]
     return {
         "model": run.request["model"],
         "rope": run.request["rope"],
         "books": run.request["books"],
-        "dtype": run.request["dtype"],
-        "documents": len(run.request["documents"]),
+        "dtype": ", ".join(dict.fromkeys(dtypes)),
+        "documents": len(run.results["by_document"]),
+        "failed": [{"name": one["name"], "error": one["error"]} for one in failed],
         "tokens": totals[-1].tokens,
         "extrapolation_bound": run.results["extrapolation_bound"],
         "lengths": run.request["lengths"],
@@ -150,34 +186,186 @@ def curve(run: Run) -> dict[str, Any]:
     }
 
 
-def _score(
-    scorer: DocumentScorer,
-    documents: list[tuple[Document, torch.Tensor]],
-    request: CumulativeRequest,
-    progress: Progress,
-) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-    """Return the results and the token scores of all documents."""
-    by_document: list[list[Sums]] = []
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    for i, (document, ids) in enumerate(documents):
+def _setting(request: CumulativeRequest) -> dict[str, Any]:
+    """Return all of a request that determines the scores of a document."""
+    loading = request.loading
+    dtype = resolved_dtype(request.model, loading.dtype, loading.backend)
+    return identity.request(
+        "document",
+        request.model,
+        request.rope,
+        backend=loading.backend,
+        dtype=dtype,
+        protocol=PROTOCOL,
+        **loading.changing(dtype),
+    )
 
-        def report(part: float, i: int = i, name: str = document.name) -> None:
-            progress(name, (i + part) / len(documents))
 
-        try:
-            scored = scorer.score(ids, request.lengths, report)
-        except ScoreError as error:
-            raise ScoreError(f"{document.name}: {error}") from error
-        by_document.append([sums_at(scored[n], n) for n in request.lengths])
-        # one array serves every length, except where each length is a pass of its own
-        per_length = request.rope.base_changes == "per_sequence"
-        for n in request.lengths if per_length else request.lengths[-1:]:
-            arrays[f"nll_{i}_{n}"] = scored[n].nll
-            arrays[f"hit_{i}_{n}"] = scored[n].hit
-    rotary = scorer.rotary
-    results = {
-        "extrapolation_bound": rotary.extrapolation_bound if rotary.knows_train_length else None,
-        "totals": [total(sums).to_dict() for sums in zip(*by_document, strict=True)],
-        "by_document": [[sums.to_dict() for sums in row] for row in by_document],
+class _Texts:
+    """The tokens of documents; the tokenizer is loaded when a count is not known yet."""
+
+    def __init__(self, request: CumulativeRequest, store: Store, *, force: bool) -> None:
+        self.request = request
+        self.store = store
+        self._setting = _setting(request)
+        self._counts = TokenCounts(store, self._setting, forget=force)
+        self._tokenizer: Any = None
+        self._ids: dict[str, Tensor] = {}
+
+    def count(self, document: Document) -> int:
+        """Return how many tokens a document has, counted as far as the longest length."""
+        known = self._counts.known
+        kept = known.get(document.digest)
+        if kept is None or not (kept.whole or kept.tokens >= self.request.lengths[-1]):
+            known[document.digest] = self._tokenise(document)
+        return known[document.digest].tokens
+
+    def ids(self, document: Document) -> Tensor:
+        """Return its tokens up to the longest length."""
+        if document.digest not in self._ids:
+            self._tokenise(document)
+        return self._ids.pop(document.digest)
+
+    def setting(self) -> dict[str, Any]:
+        """Return the request's setting; what loading the tokenizer brought of the hub counts."""
+        if self._tokenizer is not None and "commit" in self._setting:
+            known = self._counts.known
+            self._setting = _setting(self.request)
+            self._counts = TokenCounts(self.store, self._setting)
+            self._counts.known.update(known)
+        return self._setting
+
+    def keep_counts(self, record: Mapping[str, Any]) -> None:
+        """Store the counts that are new."""
+        self._counts.keep(record)
+
+    def _tokenise(self, document: Document) -> TokenCount:
+        from rope_eval.backends.hf.encoding import first_tokens
+        from rope_eval.backends.hf.loading import check_checkpoint, load_tokenizer
+
+        loading = self.request.loading
+        if self._tokenizer is None:
+            check_checkpoint(
+                self.request.model,
+                trust_remote_code=loading.trust_remote_code,
+                allow_pickle=loading.allow_pickle,
+            )
+            self._tokenizer = load_tokenizer(
+                self.request.model, trust_remote_code=loading.trust_remote_code
+            )
+        longest = self.request.lengths[-1]
+        ids = first_tokens(self._tokenizer, document.text, longest)
+        if len(ids) == longest:
+            self._ids[document.digest] = ids
+        return TokenCount(tokens=len(ids), whole=len(ids) < longest)
+
+
+class _Work:
+    """Scores the documents of a request one after another, and keeps each at once."""
+
+    def __init__(
+        self,
+        request: CumulativeRequest,
+        documents: Documents,
+        texts: _Texts,
+        progress: Progress,
+    ) -> None:
+        self.request = request
+        self.documents = documents
+        self.texts = texts
+        self.progress = progress
+        self.not_kept: StoreError | None = None
+
+    def stored(self, documents: Sequence[Document]) -> dict[str, Scored]:
+        """Return what the store has of them, by their digests."""
+        lengths = self.request.lengths
+        read = {d.digest: self.documents.read(d.digest, lengths) for d in documents}
+        return {digest: scored for digest, scored in read.items() if scored is not None}
+
+    def score(
+        self, documents: Sequence[Document], record: dict[str, Any]
+    ) -> Iterator[tuple[Document, Any]]:
+        """Yield each document with its `Scored`, or why it failed."""
+        request = self.request
+        with document_scorer(
+            request.model, request.rope, request.lengths[-1], request.loading
+        ) as scorer:
+            self._check_ran(scorer)
+            record["machine"]["gpu"] = scorer.gpu
+            record["proof"] = scorer.proof
+            self._try_to(lambda: self.texts.keep_counts(record))
+            for i, document in enumerate(documents):
+
+                def report(part: float, i: int = i, name: str = document.name) -> None:
+                    self.progress(name, (i + part) / len(documents))
+
+                try:
+                    yield document, self._score(scorer, document, report, record)
+                except ScoreError as error:
+                    yield document, f"{document.name}: {error}"
+
+    def _score(
+        self,
+        scorer: DocumentScorer,
+        document: Document,
+        report: Callable[[float], None],
+        record: Mapping[str, Any],
+    ) -> Scored:
+        own = {**record, "document": document.name, "ran": dict(scorer.ran), "proof": scorer.proof}
+        with timed(own):
+            scores = scorer.score(self.texts.ids(document), self.request.lengths, report)
+        rotary = scorer.rotary
+        bound = rotary.extrapolation_bound if rotary.knows_train_length else None
+        facts = {"extrapolation_bound": bound}
+        self._try_to(lambda: self.documents.keep(document.digest, scores, facts, own))
+        sums = tuple(sums_at(scores[n], n) for n in self.request.lengths)
+        return Scored(sums=sums, facts=facts, ran=scorer.ran)
+
+    def _try_to(self, keep: Callable[[], None]) -> None:
+        """Keep something; a store that is full ends no work, as its numbers can be shown."""
+        if self.not_kept is None:
+            try:
+                keep()
+            except StoreError as error:
+                self.not_kept = error
+
+    def _check_ran(self, scorer: DocumentScorer) -> None:
+        """Refuse a model that is loaded in another dtype or commit than the key has."""
+        for name, ran in scorer.ran.items():
+            keyed = self.documents.setting.get(name)
+            if keyed not in (None, AUTO) and ran not in (None, keyed):
+                raise DataError(
+                    f"{self.request.model} was loaded with {name} {ran}, and its files on this "
+                    f"machine said {keyed}: run it again"
+                    + (f", with --dtype {ran}" if name == "dtype" else "")
+                )
+
+
+def _results(
+    documents: Sequence[Document],
+    found: Mapping[str, Scored],
+    failed: Mapping[str, str],
+    kept: Documents,
+) -> dict[str, Any]:
+    """Return the sums of the documents that are done, and what failed."""
+    done = [d for d in documents if d.digest in found]
+    rows = [found[d.digest].sums for d in done]
+    return {
+        **found[done[0].digest].facts,
+        "totals": [total(sums).to_dict() for sums in zip(*rows, strict=True)],
+        "by_document": [[sums.to_dict() for sums in row] for row in rows],
+        "documents": [kept.key(d.digest) for d in done],
+        "failed": [
+            {"name": d.name, "sha256": d.digest, "error": failed[d.digest]}
+            for d in documents
+            if d.digest in failed
+        ],
     }
-    return results, arrays
+
+
+def _distinct(some: Iterator[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    distinct: list[dict[str, Any]] = []
+    for one in map(dict, some):
+        if one not in distinct:
+            distinct.append(one)
+    return distinct

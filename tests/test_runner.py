@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,7 +50,7 @@ def store(tmp_path: Path) -> Store:
 
 def request(books: Path, **changes: object) -> runner.CumulativeRequest:
     loading = {"device": "cpu"}
-    for name in ("chunk_size", "dtype", "proof"):
+    for name in ("chunk_size", "dtype", "device", "proof"):
         if name in changes:
             loading[name] = changes.pop(name)
     fields = {
@@ -107,14 +109,16 @@ def test_a_setting_that_is_not_applied_is_refused_before_the_work(
 
 def test_token_scores_are_kept(books: Path, store: Store) -> None:
     run = runner.measure(request(books), store)
-    arrays = store.arrays(run.key)
-    assert set(arrays) == {"nll_0_200", "hit_0_200", "nll_1_200", "hit_1_200"}
-    total = sum(arrays[f"nll_{i}_200"].sum(dtype=np.float64) for i in (0, 1))
-    assert run.results["totals"][1]["nll"] == pytest.approx(total, rel=1e-9)
-    assert run.results["totals"][0]["nll"] == pytest.approx(
-        sum(row[0]["nll"] for row in run.results["by_document"])
-    )
+    kept = [store.documents.arrays(key) for key in run.results["documents"]]
+    assert [set(arrays) for arrays in kept] == [{"nll_200", "hit_200"}] * 2
+    for arrays, (short, long) in zip(kept, run.results["by_document"], strict=True):
+        assert long["nll"] == arrays["nll_200"].sum(dtype=np.float64)
+        assert short["nll"] == arrays["nll_200"][:63].sum(dtype=np.float64)
+        assert long["hits"] == arrays["hit_200"].sum()
+    assert run.results["totals"][0]["nll"] == sum(r[0]["nll"] for r in run.results["by_document"])
     assert run.provenance["duration_s"] > 0
+    assert run.provenance["ran"] == [{"dtype": "float32", "device": "cpu", "commit": None}]
+    assert runner.curve(run)["dtype"] == run.request["dtype"] == "float32"
 
 
 def test_per_sequence_measures_each_length_at_that_length(books: Path, store: Store) -> None:
@@ -133,9 +137,10 @@ def test_the_same_question_is_read(
 ) -> None:
     first = runner.measure(request(books), store)
     monkeypatch.setattr(runner, "document_scorer", _must_not_run)
-    assert runner.measure(request(books), store) == first
-    assert runner.measure(request(books, chunk_size=32), store) == first
-    for changed in ({"rope": RopeSpec()}, {"lengths": (64,)}, {"documents": 1}):
+    assert runner.answer(request(books), store) == runner.Answer(run=first, scored=0)
+    for harmless in ({"chunk_size": 32}, {"dtype": "float32"}, {"device": None}):
+        assert runner.measure(request(books, **harmless), store) == first
+    for changed in ({"rope": RopeSpec()}, {"lengths": (64, 201)}, {"dtype": "bfloat16"}):
         with pytest.raises(AssertionError, match="scored again"):
             runner.measure(request(books, **changed), store)
     with pytest.raises(AssertionError, match="scored again"):
@@ -143,6 +148,70 @@ def test_the_same_question_is_read(
     (books / "a.txt").write_text("x = 1\n" * 100)
     with pytest.raises(AssertionError, match="scored again"):
         runner.measure(request(books), store)
+
+
+def test_fewer_documents_and_lengths_are_summed_from_what_is_stored(
+    books: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fewer = (
+        {"documents": 1},
+        {"lengths": (150, 200)},
+        {"lengths": (199,)},
+        {"documents": 2, "lengths": (120,)},
+    )
+    anew = [
+        runner.measure(request(books, **changes), Store(tmp_path / f"anew{i}"))
+        for i, changes in enumerate(fewer)
+    ]
+    runner.measure(request(books), store)
+    monkeypatch.setattr(runner, "document_scorer", _must_not_run)
+    for changes, expected in zip(fewer, anew, strict=True):
+        answer = runner.answer(request(books, **changes), store)
+        assert answer.scored == 0
+        assert answer.run.key == expected.key
+        assert answer.run.results["documents"] == expected.results["documents"]
+        for got, want in zip(answer.run.results["totals"], expected.results["totals"], strict=True):
+            assert got == want | {"nll": pytest.approx(want["nll"], rel=1e-6)}
+        assert answer.run.results["extrapolation_bound"] == pytest.approx(128)
+        assert answer.run.provenance["ran"] == expected.provenance["ran"]
+
+
+def test_another_collection_shares_its_documents(
+    books: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = runner.measure(request(books), store)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(books / "b.txt", other / "renamed.txt")
+    (other / "z.txt").write_text("z" * 300)
+    answer = runner.answer(request(other, model=_renamed(tmp_path)), store)
+    assert answer.scored == 1
+    assert answer.run.results["by_document"][0] == first.results["by_document"][1]
+    longer = runner.answer(request(other, lengths=(64, 250)), store)  # takes the shorter's place
+    assert longer.scored == 2
+    monkeypatch.setattr(runner, "document_scorer", _must_not_run)
+    runner.measure(request(other, lengths=(64, 190)), store)
+
+
+def _renamed(folder: Path) -> str:
+    return str(shutil.copytree(LAB / "base-20", folder / "what a folder is called says nothing"))
+
+
+def test_lengths_that_are_a_pass_of_their_own_are_kept_apart(
+    books: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rope = RopeSpec(dynamic_ntk="per_sequence", reference_length=64)
+    first = runner.measure(request(books, rope=rope), store)
+    arrays = store.documents.arrays(first.results["documents"][0])
+    assert set(arrays) == {"nll_64", "hit_64", "nll_200", "hit_200"}
+    assert abs(arrays["nll_64"] - arrays["nll_200"][:63]).max() > 1e-3
+    runner.measure(request(books, rope=rope, lengths=(150,)), store)
+    monkeypatch.setattr(runner, "document_scorer", _must_not_run)
+    again = runner.measure(request(books, rope=rope, lengths=(64,), documents=2), store)
+    assert again.results["totals"] == first.results["totals"][:1]
+    runner.measure(request(books, rope=rope, lengths=(64, 150, 200)), store)
+    with pytest.raises(AssertionError, match="scored again"):
+        runner.measure(request(books, rope=rope, lengths=(65,), documents=2), store)
 
 
 def _must_not_run(*_: object, **__: object) -> None:
@@ -160,17 +229,28 @@ def test_order_of_documents_and_chunks_change_nothing(
         assert again["perplexity"] == pytest.approx(first["perplexity"], rel=1e-5)
 
 
-def test_a_failed_run_is_stored_as_failed_and_tried_again(
+def _broken(folder: Path, damage: Callable[[torch.nn.Module], None]) -> str:
+    model = AutoModelForCausalLM.from_pretrained(shutil.copytree(LAB / "base-20", folder / "nan"))
+    damage(model)
+    model.save_pretrained(folder / "nan")
+    return str(folder / "nan")
+
+
+def _everywhere(model: torch.nn.Module) -> None:
+    model.model.layers[1].mlp.down_proj.weight.data[3, 3] = float("nan")
+
+
+def _at_signs(model: torch.nn.Module) -> None:
+    model.model.embed_tokens.weight.data[ord("@")] = float("nan")
+
+
+def test_a_run_of_failed_documents_is_stored_as_failed_and_tried_again(
     books: Path, store: Store, tmp_path: Path
 ) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(LAB / "base-20", broken)
-    model = AutoModelForCausalLM.from_pretrained(broken)
-    model.model.layers[1].mlp.down_proj.weight.data[3, 3] = float("nan")
-    model.save_pretrained(broken)
+    broken = _broken(tmp_path, _everywhere)
     for _ in range(2):
         with pytest.raises(ScoreError, match=r"a: the score of token \d+ is nan"):
-            runner.measure(request(books, model=str(broken)), store)
+            runner.measure(request(books, model=broken), store)
         (run,) = store.runs()
         assert run.status == "failed"
         assert run.error is not None
@@ -178,13 +258,50 @@ def test_a_failed_run_is_stored_as_failed_and_tried_again(
         assert run.results == {}
 
 
-def test_force_heals_a_damaged_run(books: Path, store: Store) -> None:
+def test_a_failed_document_leaves_the_others(
+    books: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = _broken(tmp_path, _at_signs)
+    whole = runner.measure(request(books, model=broken), store)
+    (books / "aa.txt").write_text("x" * 100 + "@" + "x" * 200)
+    answer = runner.answer(request(books, model=broken), store)
+    assert (answer.scored, answer.run.status) == (1, "done")
+    assert answer.run.results["totals"] == whole.results["totals"]
+    assert answer.run.results["by_document"] == whole.results["by_document"]
+    (failed,) = answer.run.results["failed"]
+    assert failed["name"] == "aa"
+    assert failed["error"].startswith("aa: the score of token 1")  # 101 or what follows
+    assert runner.answer(request(books, model=broken), store).scored == 1  # it alone, once more
+
+    words = ["ppl", "--model", broken, "--books", str(books), "--lengths", "64,200"]
+    words += ["--rope", "log_scale=true", "--results", str(store.root), "--device", "cpu"]
+    assert main(words) == 1
+    text = capsys.readouterr().out
+    assert f"failed {failed['error']}\n" in text
+    assert "2 documents, 398 scored tokens" in text
+    assert f"{runner.curve(whole)['perplexity'][1]:.2f}" in text
+    assert main([*words, "--json"]) == 1
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["failed"] == [{"name": "aa", "error": failed["error"]}]
+    assert facts["documents"] == 2
+
+
+def test_force_heals_what_is_damaged(books: Path, store: Store) -> None:
     first = runner.measure(request(books), store)
-    path = store.place(first.key)
-    path.write_bytes(path.read_bytes()[:-1])
+
+    def damage(path: Path) -> None:
+        path.write_bytes(path.read_bytes()[:-1])
+
+    for path in (store.place(first.key), *store.documents.root.iterdir()):
+        damage(path)
     with pytest.raises(StoreError, match=r"a damaged run.*--force"):
         runner.measure(request(books), store)
+    store.place(first.key).unlink()
+    with pytest.raises(StoreError, match=r"documents/.* a damaged run.*--force"):
+        runner.measure(request(books), store)
+    damage(store.documents.place(first.results["documents"][0]))
     assert runner.measure(request(books), store, force=True).results == first.results
+    assert {e.state for e in (*store.entries(), *store.documents.entries())} == {"ok"}
     assert runner.measure(request(books), store).results == first.results
 
 
@@ -236,11 +353,27 @@ def test_the_command_prints_facts(
     assert facts["tokens"] == 398
     assert facts["extrapolation_bound"] == pytest.approx(329, abs=0.5)
     assert facts["rope"] == {"log_scale": True}
+    assert facts["from_store"] is False
     assert main(words) == 0
     text = capsys.readouterr().out
+    assert text.endswith(".zip, from the store\n")
     assert "log_scale=True" in text
     assert "329 tokens" in text
     assert f"{facts['perplexity'][1]:.2f}" in text
+
+
+def test_a_hit_loads_no_torch(books: Path, store: Store) -> None:
+    runner.measure(request(books), store)
+    words = ["ppl", "--model", str(LAB / "base-20"), "--books", str(books), "--rope"]
+    words += ["log_scale=true", "--results", str(store.root), "--lengths"]
+    script = (
+        "import sys; from rope_eval.cli import main; assert main(sys.argv[1:]) == 0; "
+        "print(sorted({'torch', 'transformers', 'pandas', 'datasets'} & set(sys.modules)))"
+    )
+    for lengths in ("64,200", "64,150"):
+        python = [sys.executable, "-c", script, *words, lengths]
+        done = subprocess.run(python, capture_output=True, text=True, check=True)
+        assert done.stdout.endswith("from the store\n[]\n")
 
 
 def test_a_row_of_the_catalogue(books: Path, store: Store) -> None:

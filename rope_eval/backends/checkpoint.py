@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from rope_eval.backends.gguf import check_gguf, is_gguf
@@ -137,23 +136,6 @@ def check_index(index: Path, *, allow_pickle: bool = False, fetched: bool = True
             )
         if fetched and not (index.parent / file).exists():
             raise DataError(f"{index} names {file}, which is not there: fetch the model again")
-
-
-def dtype_of_files(name: str) -> torch.dtype:
-    """Return what transformers takes where the config is silent: the dtype of the first weight.
-
-    Of a GGUF file, which is unpacked, that is float32; so it is taken to be where no safetensors
-    are at hand.
-
-    Raises:
-        DataError: for a file that cannot be read.
-    """
-    for file in () if is_gguf(name) else _weights(Path(name), ["*.safetensors"]):
-        weights = _opened(file)
-        for key in weights.keys():  # noqa: SIM118
-            if (dtype := weights.get_tensor(key).dtype).is_floating_point:
-                return dtype
-    return torch.float32
 
 
 def check_whole(name: str, info: Mapping[str, Any]) -> None:

@@ -21,7 +21,9 @@ examples:
       --engine '{"gpu_memory_utilization": 0.8}'
 
 A length counts tokens seen, BOS included; k = 1024 and m = 1024². Only documents of at least the
-longest length count. Results are kept in --results, and the same question is read from there.
+longest length count. Each document is kept in --results as soon as it is scored: what is killed
+goes on there, and what is there is not scored again. A document whose score is not a number has
+failed: the numbers are those of the others, and the exit status is 1.
 """
 
 
@@ -91,15 +93,16 @@ def run(args: argparse.Namespace) -> int:
     lost: runner.NotKeptError | None = None
     try:
         with progress_bar("loading") as report:
-            measured = runner.measure(request, store, force=args.force, progress=report)
+            answer = runner.answer(request, store, force=args.force, progress=report)
+        measured, from_store = answer.run, not answer.scored
     except runner.NotKeptError as error:
-        lost, measured = error, error.run
-    facts = runner.curve(measured)
+        lost, measured, from_store = error, error.run, False
+    facts = runner.curve(measured) | {"from_store": from_store}
     place = "not kept" if lost else str(store.place(facts["key"]))
     print(json.dumps(facts, indent=2) if args.json else _text(facts, place))
     if lost is not None:
         raise lost
-    return 0
+    return 1 if facts["failed"] else 0
 
 
 def _engine(args: argparse.Namespace) -> dict[str, Any]:
@@ -128,9 +131,10 @@ def _text(facts: dict[str, Any], place: str) -> str:
             f"bound  {f'{bound:.0f} tokens' if bound else 'unknown: the config has no length'}",
             f"books  {facts['books']}: {documents} document{'' if documents == 1 else 's'}, "
             f"{facts['tokens']} scored tokens",
+            *(f"failed {one['error']}" for one in facts["failed"]),
             "",
             curve_table(facts),
             "",
-            f"run    {place}",
+            f"run    {place}{', from the store' if facts['from_store'] else ''}",
         )
     )

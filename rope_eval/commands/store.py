@@ -92,13 +92,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Print every entry and its state; return 1 if a run is damaged.
+    """Print every entry and its state; return 1 if one is damaged.
 
     Raises:
         DataError: there is no such folder.
         StoreError: it cannot be read.
     """
-    entries = list(_existing(args.results).entries())
+    store = _existing(args.results)
+    entries = [*store.entries(), *store.documents.entries()]
     found = Counter(entry.state for entry in entries)
     if args.json:
         facts = [{"file": str(e.path), "state": e.state, "why": e.why} for e in entries]
@@ -178,5 +179,6 @@ def _line(entry: Entry) -> str:
     if entry.run is None:
         return str(entry)
     run = entry.run
-    what = f"{run.kind} {run.request.get('model') or run.request.get('checkpoint', '')}".strip()
+    named = (run.request.get(name) for name in ("model", "checkpoint"))
+    what = f"{run.kind} {next(filter(None, (*named, run.provenance.get('document'))), '')}".strip()
     return f"{entry.path}: ok: {what}{', failed: ' + str(run.error) if run.error else ''}"

@@ -166,9 +166,11 @@ def _curves(rows: Sequence[Row]) -> _Made:
             value = curve.get(length)
             finite = value is not None and math.isfinite(value)
             cells[_length(length)] = Decimal(f"{value:.2f}") if finite else None
-            if not finite:
-                why = "not run" if value is None else "past the largest number"
-                notes.add(why, row.name, _length(length))
+            remark = row.remarks.get(books) if length in curve else "not run"
+            if value is not None and not finite:
+                remark = "past the largest number"
+            if remark:
+                notes.add(remark, row.name, _length(length))
         lines.append(_Line(row=row, labels=(*_labels(row, "1"), books), cells=cells))
     return _Made(
         title="Cumulative perplexity by context length",

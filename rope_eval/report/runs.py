@@ -67,7 +67,9 @@ class Row:
         parts: the newest score of each task.
         repeated: tasks that an older run scored otherwise.
         curves: (length, perplexity) of each set of documents, by what they are called
-            and a digest of their content: other lengths can choose other documents.
+            and a digest of their content: other lengths can choose other documents. None is a
+            run that failed.
+        remarks: why documents, or all of a set, have no score, by the set's name.
     """
 
     name: str
@@ -76,7 +78,8 @@ class Row:
     harness: str = ""
     parts: dict[str, Part] = field(default_factory=dict)
     repeated: set[str] = field(default_factory=set)
-    curves: dict[str, dict[int, float]] = field(default_factory=dict)
+    curves: dict[str, dict[int, float | None]] = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
 
     def score(self, column: str, protocol: str) -> Score:
         """Return a column of this row, as `rope_eval.protocols.columns` makes it of tasks."""
@@ -176,7 +179,15 @@ def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]
 def _add_curves(row: Row, measured: pd.DataFrame) -> None:
     for line in _lines(measured[measured["metric"] == "perplexity"]):
         host = "" if line["host"] == OWN_HOST else f", {line['host']}"
-        row.curves.setdefault(line["task"] + host, {})[line["length"]] = line["value"]
+        books = line["task"] + host
+        curve = row.curves.setdefault(books, {})
+        if line["value"] is None and curve.get(line["length"]) is not None:
+            continue  # an older run has more to say
+        curve[line["length"]] = line["value"]
+        if line["remark"]:
+            row.remarks[books] = line["remark"]
+        else:
+            row.remarks.pop(books, None)
 
 
 def _lines(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:

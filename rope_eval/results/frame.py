@@ -53,8 +53,8 @@ def frame(store: Store, names: Names | None = None) -> pd.DataFrame:
     """Return what the store's done runs measured, a row a (run, task or books, metric, length).
 
     The runs are those of whole books ("cumulative") and of tasks; the measurements of a study are
-    the study's to read. A failed run has one row, without a value and with its reason. Rows of
-    older runs stand first.
+    the study's to read. A failed run has its reason in the place of values: whole books a row a
+    length, tasks one row. Rows of older runs stand first.
 
     Args:
         store: the runs.
@@ -100,28 +100,33 @@ def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
         "commit": run.provenance.get("git_commit"),
     }
     if run.status == "failed":
-        yield common | {"remark": f"failed: {run.error}"}
-        return
+        common["remark"] = f"failed: {run.error}"
+        if run.kind != "cumulative":
+            yield common
+            return
     for measured in _READERS[run.kind](run):
-        yield common | measured
+        yield measured | common
 
 
 def _curve(run: Run) -> Iterator[dict[str, Any]]:
-    documents = run.request["documents"]
+    failed = run.results.get("failed", [])
+    asked, lost = run.request["documents"], {one["sha256"] for one in failed}
+    documents = [one for one in asked if one["sha256"] not in lost]
     # other lengths can choose other documents, and curves of other documents do not compare
     content = hashlib.sha256("".join(d["sha256"] for d in documents).encode()).hexdigest()[:6]
-    plural = "" if len(documents) == 1 else "s"
-    books = f"{run.request['books']} ({len(documents)} document{plural}, {content})"
-    for length, given in zip(run.request["lengths"], run.results["totals"], strict=True):
-        sums = Sums(**given)
+    of = f" of {len(asked)}" if failed else ""
+    plural = "" if len(asked) == 1 else "s"
+    books = f"{run.request['books']} ({len(documents)}{of} document{plural}, {content})"
+    for i, length in enumerate(run.request["lengths"]):
+        common = {"task": books, "length": length}
+        if run.status == "failed":
+            yield common | {"metric": "perplexity"}
+            continue
+        if failed:
+            common["remark"] = "failed: " + "; ".join(one["error"] for one in failed)
+        sums = Sums(**run.results["totals"][i])
         for metric, value in (("perplexity", sums.perplexity), ("accuracy", sums.accuracy)):
-            yield {
-                "task": books,
-                "metric": metric,
-                "length": length,
-                "value": value,
-                "n": sums.tokens,
-            }
+            yield common | {"metric": metric, "value": value, "n": sums.tokens}
 
 
 def _tasks(run: Run) -> Iterator[dict[str, Any]]:

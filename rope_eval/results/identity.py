@@ -1,7 +1,6 @@
 """What a run is: its model, its request and its key. Two runs of one key are one run.
 
-Everything that can change a number belongs into the request, and nothing else is hashed: where a
-new option can, such as an engine's arguments or the commit of a hub name, `request` is the place.
+Everything that can change a number belongs into the request, and nothing else is hashed.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError, StoreError
+from rope_eval.results.resolved import hub_commit, resolved_dtype
 from rope_eval.rope.spec import RopeSpec
 
 KEY_DIGITS = 16
@@ -52,18 +52,27 @@ def request(
         model: a directory, or a name on the hub.
         rope: the setting.
         backend: what runs the model.
-        dtype: as it is asked for.
+        dtype: as it is asked for; the request has what it comes to, where that is known.
         **more: what else determines the result, by the kind.
+
+    Returns:
+        The request. A name on the hub has its commit, None where it is unknown, and an adapter the
+        model that it is for.
     """
-    return {
+    asked = {
         "kind": kind,
         "model": model_label(model),
         "fingerprint": fingerprint(model),
         "rope": rope.to_dict(),
         "backend": backend,
-        "dtype": dtype,
+        "dtype": resolved_dtype(model, dtype, backend),
         **more,
     }
+    if not Path(model).is_dir():
+        asked["commit"] = hub_commit(model)
+    if base := adapter_base(model):
+        asked["adapter_base"] = {"fingerprint": fingerprint(base), "commit": hub_commit(base)}
+    return asked
 
 
 def run_key(request: Mapping[str, Any]) -> str:
@@ -138,6 +147,16 @@ def fingerprint(model: str) -> str:
         return model_fingerprint(model) if Path(model).exists() else model
     except DataError:
         return model
+
+
+def adapter_base(directory: str) -> str | None:
+    """Return the model that the adapter in a directory is for, if there is one: it is loaded."""
+    try:
+        said = json.loads(Path(directory, "adapter_config.json").read_bytes())
+        base = said["base_model_name_or_path"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return base if isinstance(base, str) and base else None
 
 
 def is_content(fingerprint: str) -> bool:

@@ -1,8 +1,9 @@
 """Results: one file a run, written whole or not at all, named by the content of its request.
 
 ``results/runs/<key>.zip`` holds the request, sums and counts, provenance, and arrays such as the
-score of every token (`rope_eval.results.run_file`). The key is a hash of all that determines the
+score of every item (`rope_eval.results.run_file`). The key is a hash of all that determines the
 result, so the same run asked again is read, not recomputed, and a run is never changed in place.
+``documents/`` below it is a store of the same kind, of what runs are made of.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -31,6 +33,7 @@ from rope_eval.results.run_file import SUFFIX, DamagedError, Run, decode, decode
 __all__ = ["DEFAULT_ROOT", "Entry", "Run", "Store", "run_key"]
 
 DEFAULT_ROOT = Path("results", "runs")
+DOCUMENTS = "documents"
 SWEEP_SECONDS = 600.0  # no write takes so long: what is older was left behind
 
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_DIGITS}}}")
@@ -83,6 +86,11 @@ class Store:
         self.root = Path(root)
         self._on_bad = on_bad
         self._said: set[Path] = set()
+
+    @property
+    def documents(self) -> Store:
+        """The store below this one with the scores of documents: `rope_eval.results.documents`."""
+        return Store(self.root / DOCUMENTS, on_bad=self._on_bad)
 
     def place(self, key: str) -> Path:
         """Return where the run of this key is, or would be; a text that is no key is an error."""
@@ -142,6 +150,8 @@ class Store:
     def entries(self) -> Iterator[Entry]:
         """Yield what is in the folder, by name; hidden files that are not ours are passed over.
 
+        The documents are passed over too: they are those of `documents`.
+
         Raises:
             StoreError: the folder cannot be read.
         """
@@ -157,14 +167,14 @@ class Store:
                 except DamagedError as error:
                     if _exists(path):  # else another process has just removed it
                         yield Entry(path=path, state="damaged", why=str(error))
-            elif not name.startswith("."):
+            elif not name.startswith(".") and not (name == DOCUMENTS and path.is_dir()):
                 why = f"a run's name is {KEY_DIGITS} hex digits and {SUFFIX}"
                 yield Entry(path=path, state="foreign", why=why)
 
     def sweep(
         self, *, older_than: float = SWEEP_SECONDS, dry_run: bool = False
     ) -> tuple[list[Path], list[Path]]:
-        """Remove what killed writers left behind.
+        """Remove what killed writers left behind, here and among the documents.
 
         Args:
             older_than: seconds; a younger file may be one that is being written.
@@ -179,7 +189,7 @@ class Store:
         removed: list[Path] = []
         kept: list[Path] = []
         with _os_errors(f"sweep {self.root}"):
-            for entry in self.entries():
+            for entry in chain(self.entries(), self.documents.entries()):
                 if entry.state != "leftover":
                     continue
                 try:

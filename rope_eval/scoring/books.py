@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.data.books import Document, read_books
 from rope_eval.errors import LengthError
 
@@ -36,13 +36,43 @@ def long_enough(
         DataError: for books that cannot be read.
         LengthError: where fewer documents than asked for, or none, are long enough.
     """
-    chosen: list[tuple[Document, Tensor]] = []
+    from rope_eval.backends.hf.encoding import first_tokens
+
+    ids: dict[Document, Tensor] = {}
+
+    def count(document: Document) -> int:
+        ids[document] = first_tokens(tokenizer, document.text, length)
+        return len(ids[document])
+
+    chosen = first_documents(source, length, count, documents)
+    return [(document, ids[document]) for document in chosen]
+
+
+def first_documents(
+    source: str | Path,
+    length: int,
+    count: Callable[[Document], int],
+    documents: int | None = None,
+) -> list[Document]:
+    """Return the first documents of at least `length` tokens.
+
+    Args:
+        source: as in `long_enough`.
+        length: tokens.
+        count: returns how many tokens a document has, or `length` where it has more.
+        documents: as in `long_enough`.
+
+    Raises:
+        DataError: for books that cannot be read.
+        LengthError: where fewer documents than asked for, or none, are long enough.
+    """
+    chosen: list[Document] = []
     seen = most = 0
     for document in read_books(source):
-        ids = first_tokens(tokenizer, document.text, length)
-        seen, most = seen + 1, max(most, len(ids))
-        if len(ids) == length:
-            chosen.append((document, ids))
+        tokens = count(document)
+        seen, most = seen + 1, max(most, tokens)
+        if tokens >= length:
+            chosen.append(document)
         if len(chosen) == documents:
             break
     wanted = documents or 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rope_eval.backends.checkpoint import INDEX, check_checkpoint, check_index, dtype_of_files
+from rope_eval.backends.checkpoint import INDEX, check_checkpoint, check_index
 from rope_eval.errors import DataError
 
 
@@ -91,13 +91,3 @@ def test_pickles_under_an_adapters_safetensors(folder: Path) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"")
     assert "has its weights in pytorch_model.bin alone, and loading a pickle" in refusal(folder)
     check_checkpoint(str(folder), allow_pickle=True)
-
-
-def test_the_dtype_of_files(folder: Path, tmp_path: Path) -> None:
-    assert dtype_of_files(str(folder)) == torch.bfloat16
-    save_file(
-        {"a": torch.ones(2, dtype=torch.int64), "b": torch.ones(2, dtype=torch.float16)},
-        tmp_path / "model.safetensors",
-    )
-    assert dtype_of_files(str(folder)) == torch.float16
-    assert dtype_of_files("some/model") == torch.float32

@@ -40,6 +40,9 @@ def put_curve(store: Store, model: str, rope: dict[str, Any], **given: Any) -> N
         "books": "books",
         "sha256": "a",
         "started": "1",
+        "failed": [],
+        "error": None,
+        "dtype": "auto",
     } | given
     request = {
         "kind": "cumulative",
@@ -47,19 +50,20 @@ def put_curve(store: Store, model: str, rope: dict[str, Any], **given: Any) -> N
         "fingerprint": facts["fingerprint"],
         "rope": rope,
         "lengths": list(facts["nll"]),
-        "documents": [{"name": "one", "sha256": facts["sha256"]}],
+        "documents": [{"name": "one", "sha256": facts["sha256"]}, *facts["failed"]],
         "books": facts["books"],
-        "dtype": "auto",
+        "dtype": facts["dtype"],
     }
     totals = [{"nll": nll, "hits": 0, "tokens": 1} for nll in facts["nll"].values()]
     store.put(
         Run(
             key=run_key(request),
             kind="cumulative",
-            status="done",
+            status="failed" if facts["error"] else "done",
             request=request,
-            results={"totals": totals},
+            results={} if facts["error"] else {"totals": totals, "failed": facts["failed"]},
             provenance={"started": facts["started"]},
+            error=facts["error"],
         )
     )
 
@@ -313,6 +317,26 @@ def test_curves(store: Store) -> None:
         ("difference", "", "-2.10", ""),
     ]
     assert "not in the paper: llama2-7b/base-500-16k (100" in table.caption
+
+
+def test_curves_of_documents_that_failed(store: Store) -> None:
+    failed = [{"name": "two", "sha256": "b", "error": "two: nan"}]
+    put_curve(store, "me/model", {}, nll={1024: 1.0, 2048: 2.0}, failed=failed, started="2")
+    put_curve(store, "me/other", {}, nll={1024: 1.0}, error="one: nan", started="2")
+    table = measured.table_of(rows_of(store), "1")
+    some, none = cells(table)
+    assert (some["1K"], some["2K"]) == ("2.72", "7.39")
+    assert (none["1K"], none["2K"]) == (None, None)
+    assert "failed: two: nan: me/model (1K, 2K)" in table.caption
+    assert "failed: one: nan: me/other (1K)" in table.caption
+    assert "not run: me/other (2K)" in table.caption
+    put_curve(store, "me/other", {}, nll={1024: 2.0}, started="3", dtype="float32")
+    _, done = cells(measured.table_of(rows_of(store), "1"))
+    assert done["1K"] == "7.39"
+    put_curve(store, "me/other", {}, nll={1024: 2.0}, error="x", started="4", dtype="float16")
+    table = measured.table_of(rows_of(store), "1")
+    assert cells(table)[1]["1K"] == "7.39"  # an older run has more to say
+    assert "one: nan" not in table.caption
 
 
 def test_nothing_measured(store: Store) -> None:

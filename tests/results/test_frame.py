@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return Store(tmp_path / "runs")
 
 
-def put_curve(store: Store, **changes: Any) -> str:
+def put_curve(store: Store, documents: Sequence[str] = ("a",), **changes: Any) -> str:
     asked = identity.request(
         "cumulative",
         "me/model",
@@ -31,7 +33,7 @@ def put_curve(store: Store, **changes: Any) -> str:
         backend="vllm",
         dtype="auto",
         lengths=[64, 128],
-        documents=[{"name": "one", "sha256": "a"}],
+        documents=[{"name": "one", "sha256": sha256} for sha256 in documents],
         books="builtin",
     )
     totals = [
@@ -77,6 +79,22 @@ def test_curves(store: Store) -> None:
     }
 
 
+def test_documents_that_failed_are_said(store: Store) -> None:
+    put_curve(store)
+    whole = frame(store)["task"][0]
+    totals = [{"nll": 63.0, "hits": 1, "tokens": 63}, {"nll": 127.0, "hits": 1, "tokens": 127}]
+    failed = [{"name": "one", "sha256": "a", "error": "one: nan"}]
+    key = put_curve(store, documents=["a", "b"], results={"totals": totals, "failed": failed})
+    table = frame(store)
+    table = table[table["key"] == key]
+    assert set(table["remark"]) == {"failed: one: nan"}
+    assert table["value"].tolist()[::2] == pytest.approx([math.e] * 2)
+    (task,) = set(table["task"])
+    content = hashlib.sha256(b"b").hexdigest()[:6]
+    assert task == f"builtin (1 of 2 documents, {content})"
+    assert task != whole
+
+
 def test_tasks_and_blanks_with_their_reasons(store: Store) -> None:
     folder = store.root.parent / "out"
     lm_eval_files.write(
@@ -102,9 +120,15 @@ def test_tasks_and_blanks_with_their_reasons(store: Store) -> None:
 
 def test_failed_runs_and_runs_of_another_shape(store: Store) -> None:
     put_curve(store, status="failed", results={}, error="nan at token 3")
-    (row,) = frame(store).to_dict("records")
-    assert row["remark"] == "failed: nan at token 3"
-    assert math.isnan(row["value"])
+    rows = frame(store).to_dict("records")
+    assert [(row["metric"], row["length"]) for row in rows] == [
+        ("perplexity", 64),
+        ("perplexity", 128),
+    ]
+    for row in rows:
+        assert row["task"].startswith("builtin (1 document, ")
+        assert row["remark"] == "failed: nan at token 3"
+        assert math.isnan(row["value"])
     bad: list[Entry] = []
     other = Store(store.root.with_name("other"), on_bad=bad.append)
     put_curve(other, results={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -37,9 +38,12 @@ def test_whatever_can_change_a_number_is_in_the_key(tmp_path: Path) -> None:
         "fingerprint": model_fingerprint(model),
         "rope": {"rope_theta": 500.0},
         "backend": "hf",
-        "dtype": "auto",
+        "dtype": "float32",  # what the config says
         "lengths": [64],
     }
+    assert run_key(one) == run_key(
+        request("cumulative", model, rope, **given | {"dtype": "float32"})
+    )
     weights = tmp_path / "base-20"
     shutil.copytree(LAB / "base-1e6", weights)  # another model under the same name
     others = [
@@ -48,10 +52,51 @@ def test_whatever_can_change_a_number_is_in_the_key(tmp_path: Path) -> None:
         request("cumulative", model, RopeSpec(), **given),
         *(
             request("cumulative", model, rope, **given | changed)
-            for changed in ({"backend": "vllm"}, {"dtype": "float32"}, {"lengths": [32]})
+            for changed in ({"backend": "vllm"}, {"dtype": "bfloat16"}, {"lengths": [32]})
         ),
     ]
     assert len({run_key(r) for r in (one, *others)}) == len(others) + 1
+
+
+def test_a_hub_name_has_its_commit(hub: Path) -> None:
+    given = {"rope": RopeSpec(), "backend": "hf", "dtype": "auto"}
+    first = request("cumulative", "me/model", **given)
+    assert (first["commit"], first["dtype"]) == ("1" * 40, "bfloat16")
+    other = request("cumulative", "me/other", **given)
+    assert (other["commit"], other["dtype"]) == (None, "auto")
+    assert request("cumulative", "no name: at all", **given)["commit"] is None
+    (hub / "refs" / "main").write_text("2" * 40)
+    (hub / "snapshots" / ("1" * 40)).rename(hub / "snapshots" / ("2" * 40))
+    second = request("cumulative", "me/model", **given)
+    assert second == first | {"commit": "2" * 40}
+    assert run_key(first) != run_key(second)
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with one commit of a model, which says bfloat16."""
+    folder = tmp_path / "models--me--model"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text("1" * 40)
+    snapshot = folder / "snapshots" / ("1" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "config.json").write_text('{"dtype": "bfloat16"}')
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    return folder
+
+
+def test_an_adapter_has_its_base(model: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(model, base)
+    said = json.dumps({"base_model_name_or_path": str(base)})
+    (model / "adapter_config.json").write_text(said)
+    given = {"rope": RopeSpec(), "backend": "hf", "dtype": "float32"}
+    first = request("cumulative", str(model), **given)
+    assert first["adapter_base"] == {"fingerprint": model_fingerprint(base), "commit": None}
+    (base / "model.safetensors").write_bytes(b"others")
+    second = request("cumulative", str(model), **given)
+    assert second["fingerprint"] == first["fingerprint"]
+    assert run_key(second) != run_key(first)
 
 
 def test_labels_are_for_eyes() -> None:

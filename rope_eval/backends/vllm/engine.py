@@ -48,15 +48,6 @@ def refuse_gguf(model: str) -> None:
         )
 
 
-def auto_dtype(own: torch.dtype) -> torch.dtype:
-    """Return what vLLM makes of dtype=auto: the model's own, but float32 becomes half precision."""
-    require_vllm()
-    from vllm.platforms import current_platform
-
-    supported = list(current_platform.supported_dtypes)
-    return own if own in supported and own != torch.float32 else supported[0]
-
-
 def engine_dtype(llm: LLM) -> torch.dtype:
     """Return the dtype that an engine computes in."""
     dtype: torch.dtype = llm.llm_engine.vllm_config.model_config.dtype

@@ -1,0 +1,198 @@
+"""The scores of documents, each kept as soon as it is done: what runs are summed from.
+
+``results/runs/documents/<key>.zip`` has the scores of one document's tokens under one setting. Its
+key is a hash of both, and not of the lengths: a run of fewer documents, of shorter lengths or of
+another collection with the same document finds it. A longer pass takes the place of a shorter one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from rope_eval.errors import StoreError
+from rope_eval.results.identity import run_key
+from rope_eval.results.store import Run, Store
+from rope_eval.rope.spec import RopeSpec
+from rope_eval.scores import Sums, TokenScores, sums_at
+
+KIND = "document"
+COUNTS = "token_counts"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """A document's scores.
+
+    Attributes:
+        sums: at each length that was asked for.
+        facts: of the setting on the checkpoint, such as its extrapolation bound.
+        ran: what the model ran in: dtype, device.
+    """
+
+    sums: tuple[Sums, ...]
+    facts: Mapping[str, Any]
+    ran: Mapping[str, Any]
+
+
+class Documents:
+    """The documents that were scored under one setting.
+
+    Args:
+        store: of the runs.
+        setting: all that determines a document's scores beside it, of `identity.request`.
+    """
+
+    def __init__(self, store: Store, setting: Mapping[str, Any]) -> None:
+        self.store = store.documents
+        # what a model is called changes no score
+        self.setting = {name: value for name, value in setting.items() if name != "model"}
+        self.each_length = RopeSpec.from_dict(setting["rope"]).base_changes == "per_sequence"
+
+    def request(self, digest: str) -> dict[str, Any]:
+        """Return what determines the scores of the document with this digest."""
+        return self.setting | {"kind": KIND, "document": digest}
+
+    def key(self, digest: str) -> str:
+        """Return its key."""
+        return run_key(self.request(digest))
+
+    def read(self, digest: str, lengths: Sequence[int]) -> Scored | None:
+        """Return a document's scores, or None where it was not scored at all these lengths.
+
+        Raises:
+            StoreError: its file is damaged.
+        """
+        key = self.key(digest)
+        kept = self.store.get(key)
+        if kept is None:
+            return None
+        passes = kept.results["passes"]
+        if self.each_length and not set(lengths) <= set(passes):
+            return None
+        if lengths[-1] > max(passes):
+            return None
+        arrays = self.store.arrays(key)
+        return Scored(
+            sums=tuple(sums_at(_scores(arrays, passes, length), length) for length in lengths),
+            facts=kept.results["facts"],
+            ran=kept.provenance["ran"],
+        )
+
+    def keep(
+        self,
+        digest: str,
+        scores: Mapping[int, TokenScores],
+        facts: Mapping[str, Any],
+        record: Mapping[str, Any],
+    ) -> None:
+        """Store a document's scores by length, in the place of what there is.
+
+        Args:
+            digest: of the document.
+            scores: by length; of lengths that share a pass the longest is kept.
+            facts: as in `Scored`.
+            record: its provenance, with ``ran`` as in `Scored`.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        asked = self.request(digest)
+        passes, arrays = self._other_lengths(run_key(asked))
+        for length in scores if self.each_length else [max(scores)]:
+            passes.add(length)
+            arrays[f"nll_{length}"] = scores[length].nll
+            arrays[f"hit_{length}"] = scores[length].hit
+        run = Run(
+            key=run_key(asked),
+            kind=KIND,
+            status="done",
+            request=asked,
+            results={"passes": sorted(passes), "facts": dict(facts)},
+            provenance=dict(record),
+        )
+        self.store.put(run, arrays, replace=True)
+
+    def _other_lengths(self, key: str) -> tuple[set[int], dict[str, npt.NDArray[Any]]]:
+        """Return the passes that stay, where each length has one of its own, and their arrays."""
+        with suppress(StoreError):  # what is damaged gives way
+            if self.each_length and (kept := self.store.get(key)) is not None:
+                return set(kept.results["passes"]), self.store.arrays(key)
+        return set(), {}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenCount:
+    """How many tokens a document was seen to have.
+
+    Attributes:
+        tokens: so many.
+        whole: whether these are all; else it has at least so many.
+    """
+
+    tokens: int
+    whole: bool
+
+
+class TokenCounts:
+    """How many tokens a model's tokenizer makes of documents: known, none is tokenised for a hit.
+
+    Args:
+        store: of the runs.
+        setting: as in `Documents`; of it the model counts.
+        forget: begin anew.
+    """
+
+    def __init__(self, store: Store, setting: Mapping[str, Any], *, forget: bool = False) -> None:
+        self.store = store.documents
+        of_model = ("fingerprint", "commit", "adapter_base", "trust_remote_code")
+        self.request = {name: setting[name] for name in of_model if name in setting}
+        self.request["kind"] = COUNTS
+        self.known: dict[str, TokenCount] = {} if forget else self._read()
+        self._kept = dict(self.known)
+
+    def keep(self, record: Mapping[str, Any]) -> None:
+        """Store what became known.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        if self.known == self._kept:
+            return
+        run = Run(
+            key=run_key(self.request),
+            kind=COUNTS,
+            status="done",
+            request=self.request,
+            results={
+                "tokens": {
+                    digest: [count.tokens, count.whole]
+                    for digest, count in (self._read() | self.known).items()
+                }
+            },
+            provenance=dict(record),
+        )
+        self.store.put(run, replace=True)
+        self._kept = dict(self.known)
+
+    def _read(self) -> dict[str, TokenCount]:
+        try:
+            kept = self.store.get(run_key(self.request))
+        except StoreError:
+            return {}  # damaged: counting again tells
+        counts = kept.results["tokens"] if kept else {}
+        return {
+            digest: TokenCount(tokens=tokens, whole=whole)
+            for digest, (tokens, whole) in counts.items()
+        }
+
+
+def _scores(
+    arrays: Mapping[str, npt.NDArray[Any]], passes: Iterable[int], length: int
+) -> TokenScores:
+    of = min(known for known in passes if known >= length)
+    return TokenScores(nll=arrays[f"nll_{of}"], hit=arrays[f"hit_{of}"])

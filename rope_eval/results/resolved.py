@@ -1,0 +1,80 @@
+"""What a model's files settle before it is loaded: its dtype and, of a hub name, its commit."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+AUTO = "auto"
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_HEADER_BYTES = 100 << 20  # safetensors' own limit
+
+
+def resolved_dtype(model: str, asked: str, backend: str) -> str:
+    """Return the dtype that a model will run in, or "auto" where only loading it tells.
+
+    transformers takes the config's, and without one that of the weights. vLLM has rules of its own,
+    by the platform too: what it took is in the record of the run.
+
+    Args:
+        model: a directory, or a name on the hub.
+        asked: "auto", or a dtype.
+        backend: "hf", or "vllm".
+    """
+    folder = _folder(model)
+    if asked != AUTO or backend != "hf" or folder is None:
+        return asked
+    config = _config(folder)
+    said = config.get("dtype") or config.get("torch_dtype")
+    if isinstance(said, str):
+        return said.removeprefix("torch.")
+    found = {dtype for file in folder.glob("*.safetensors") for dtype in _tensor_dtypes(file)}
+    return found.pop() if len(found) == 1 else AUTO
+
+
+def hub_commit(model: str) -> str | None:
+    """Return the commit that a name on the hub has in the local cache, or None if it is unknown."""
+    folder = None if Path(model).is_dir() else _folder(model)
+    return None if folder is None else folder.name
+
+
+def _folder(model: str) -> Path | None:
+    """Return where the files of a model are, if they are on this machine."""
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        config = try_to_load_from_cache(model, "config.json")
+    except ValueError:  # no name that the hub could have
+        return None
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return _json((folder / "config.json").read_bytes())
+    except OSError:
+        return {}
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _tensor_dtypes(file: Path) -> set[str]:
+    """Return the floating types of a safetensors file; what is broken has none, and no run."""
+    try:
+        with file.open("rb") as opened:
+            (size,) = struct.unpack("<Q", opened.read(8))
+            header = _json(opened.read(size) if size <= _HEADER_BYTES else b"")
+    except (OSError, struct.error):
+        return set()
+    types = {tensor.get("dtype") for tensor in header.values() if isinstance(tensor, dict)}
+    return {_DTYPES[name] for name in types if name in _DTYPES}

@@ -1,0 +1,46 @@
+"""What a model's files settle: dtype and commit, as transformers settles them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from rope_eval.paths import asset
+from rope_eval.results.resolved import hub_commit, resolved_dtype
+
+LAB = asset("model_configs") / "lab"
+
+
+@pytest.mark.parametrize("stored", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("said", ["dtype", "torch_dtype", None])
+def test_auto_is_what_transformers_takes(tmp_path: Path, stored: str, said: str | None) -> None:
+    model = AutoModelForCausalLM.from_pretrained(LAB / "base-20", dtype=getattr(torch, stored))
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config.pop("dtype")
+    if said:
+        config[said] = "bfloat16"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype="auto")
+    found = resolved_dtype(str(tmp_path), "auto", "hf")
+    assert f"torch.{found}" == str(loaded.dtype)
+    assert found == ("bfloat16" if said else stored)
+    assert resolved_dtype(str(tmp_path), "float16", "hf") == "float16"
+    assert resolved_dtype(str(tmp_path), "auto", "vllm") == "auto"  # the engine's rules
+    assert hub_commit(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("header", [b"", b"\xff" * 8, b"\x02" + bytes(7) + b"[]"])
+def test_what_says_nothing_is_auto(tmp_path: Path, header: bytes) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(LAB / "base-20", folder)
+    (folder / "config.json").write_text("[]")
+    (folder / "model.safetensors").write_bytes(header)
+    assert resolved_dtype(str(folder), "auto", "hf") == "auto"
+    (folder / "config.json").unlink()
+    assert resolved_dtype(str(folder), "auto", "hf") == "auto"

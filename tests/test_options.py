@@ -1,0 +1,88 @@
+"""Every option of `ppl` is in the key of a run, or is named here with why it changes no number."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import pytest
+
+from rope_eval import runner
+from rope_eval.cli import build_parser
+from rope_eval.commands import ppl
+from rope_eval.paths import asset
+from rope_eval.results import identity
+
+LAB = asset("model_configs") / "lab"
+BASE = ("ppl", "--model", str(LAB / "base-20"), "--lengths", "64,128", "--docs", "3")
+VLLM = ("--backend", "vllm")
+HALF = ("--dtype", "bfloat16")
+IN_KEY = {  # what makes another key, after what it needs beside it
+    "model": ((), ("--model", str(LAB / "base-1e6"))),
+    "config": ((), ("--config", "lab/base-1e6")),
+    "rope": ((), ("--rope", "log_scale=true")),
+    "books": ((), ("--books", "builtin-chapters")),
+    "lengths": ((), ("--lengths", "64")),
+    "docs": (("--books", "builtin-chapters"), ("--docs", "2")),
+    "backend": ((), VLLM),
+    "tensor_parallel_size": (VLLM, ("--tensor-parallel-size", "2")),
+    "engine": (VLLM, ("--engine", '{"seed": 1}')),
+    "dtype": ((), HALF),
+    "chunk_size": (HALF, ("--chunk-size", "32")),
+    "device": (HALF, ("--device", "cpu")),
+    "trust_remote_code": ((), ("--trust-remote-code",)),
+}
+HARMLESS = {  # what makes none, and why
+    "allow_pickle": (("--allow-pickle",), "safetensors win, and all weights are in the content"),
+    "results": (("--results", "elsewhere"), "where runs are kept"),
+    "json": (("--json",), "how they are shown"),
+    "force": (("--force",), "scores again under the same key"),
+    "chunk_size": (("--chunk-size", "32"), "in float32 to rounding"),
+    "device": (("--device", "cpu"), "in float32 to rounding"),
+}
+
+
+class _AskedError(Exception):
+    pass
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Return the key that words of the command line come to, without scoring."""
+
+    def asked(request: runner.CumulativeRequest, *_: object, **__: object) -> None:
+        raise _AskedError(request)
+
+    monkeypatch.setattr(runner, "answer", asked)
+
+    def of(*words: str) -> str:
+        with pytest.raises(_AskedError) as caught:
+            ppl.run(build_parser().parse_args([*BASE, *words]))
+        (request,) = caught.value.args
+        texts = {"lengths": request.lengths, "books": request.books, "docs": request.documents}
+        return identity.run_key(runner._setting(request) | texts)
+
+    return of
+
+
+def options() -> set[str]:
+    parser = argparse.ArgumentParser()
+    ppl.add_parser(parser.add_subparsers())
+    (subparsers,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    return {a.dest for a in subparsers.choices["ppl"]._actions} - {"help"}
+
+
+def test_every_option_is_in_the_key_or_harmless() -> None:
+    assert options() == set(IN_KEY) | set(HARMLESS)
+    assert all(reason for _, reason in HARMLESS.values())
+
+
+@pytest.mark.parametrize("option", IN_KEY)
+def test_what_is_in_the_key(option: str, key: Callable[..., str]) -> None:
+    beside, words = IN_KEY[option]
+    assert key(*beside) != key(*beside, *words)
+
+
+@pytest.mark.parametrize("option", HARMLESS)
+def test_what_is_harmless(option: str, key: Callable[..., str]) -> None:
+    assert key() == key(*HARMLESS[option][0])
