@@ -15,6 +15,7 @@ from rope_eval.backends.hf.patch import patched
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
+from rope_eval.hosts.lm_eval.kept_answers import asked, weights_digest
 from rope_eval.hosts.lm_eval.paper_requests import SharedPromptsMixin
 from rope_eval.hosts.lm_eval.plugin import register
 from rope_eval.scores import TokenScores
@@ -61,6 +62,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         setting, arguments = take_setting(pretrained, config, arguments, HF_ARGUMENTS)
         pretrained, self.rope_spec = setting.checkpoint, setting.rope
         self.chunk_size = chunk_size
+        self._asked = asked(arguments)
         if isinstance(pretrained, str) and not arguments.get("gguf_file"):
             arguments.setdefault("use_safetensors", True)
             check_weights(pretrained, arguments, allow_pickle=not arguments["use_safetensors"])
@@ -71,6 +73,14 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     def close(self) -> None:
         """Take the RoPE setting off the model again; only a model of your own outlives this."""
         self._patch.close()
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "weights": weights_digest(self.model),
+            "chunk_size": self.chunk_size,
+            "attention": self.model.config._attn_implementation,
+            "asked": self._asked,
+        }
 
     # ---- whole documents -----------------------------------------------------------------------
 
