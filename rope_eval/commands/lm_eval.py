@@ -40,9 +40,9 @@ def run(args: argparse.Namespace) -> int:
 
     from lm_eval.__main__ import cli_evaluate
 
-    from rope_eval.hosts.lm_eval.plugin import register
+    from rope_eval.hosts.lm_eval.plugin import name_the_checkpoint, register
 
     register()
-    sys.argv = ["lm_eval", *words]
+    sys.argv = name_the_checkpoint(["lm_eval", *words])
     cli_evaluate()
     return 0

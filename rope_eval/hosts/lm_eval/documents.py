@@ -11,8 +11,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
+from rope_eval import __version__
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError
+from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +40,24 @@ class DocumentsMixin(ABC):
             "rope_fingerprint": self.rope_spec.fingerprint(),
             "proof": self.proof,
         }
+
+    @abstractmethod
+    def _identity(self) -> dict[str, Any]:
+        """Return what answers depend on beside the setting: the weights, and how they are run."""
+
+    def set_cache_hook(self, cache_hook: Any) -> None:
+        """Keep answers under --use_cache apart from those of another setting."""
+        shared = {
+            "model": type(self).__name__,
+            "version": __version__,
+            "rope": self.rope_spec.to_dict(),
+            "max_length": self.max_length,
+            "tokenizer": tokenizer_digest(self.tokenizer),
+        }
+        if cache_hook.dbdict is not None:
+            keep_apart(cache_hook, shared | self._identity())
+        host: Any = super()
+        host.set_cache_hook(cache_hook)
 
     @abstractmethod
     def _score_lengths(

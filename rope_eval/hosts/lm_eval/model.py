@@ -19,6 +19,7 @@ from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_weights, take_gguf, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
+from rope_eval.hosts.lm_eval.kept_answers import asked, weights_digest
 from rope_eval.hosts.lm_eval.paper_requests import SharedPromptsMixin
 from rope_eval.hosts.lm_eval.plugin import register
 from rope_eval.scores import TokenScores
@@ -71,6 +72,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         setting, arguments = take_setting(pretrained, config, arguments, HF_ARGUMENTS)
         pretrained, self.rope_spec = setting.checkpoint, setting.rope
         self.chunk_size = chunk_size
+        self._asked = asked(arguments)
         if isinstance(pretrained, str):
             pretrained, arguments = take_gguf(pretrained, arguments)
             arguments.setdefault("use_safetensors", True)
@@ -109,6 +111,14 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     def _create_tokenizer(self, pretrained: Any, *rest: Any, **arguments: Any) -> None:
         with readable(f"the tokenizer of {pretrained}"):
             super()._create_tokenizer(pretrained, *rest, **arguments)
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "weights": weights_digest(self.model),
+            "chunk_size": self.chunk_size,
+            "attention": self.model.config._attn_implementation,
+            "asked": self._asked,
+        }
 
     # ---- whole documents -----------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 r"""Make `lm_eval --model scaling_rope` work in lm-eval 0.4.13, which does not discover plug-ins.
 
-rope_eval_lm_eval.pth, one line in site-packages, imports this module in a process whose command
-line names lm_eval, and in no other; importing it costs well under a millisecond. Nothing of lm-eval
+rope_eval_lm_eval.pth, one line in site-packages, imports this module in a process that runs lm_eval
+(as a script, or as the module after a ``-m``, whatever Python's own options are before it), and in
+no other; importing it costs well under a millisecond. Nothing of lm-eval
 is changed: when it has built its own table of models, one lazy name is added to it. A version of
 lm-eval that reads the entry point group ``lm_eval.models`` finds the name there already, and this
 does nothing.
@@ -9,7 +10,9 @@ does nothing.
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -24,6 +27,43 @@ def activate() -> None:
     """Register the model when lm_eval has been imported, and show errors as messages."""
     sys.meta_path.insert(0, _AfterModels())
     sys.excepthook = _show_error
+    sys.argv = name_the_checkpoint(sys.argv)
+
+
+def name_the_checkpoint(words: Sequence[str]) -> list[str]:
+    """Return a command line of lm_eval in which ``config=NAME`` has its ``pretrained`` beside it.
+
+    lm-eval gives the model's arguments to tasks that make their own prompts (RULER asks them for a
+    tokenizer), and names the folder of a run's results after them. A row that cannot be found stays
+    as it is: the model refuses it by name.
+    """
+    words = list(words)
+    given = _model_arguments(words)
+    rows = [item.removeprefix("config=") for item in given if item.startswith("config=")]
+    if MODEL not in " ".join(words) or not rows or any("pretrained" in item for item in given):
+        return words
+    from rope_eval import catalogue
+    from rope_eval.errors import RopeEvalError
+
+    try:
+        checkpoint = catalogue.find(rows[-1]).require_checkpoint()
+    except RopeEvalError:
+        return words
+    return [*words, "--model_args", json.dumps({"pretrained": checkpoint})]
+
+
+def _model_arguments(words: Sequence[str]) -> list[str]:
+    """Return the items of every ``--model_args``, ``key=value`` each."""
+    found: list[str] = []
+    takes = False
+    for word in words:
+        option, _, value = word.partition("=")
+        is_option = word.startswith("-")
+        if is_option:
+            takes = option in ("--model_args", "-a")
+        if takes:
+            found += (value if is_option else word).split(",")
+    return found
 
 
 class _AfterModels(MetaPathFinder):

@@ -20,6 +20,8 @@ from rope_eval.backends.vllm import engine as vllm_engine
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
+from rope_eval.hosts.lm_eval.kept_answers import asked
+from rope_eval.results.identity import fingerprint
 from rope_eval.rope.rotary import Rotary
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
@@ -56,6 +58,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
     ):
         setting, arguments = take_setting(pretrained, config, arguments, VLLM_ARGUMENTS)
         checkpoint, self.rope_spec = setting.checkpoint, setting.rope
+        self._asked = {"checkpoint": checkpoint, **asked(arguments)}
         if not isinstance(checkpoint, str):
             raise SpecError("backend=vllm loads its model itself: give pretrained=DIR")
         engine = vllm_engine.engine_arguments(self.rope_spec, arguments)
@@ -76,6 +79,9 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         if self.data_parallel_size <= 1:
             vllm_engine.check_applied(self.model, self.rope_spec)
             self.proof = vllm_engine.proof(self.rope_spec)
+
+    def _identity(self) -> dict[str, Any]:
+        return {"weights": fingerprint(self._asked["checkpoint"]), "asked": self._asked}
 
     # ---- scores --------------------------------------------------------------------------------
 

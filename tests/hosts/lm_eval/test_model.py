@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from lm_eval.api.instance import Instance
+from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
@@ -509,3 +510,38 @@ def test_mixed_precision_as_hf_does(checkpoint: str) -> None:
     )
     assert a != b
     assert b == pytest.approx(c, rel=0.02)
+
+
+def test_kept_answers_are_of_their_own_setting(checkpoint: str, tmp_path: Path) -> None:
+    """One --use_cache for a sweep: each setting its own numbers, and each kept (lm-eval 2715)."""
+    asked = requests("loglikelihood", [(c, k) for c in CONTEXTS for k in CONTINUATIONS])
+    rolling = requests("loglikelihood_rolling", [("It was the best of times. " * 20,)])
+    for spec, more in (("", {}), ("rope_theta=500", {}), ("rope_theta=500", {"chunk_size": 16})):
+        alone = scaling(checkpoint, spec, **more)
+        for _ in range(2):
+            kept = CachingLM(scaling(checkpoint, spec, **more), str(tmp_path / "answers.db"))
+            assert kept.loglikelihood(asked) == alone.loglikelihood(asked)
+            assert kept.loglikelihood_rolling(rolling) == alone.loglikelihood_rolling(rolling)
+        tables = kept.dbdict.get_tablenames(kept.dbdict.filename)
+        kept.lm._loglikelihood_tokens = kept.lm._score_windows = None  # not asked again
+        kept.loglikelihood(asked)
+        kept.loglikelihood_rolling(rolling)
+        kept.dbdict.close()
+    assert len(tables) == 4  # lm-eval's own, empty, and three
+
+
+def test_kept_answers_are_of_the_weights_in_memory(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """A loaded model that is changed between two runs has no answer of the first."""
+    model = models.build(models.config_of("llama", vocab_size=257))
+    asked, answers = requests("loglikelihood", [("It was", " the best")]), []
+    for _ in range(2):
+        lm = ScalingRopeLM(pretrained=model, tokenizer=tokenizer, max_length=200, device="cpu")
+        kept = CachingLM(lm, str(tmp_path / "answers.db"))
+        answers += kept.loglikelihood(asked)
+        kept.dbdict.close()
+        lm.close()
+        with torch.no_grad():
+            model.lm_head.weight[:64] *= 2.0
+    assert answers[0] != answers[1]
