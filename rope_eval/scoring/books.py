@@ -79,7 +79,8 @@ def first_documents(
     if len(chosen) < wanted:
         raise LengthError(
             f"{wanted} document{'' if wanted == 1 else 's'} of at least {length} tokens "
-            f"{'is' if wanted == 1 else 'are'} needed, and {source} has {len(chosen)} (of {seen}; "
-            f"the longest has {most} tokens): ask for shorter lengths or fewer documents"
+            f"{'is' if wanted == 1 else 'are'} needed, and {source} has {len(chosen)} (of {seen}"
+            f"{'' if chosen else f'; the longest has {most} tokens'}): ask for shorter lengths or "
+            "fewer documents"
         )
     return chosen

@@ -112,7 +112,7 @@ def test_no_model_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
         (["--length", "4x"], "got '4x'"),
         (["--length", "100", "--documents", "0"], "--documents must be 1 or more, got 0"),
         (["--length", "100", "--bins", "0"], "--bins must be 1 or more, got 0"),
-        (["--length", "100", "--documents", "3"], "has 2 (of 3; the longest has 211 tokens)"),
+        (["--length", "100", "--documents", "3"], r"has 2 (of 3): ask for shorter lengths"),
         (["--length", "100", "--rope", "rope_teta=5"], "Did you mean 'rope_theta'"),
         (["--length", "100", "--output", "figure.bmp"], "must end in .png, .pdf, .svg"),
         (["--length", "100", "--output", "nowhere/f.png"], "there is no folder nowhere"),
