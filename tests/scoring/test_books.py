@@ -41,7 +41,7 @@ def test_what_comes_after_is_not_read(books: Path) -> None:
 @pytest.mark.parametrize(
     ("length", "documents", "message"),
     [
-        (10, 4, r"4 documents of at least 10 tokens are needed, and .* has 3 \(of 5; the longest"),
+        (10, 4, r"4 documents of at least 10 tokens are needed, and .* has 3 \(of 5\): ask"),
         (14, None, r"1 document of at least 14 tokens is needed.* has 0 .*longest has 13 tokens"),
     ],
 )
