@@ -30,7 +30,7 @@ from rope_eval.rope.spec import RopeSpec
 TOKENS = 12
 REFERENCE = 4.0  # tokens: T_ref of the probe: its last queries are in the second octave past it
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-3, torch.float16: 0.25}  # nats
-COARSE = 1.0  # nats, of bfloat16 and what is coarser: stock sdpa and eager differ by 0.55
+COARSE = 2.0  # nats, of bfloat16 and what is coarser: SmolLM2's rounding is 0.75
 OFF = "off"
 
 
