@@ -143,6 +143,8 @@ def curve(run: Run) -> dict[str, Any]:
         "documents": len(run.request["documents"]),
         "tokens": totals[-1].tokens,
         "extrapolation_bound": run.results["extrapolation_bound"],
+        "no_bound": run.results.get("no_bound", ""),
+        "laws": run.results.get("laws", {}),
         "lengths": run.request["lengths"],
         "perplexity": [sums.perplexity for sums in totals],
         "accuracy": [sums.accuracy for sums in totals],
@@ -174,9 +176,11 @@ def _score(
         for n in request.lengths if per_length else request.lengths[-1:]:
             arrays[f"nll_{i}_{n}"] = scored[n].nll
             arrays[f"hit_{i}_{n}"] = scored[n].hit
-    rotary = scorer.rotary
+    bound, no_bound = scorer.rotary.bound
     results = {
-        "extrapolation_bound": rotary.extrapolation_bound if rotary.knows_train_length else None,
+        "extrapolation_bound": bound,
+        "no_bound": no_bound,
+        "laws": scorer.rotary.laws.to_dict(),
         "totals": [total(sums).to_dict() for sums in zip(*by_document, strict=True)],
         "by_document": [[sums.to_dict() for sums in row] for row in by_document],
     }

@@ -46,7 +46,7 @@ def request(books: Path, **changes: object) -> runner.CumulativeRequest:
             loading[name] = changes.pop(name)
     fields = {
         "model": str(LAB / "base-20"),
-        "rope": RopeSpec(log_scale=True),
+        "rope": RopeSpec(log_scale=True, pretrain_theta=10000),
         "books": str(books),
         "lengths": LENGTHS,
         "loading": Loading(**loading),
@@ -198,7 +198,8 @@ def test_the_command_prints_facts(
     books: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["ppl", "--model", str(LAB / "base-1e5"), "--books", str(books), "--lengths", "64,200"]
-    words += ["--results", str(tmp_path / "runs"), "--rope", "log_scale=true", "--device", "cpu"]
+    words += ["--results", str(tmp_path / "runs"), "--rope", "log_scale=true,pretrain_theta=10000"]
+    words += ["--device", "cpu"]
     assert main([*words, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["lengths"] == [64, 200]
@@ -206,11 +207,15 @@ def test_the_command_prints_facts(
     assert facts["documents"] == 2
     assert facts["tokens"] == 398
     assert facts["extrapolation_bound"] == pytest.approx(329, abs=0.5)
-    assert facts["rope"] == {"log_scale": True}
+    assert facts["rope"] == {"log_scale": True, "pretrain_theta": 10000}
+    assert facts["laws"]["pretrain_theta"] == {"value": 10000, "source": "given"}
+    said = "the config's max_position_embeddings"
+    assert facts["laws"]["train_length"] == {"value": 128, "source": said}
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "log_scale=True" in text
     assert "329 tokens" in text
+    assert f"train_length 128: {said}" in text
     assert f"{facts['perplexity'][1]:.2f}" in text
 
 
@@ -218,7 +223,12 @@ def test_a_row_of_the_catalogue(books: Path, store: Store) -> None:
     words = ["ppl", "--books", str(books), "--lengths", "64", "--results", str(store.root)]
     assert main([*words, "--config", "lab/base-20"]) == 0
     (run,) = store.runs()
-    assert run.request["rope"] == {"rope_theta": 20, "train_length": 128, "tune_length": 128}
+    assert run.request["rope"] == {
+        "rope_theta": 20,
+        "pretrain_theta": 10000,
+        "train_length": 128,
+        "tune_length": 128,
+    }
     assert run.provenance["row"] == "lab/base-20"
 
 

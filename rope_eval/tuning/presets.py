@@ -14,7 +14,12 @@ from rope_eval.tuning.recipe import Recipe, tuning_name
 def _paper(name: str, *, length: int, batch_size: int, linear_factor: float = 1.0) -> Recipe:
     return Recipe(
         name=name,
-        rope=RopeSpec(train_length=4096, tune_length=length, linear_factor=linear_factor),
+        rope=RopeSpec(
+            pretrain_theta=1e4,
+            train_length=4096,
+            tune_length=length,
+            linear_factor=linear_factor,
+        ),
         start_from="meta-llama/Llama-2-13b-hf" if "13b" in name else "meta-llama/Llama-2-7b-hf",
         steps=1000,
         batch_size=batch_size,
@@ -94,7 +99,7 @@ def _as_pretrained(model: str) -> dict[str, Any]:
 
     check_checkpoint(model)
     config = rope_config(load_config(model))
-    length, theta = config.unscaled_length, config.rope_theta
+    length, theta = config.train_length, config.rope_theta
     if length is None:
         raise SpecError(f"the config of {model} has no max_position_embeddings")
     return {"train_length": length} | ({"pretrain_theta": theta} if theta else {})
