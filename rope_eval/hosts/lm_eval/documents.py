@@ -11,8 +11,10 @@ from lm_eval.api.instance import Instance
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
+from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.loading import encode
 from rope_eval.errors import LengthError
+from rope_eval.rope.facts import Facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,17 +26,19 @@ class DocumentsMixin(ABC):
     """Scores documents by a backend's `_score_lengths` and `_score_windows`."""
 
     rope_spec: Any
+    _config: Any
     tokenizer: Any
     max_length: Any
     rank: Any
     cache_hook: Any
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return what lm-eval records of a model, the RoPE setting included."""
+        """Return what lm-eval records of a model, the RoPE setting and its grounds included."""
         host: Any = getattr(super(), "get_model_info", dict)
         return host() | {
             "rope": self.rope_spec.to_dict(),
             "rope_fingerprint": self.rope_spec.fingerprint(),
+            "laws": Facts(self.rope_spec, config_geometry(self._config)).laws.to_dict(),
         }
 
     @abstractmethod
