@@ -137,6 +137,8 @@ def test_needles(vllm: Any, hf: ScalingRopeLM) -> None:
 def test_the_setting_is_recorded(vllm: Any, hf: ScalingRopeLM) -> None:
     assert vllm.get_model_info()["rope"] == hf.get_model_info()["rope"]
     assert vllm.get_model_info()["rope"]["rope_theta"] == 500
+    begins = hf.get_model_info()["reach"]["effective_from"]
+    assert begins == vllm.get_model_info()["reach"]["effective_from"] != {}
 
 
 def test_too_long_is_an_error_and_not_a_cut(vllm: Any) -> None:

@@ -17,6 +17,7 @@ from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError
 from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
 from rope_eval.rope.facts import Facts
+from rope_eval.rope.reach import Reach
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,7 @@ class DocumentsMixin(ABC):
 
     rope_spec: Any
     proof: Any
+    reach: Reach
     _config: Any
     tokenizer: Any
     max_length: Any
@@ -43,6 +45,7 @@ class DocumentsMixin(ABC):
             "rope_fingerprint": self.rope_spec.fingerprint(),
             "proof": self.proof,
             "laws": self._laws(),
+            "reach": self.reach.to_dict(),
         }
 
     def _laws(self) -> dict[str, Any]:
@@ -110,6 +113,7 @@ class DocumentsMixin(ABC):
         for (text, lengths), fit in zip(asked, fits, strict=True):
             if fit:
                 wanted[text] |= set(lengths)
+        self.reach.expect("token_loglikelihoods", max(map(max, wanted.values())))
         scored: dict[str, dict[int, TokenScores]] = {}
         quiet = disable_tqdm or self.rank != 0
         with tqdm(total=sum(map(max, wanted.values())), unit="token", disable=quiet) as bar:
@@ -141,6 +145,8 @@ class DocumentsMixin(ABC):
                 ),
             ):
                 windows.append((i, context + continuation, len(context) - 1))
+        longest = max((len(tokens) for _, tokens, _ in windows), default=0)
+        self.reach.expect("loglikelihood_rolling", longest)
         totals = [0.0] * len(requests)
         scores = self._score_windows(tokens for _, tokens, _ in windows)
         bar = tqdm(scores, total=len(windows), disable=disable_tqdm or self.rank != 0)

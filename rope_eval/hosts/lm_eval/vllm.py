@@ -22,6 +22,7 @@ from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
 from rope_eval.hosts.lm_eval.kept_answers import asked
 from rope_eval.results.identity import fingerprint
+from rope_eval.rope.reach import Reach
 from rope_eval.rope.rotary import Rotary
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
@@ -43,6 +44,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             with a warning; without it that is an error.
         max_length: tokens of the longest sequence; by default what the checkpoint's config says.
         max_model_len: another name of max_length.
+        strict: as for `ScalingRopeLM`.
         **arguments: RopeSpec's fields by their names, every argument of lm-eval's `vllm`, and so
             every argument of `vllm.LLM`.
     """
@@ -54,6 +56,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         truncation: bool = False,
         max_length: int | None = None,
         max_model_len: int | None = None,
+        strict: bool = False,
         **arguments: Any,
     ):
         setting, arguments = take_setting(pretrained, config, arguments, VLLM_ARGUMENTS)
@@ -75,6 +78,8 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             **engine,
         )
         self._max_length = int(length)
+        self._rotary = Rotary(self.rope_spec, config_geometry(self._config))
+        self.reach = Reach(self._rotary.effective_from, strict=strict)
         self.proof: dict[str, Any] | str = "off"  # engines apart are not asked
         if self.data_parallel_size <= 1:
             vllm_engine.check_applied(self.model, self.rope_spec)
@@ -98,10 +103,12 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
     def _score_lengths(
         self, ids: Tensor, lengths: Sequence[int], progress: Callable[[float], None]
     ) -> dict[int, TokenScores]:
-        rotary = Rotary(self.rope_spec, config_geometry(self._config))
         tokens = ids.tolist()
         return score_by_base(
-            rotary, lengths, lambda longest, _: self._score_texts([tokens[:longest]])[0], progress
+            self._rotary,
+            lengths,
+            lambda longest, _: self._score_texts([tokens[:longest]])[0],
+            progress,
         )
 
     def _score_windows(self, windows: Iterable[list[int]]) -> Iterator[TokenScores]:
@@ -117,6 +124,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
                 f"a request of {most} tokens is longer than max_length={self.max_length}: "
                 "give max_length=…, or truncation=True to lose its beginning"
             )
+        self.reach.expect("loglikelihood", min(max(map(len, texts)), longest))
         order = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), texts[i]))
         size = len(order) if self.batch_size == "auto" else int(self.batch_size)
         answers: dict[int, tuple[float, bool]] = {}
@@ -137,16 +145,19 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue prompts, and refuse to lose the beginning of one unless truncation=True."""
-        for request in requests if not self.truncation else ():
+        longest = 0
+        for request in requests:
             prompt, generation = request.args
             _, _, room = self.modify_gen_kwargs(generation, default_max_gen_toks=self.max_gen_toks)
             tokens = len(self.tok_encode(prompt))
-            if tokens + room > self.max_length:
+            longest = max(longest, min(tokens + room, self.max_length))
+            if tokens + room > self.max_length and not self.truncation:
                 raise LengthError(
                     f"a prompt of {tokens} tokens leaves no room to generate {room} in "
                     f"max_length={self.max_length}: give max_length=…, or truncation=True to lose "
                     "its beginning"
                 )
+        self.reach.expect("generate_until", longest)
         answers: list[str] = super().generate_until(requests, disable_tqdm)
         return answers
 
