@@ -20,17 +20,25 @@ _HEADER_BYTES = 100 << 20  # safetensors' own limit
 def resolved_dtype(model: str, asked: str, backend: str) -> str:
     """Return the dtype that a model will run in, or "auto" where only loading it tells.
 
-    transformers takes the config's, and without one that of the weights. vLLM has rules of its own,
-    by the platform too: what it took is in the record of the run.
+    transformers takes the config's, and without one that of the weights. vLLM takes the same, and
+    bfloat16 in the place of float32 (vllm issue 18751); what a platform of its own rules took
+    instead is found when the model is loaded, and refused. A GGUF file is unpacked into float32.
 
     Args:
         model: a directory, or a name on the hub.
         asked: "auto", or a dtype.
         backend: "hf", or "vllm".
     """
-    folder = _folder(model)
-    if asked != AUTO or backend != "hf" or folder is None:
+    if asked != AUTO:
         return asked
+    if model.lower().endswith(".gguf") and Path(model).is_file():
+        return "float32"
+    folder = _folder(model)
+    said = AUTO if folder is None else _said(folder)
+    return "bfloat16" if (backend, said) == ("vllm", "float32") else said
+
+
+def _said(folder: Path) -> str:
     config = _config(folder)
     said = config.get("dtype") or config.get("torch_dtype")
     if isinstance(said, str):
