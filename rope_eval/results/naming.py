@@ -65,7 +65,7 @@ def setting_text(run: Run) -> str:
     """Return the setting of a run, with what a stock host was told to change of the model's own."""
     rope = RopeSpec.from_dict(_effective(RopeSpec.from_dict(run.request["rope"])))
     overrides = [f"{name}={value}" for name, value in run.request.get("overrides", {}).items()]
-    return ",".join(overrides if rope.is_neutral and overrides else [str(rope), *overrides])
+    return ",".join(overrides if rope.is_neutral and overrides else [rope.label, *overrides])
 
 
 def weights(run: Run) -> str:

@@ -5,9 +5,11 @@ Shape letters: T positions, H head_dim, F pairs of dimensions.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rope_eval.errors import SpecError, did_you_mean
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BaseChanges = Literal["never", "per_query", "per_sequence"]
-Frequencies = Literal["base", "scale", "set", "mask"]
+Frequencies = Literal["base", "scale", "set", "mask", "off"]
 FACTOR = "FACTOR"
 SHORTEST_LENGTH = 7  # the laws take the logarithm of length / 2π, which must be positive
 
@@ -34,6 +36,8 @@ class Field:
             `SpecError`.
         says: what it is, in a line.
         live: two settings that differ in this field alone; a test sees the scores move.
+        only_with: the fields one of which must be given too, where it means nothing without.
+        per_pair: whether its value fits checkpoints of so many rotated pairs alone.
     """
 
     name: str
@@ -42,6 +46,8 @@ class Field:
     parse: Callable[[str, object], object]
     says: str
     live: tuple[str, str]
+    only_with: tuple[str, ...] = ()
+    per_pair: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,7 +73,7 @@ class Effect:
     Attributes:
         base: (base, α) to the base.
         frequencies: (frequencies of the base float64 ``[F]``, α) to frequencies.
-        attention_factor: what cos and sin are multiplied by.
+        attention_factor: (α) to what cos and sin are multiplied by.
         schedule: where the frequencies follow the length: how.
         positions: each pair's positions, float64 ``[T, F]``, to the same.
         query_scale: (positions ``[…]``) to what the unrotated query is multiplied by, float32
@@ -77,24 +83,32 @@ class Effect:
             with a centre c within the block of queries.
         longest_block: queries that may share one centre.
         reference_length: T_ref of Eqs. 16-18, where they are computed with it.
-        effective_from: the first 1-based position whose query it changes; infinite where it changes
-            none. With a schedule it is where that leaves 1.
+        effective_from: the first 1-based position whose query it changes while α is 1; infinite
+            where it changes none. By default the second, or none where there is a schedule.
     """
 
     base: Callable[[float, float], float] | None = None
     frequencies: Callable[[Tensor, float], Tensor] | None = None
-    attention_factor: float = 1.0
+    attention_factor: Callable[[float], float] | None = None
     schedule: Schedule | None = None
     positions: Callable[[Tensor], Tensor] | None = None
     query_scale: Callable[[Tensor], Tensor] | None = None
     pair_scale: Callable[[Tensor], Tensor] | None = None
     longest_block: float = math.inf
     reference_length: float = math.inf
-    effective_from: float = 2
+    effective_from: float | None = None
 
-    def begins(self) -> float:
-        """Return `effective_from`, of a schedule too."""
-        return self.effective_from if self.schedule is None else self.schedule.end(1) + 1
+    def shortest_text(self, read: int) -> float:
+        """Return the tokens of the shortest text of which it changes a score.
+
+        Args:
+            read: how many of a text's tokens are no queries and do not count in its length; the
+                last is no query, but counts where the length is that of the whole sequence.
+        """
+        if self.schedule is None:
+            return 1 + (2 if self.effective_from is None else self.effective_from)
+        at_once = math.inf if self.effective_from is None else self.effective_from
+        return min(1 + at_once, self.schedule.end(1) + 1 + read)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,8 +138,9 @@ class Method:
         effect: what it does to the numbers of a checkpoint, where it is active; None for what is no
             method but a fact that methods compute with.
         frequencies: "base" gives the base that the others start from, "scale" changes the base or
-            every frequency by a factor, "set" computes each frequency, "mask" turns pairs off; None
-            leaves them alone. One that sets them cannot be combined with one that sets or scales.
+            every frequency by a factor, "set" computes each frequency, "mask" changes what the
+            others gave (turns pairs off, rounds), "off" leaves no rotation; None leaves them alone.
+            One that sets them cannot be combined with one that sets or scales, "off" with none.
         needs: the lengths that its numbers depend on.
         base_changes: when a token's frequencies change.
         check: raises a `SpecError` for a combination of its fields that has no meaning.
@@ -211,6 +226,104 @@ def length(name: str, value: object) -> int:
     if found != int(found):
         raise SpecError(f"{name} must be a whole number of tokens, got {value}")
     return int(found)
+
+
+def numbers(each: Callable[[str, object], float]) -> Callable[[str, object], tuple[float, ...]]:
+    """Return a parser of lists: typed as 1:2:4, given as a list, or in a file as @factors.json.
+
+    Args:
+        each: the parser of one number.
+    """
+
+    def parse(name: str, value: object) -> tuple[float, ...]:
+        value = _opened(name, value)
+        if isinstance(value, str):
+            value = value.split(":")
+        if not isinstance(value, list | tuple) or not value:
+            raise SpecError(
+                f"{name} must be a list of numbers, 1:2:4 or @ and a file, got {value!r}"
+            )
+        return tuple(each(name, number) for number in value)
+
+    return parse
+
+
+def regimes(
+    each: Callable[[str, object], float], names: tuple[str, str]
+) -> Callable[[str, object], tuple[Any, ...]]:
+    """Return a parser of one list, or of two for short and for long sequences: 1:2:4/3:5:7.
+
+    Args:
+        each: the parser of one number.
+        names: what the two are called in a mapping.
+
+    Returns:
+        A tuple of numbers, or of two such tuples.
+    """
+    parse_one = numbers(each)
+
+    def parse(name: str, value: object) -> tuple[Any, ...]:
+        value = _opened(name, value)
+        if isinstance(value, Mapping):
+            if set(value) != set(names):
+                raise SpecError(
+                    f"{name} must have {' and '.join(names)}, got {', '.join(map(str, value))}"
+                )
+            value = [value[of] for of in names]
+        if isinstance(value, str) and "/" in value:
+            value = value.split("/")
+        if not isinstance(value, list | tuple) or not any(
+            isinstance(one, list | tuple) or ":" in str(one) for one in value
+        ):
+            return parse_one(name, value)
+        lists = tuple(parse_one(name, one) for one in value)
+        if len(lists) != 2 or len(lists[0]) != len(lists[1]):
+            counts = " and ".join(str(len(one)) for one in lists)
+            raise SpecError(f"{name} must be two lists of the same length, got {counts} numbers")
+        return lists
+
+    return parse
+
+
+def _opened(name: str, value: object) -> object:
+    """Return the content of a file that is given as @path: JSON, or numbers between spaces."""
+    if not isinstance(value, str) or not value.startswith("@"):
+        return value
+    path = Path(value[1:]).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{name}: cannot read {path}: {error}") from error
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.replace(",", " ").split()
+
+
+def one_a_pair(name: str, values: Sequence[float], pairs: int) -> None:
+    """Raise a `SpecError` where a list does not fit a checkpoint."""
+    if len(values) != pairs:
+        raise SpecError(
+            f"{name} has {len(values)} numbers, and this checkpoint rotates {pairs} pairs of "
+            "dimensions: give one number a pair"
+        )
+
+
+def written(value: object) -> str:
+    """Return a field's value as it is typed."""
+    if isinstance(value, tuple):
+        between = "/" if isinstance(value[0], tuple) else ":"
+        return between.join(map(_exact, value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _exact(value: object) -> str:
+    return written(value) if isinstance(value, tuple) else repr(value).removesuffix(".0")
+
+
+def plain(value: object) -> Any:
+    """Return a field's value as YAML and JSON hold it."""
+    return [plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 def optional(parse: Callable[[str, object], object]) -> Callable[[str, object], object]:

@@ -50,7 +50,7 @@ class Rotary(Facts):
         super().__init__(spec, geometry)
         active = methods.active(spec)
         if geometry.inv_freq is not None and any(
-            method.frequencies not in (None, "mask") for method in active
+            method.frequencies not in (None, "mask", "off") for method in active
         ):
             raise SpecError(
                 f"the checkpoint's config already scales its rotary frequencies, so {spec} is "
@@ -63,9 +63,7 @@ class Rotary(Facts):
         self._positions = [e.positions for e in effects if e.positions]
         self._query_scales = [e.query_scale for e in effects if e.query_scale]
         self._pair_scales = [e.pair_scale for e in effects if e.pair_scale]
-        self.attention_factor = math.prod(
-            [geometry.attention_factor, *(e.attention_factor for e in effects)]
-        )
+        self._attention_factors = [e.attention_factor for e in effects if e.attention_factor]
         self.schedule = next((e.schedule for e in effects if e.schedule), None)
         self.longest_block = min((e.longest_block for e in effects), default=math.inf)
         self.reference_length = min((e.reference_length for e in effects), default=math.inf)
@@ -76,7 +74,7 @@ class Rotary(Facts):
         # the last token of a text is no query, but counts in the length of its sequence
         read = 0 if self.spec.base_changes == "per_sequence" else 1
         begins = {
-            field: effect.begins() + (read if effect.schedule else 1)
+            field: effect.shortest_text(read)
             for method, effect in by_method
             for field in method.given(self.spec)
         }
@@ -109,6 +107,11 @@ class Rotary(Facts):
             inv_freq = frequencies(inv_freq, alpha)
         return inv_freq
 
+    def attention_factor(self, alpha: float = 1.0) -> float:
+        """Return what cos and sin are multiplied by."""
+        own = self.geometry.attention_factor
+        return math.prod([own, *(factor(alpha) for factor in self._attention_factors)])
+
     # ---- tables --------------------------------------------------------------------------------
 
     def table(self, alpha: float, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -130,15 +133,15 @@ class Rotary(Facts):
     def _cos_sin(self, alpha: float, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         cos = torch.empty(length, self.pairs, device=device)
         sin = torch.empty_like(cos)
-        inv_freq = self.inv_freq(alpha).to(device)
+        inv_freq, factor = self.inv_freq(alpha).to(device), self.attention_factor(alpha)
         for start in range(0, length, ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, length)
             positions = torch.arange(start, stop, device=device, dtype=torch.float64)[:, None]
             for of_pairs in self._positions:
                 positions = of_pairs(positions.expand(-1, self.pairs))
             angles = positions * inv_freq
-            cos[start:stop] = angles.cos() * self.attention_factor
-            sin[start:stop] = angles.sin() * self.attention_factor
+            cos[start:stop] = angles.cos() * factor
+            sin[start:stop] = angles.sin() * factor
         return cos, sin
 
     # ---- scales --------------------------------------------------------------------------------

@@ -6,15 +6,16 @@ import dataclasses
 import hashlib
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.rope import methods
 from rope_eval.rope.fields import parse_fields
-from rope_eval.rope.method import BaseChanges
+from rope_eval.rope.method import BaseChanges, plain, written
 
 FIELDS = tuple(field.name for field in methods.FIELDS)
+LONGEST_LIST = 40  # characters of a list that a label shows
 
 
 class _Spec:
@@ -52,7 +53,7 @@ class _Spec:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that differ from their defaults, as plain YAML and JSON values."""
         return {
-            field.name: value
+            field.name: plain(value)
             for field in methods.FIELDS
             if (value := getattr(self, field.name)) != field.default
         }
@@ -87,13 +88,25 @@ class _Spec:
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def __str__(self) -> str:
+        return self._text(written)
+
+    @property
+    def label(self) -> str:
+        """The setting in a line for people: a long list by its length and a digest of it."""
+        return self._text(_shortened)
+
+    def _text(self, value: Callable[[object], str]) -> str:
         return (
-            ",".join(
-                f"{name}={value:.10g}" if isinstance(value, float) else f"{name}={value}"
-                for name, value in self.to_dict().items()
-            )
-            or "neutral"
+            ",".join(f"{name}={value(getattr(self, name))}" for name in self.to_dict()) or "neutral"
         )
+
+
+def _shortened(value: object) -> str:
+    text = written(value)
+    if not isinstance(value, tuple) or len(text) <= LONGEST_LIST:
+        return text
+    count = len(value[0] if isinstance(value[0], tuple) else value)
+    return f"{count} numbers {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def _documentation() -> str:

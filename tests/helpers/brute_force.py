@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import LlamaConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from rope_eval.rope.spec import RopeSpec
@@ -34,6 +34,7 @@ class Method:
         self.train = spec.train_length or config.max_position_embeddings
         self.tune = spec.tune_length or self.train
         self.rope_type = own["rope_type"]
+        self.F = self.d // 2
 
     def critical_dimension(self) -> int:
         n = self.d / 2 * math.log(self.train / (2 * math.pi), self.pretrain)
@@ -54,6 +55,12 @@ class Method:
         return self.extrapolation_bound()
 
     def alpha(self, t: int, length: int) -> float:
+        if self.spec.dynamic_yarn == "continuous":
+            return max(1.0, length / self.train)
+        if self.spec.dynamic_yarn == "octave":
+            return 2.0 ** max(0, math.ceil(math.log2(length / self.train)))
+        if self.spec.longrope_factors:
+            return float(length > self.train)
         if not self.spec.dynamic_ntk:
             return 1.0
         seen = t if self.spec.dynamic_ntk == "per_query" else length
@@ -62,6 +69,10 @@ class Method:
             if seen <= reference:
                 return 1.0
             return (f * seen / reference - (f - 1)) ** (self.d / (self.d - 2))
+        if self.spec.ntk_formula == "qwen":
+            reference = self.reference(default="train")
+            alpha = max(1.0, 2.0 ** math.ceil(math.log2(seen / reference) + 1) - 1)
+            return alpha ** (self.d / (self.d - 2))
         return max(1.0, 2.0 ** (math.ceil(math.log2(seen / self.reference())) + 1) - 1)
 
     @functools.cache  # noqa: B019
@@ -69,35 +80,101 @@ class Method:
         """θ_n and what cos and sin are multiplied by."""
         if self.rope_type != "default":
             theta, factor = ROPE_INIT_FUNCTIONS[self.rope_type](self.config)
-            return theta.double().numpy(), factor
-        if self.spec.yarn_factor > 1:
-            config = LlamaConfig(
-                head_dim=self.d,
-                max_position_embeddings=self.train,
-                rope_parameters={
-                    "rope_type": "yarn",
-                    "rope_theta": self.beta,
-                    "factor": self.spec.yarn_factor,
-                    "original_max_position_embeddings": self.train,
-                },
-            )
-            theta, factor = ROPE_INIT_FUNCTIONS["yarn"](config)
-            return theta.double().numpy(), factor
-        base = self.beta * self.spec.ntk_alpha ** (self.d / (self.d - 2)) * alpha
-        n = np.arange(self.d // 2)
-        return base ** (-2 * n / self.d) / self.spec.linear_factor, 1.0
+            theta, factor = theta.double().numpy(), factor * (self.spec.attention_factor or 1.0)
+        else:
+            theta, factor = self.scaled(alpha)
+            if self.spec.attention_factor is not None:
+                factor = self.spec.attention_factor
+        theta = np.array([self.masked(n, float(theta[n])) for n in range(self.F)])
+        return theta, factor
+
+    def masked(self, n: int, theta: float) -> float:
+        """θ_n after what turns pairs off, tapers and rounds."""
+        spec = self.spec
+        if n >= math.floor(spec.rotated_share * self.d / 2):  # p-RoPE
+            theta = 0.0
+        if n >= self.F - spec.hard_clip or spec.drope:
+            theta = 0.0
+        j = n - (self.F - spec.cope)
+        if j >= 0:  # at the last ½(1 + cos π), which is no 0 in floating point
+            taper = 0.5 * (1 + math.cos(math.pi * j / (spec.cope - 1)))
+            theta = theta * taper if n < self.F - 1 else 0.0
+        if spec.resonance and theta > 0:
+            theta = 2 * math.pi / max(1, round(2 * math.pi / theta))
+        return theta
+
+    def scaled(self, alpha: float) -> tuple[Array, float]:
+        """θ_n and the attention factor of what sets or scales the frequencies."""
+        spec, n = self.spec, np.arange(self.F)
+        plain: Array = self.beta ** (-2 * n / self.d)
+        if spec.frequencies is not None:
+            return np.array(spec.frequencies), 1.0
+        if spec.llama3_factor > 1:
+            return np.array([self.llama3(theta) for theta in plain]), 1.0
+        if spec.ntk_parts_factor > 1:
+            return self.ntk_by_parts(plain), 1.0
+        if spec.longrope_factors is not None:
+            lists = spec.longrope_factors
+            if isinstance(lists[0], tuple):
+                lists = lists[1] if alpha else lists[0]
+            factor = math.sqrt(1 + math.log(spec.longrope_ratio, self.train))
+            return plain / np.array(lists), factor
+        s = alpha if spec.dynamic_yarn else spec.yarn_factor
+        if s > 1:
+            return self.yarn(plain, s)
+        base = self.beta * spec.ntk_alpha ** (self.d / (self.d - 2)) * alpha
+        return base ** (-2 * n / self.d) / spec.linear_factor, 1.0
+
+    def llama3(self, theta: float) -> float:
+        wavelength, spec = 2 * math.pi / theta, self.spec
+        if wavelength < self.train / spec.high_freq_factor:
+            return theta
+        if wavelength > self.train / spec.low_freq_factor:
+            return theta / spec.llama3_factor
+        smooth = (self.train / wavelength - spec.low_freq_factor) / (
+            spec.high_freq_factor - spec.low_freq_factor
+        )
+        return (1 - smooth) * theta / spec.llama3_factor + smooth * theta
+
+    def index(self, turns: float) -> float:
+        """The pair that turns so often in the training length: β^(2n/d) = T / (2π·turns)."""
+        return self.d / 2 * math.log(self.train / (2 * math.pi * turns), self.beta)
+
+    def climb(self, first: float, last: float) -> Array:
+        """From 0 at the pair `first` to 1 at `last`."""
+        low, high = max(first, 0), min(last, self.d - 1)
+        if low == high:
+            high += 0.001
+        return np.clip((np.arange(self.F) - low) / (high - low), 0, 1)
+
+    def yarn(self, plain: Array, s: float) -> tuple[Array, float]:
+        spec = self.spec
+        first, last = self.index(spec.beta_fast), self.index(spec.beta_slow)
+        if spec.truncate:
+            first, last = math.floor(first), math.ceil(last)
+        gamma = 1 - self.climb(first, last)
+        above = 0.1 * spec.mscale * math.log(s) + 1
+        below = 0.1 * spec.mscale_all_dim * math.log(s) + 1
+        return (1 - gamma) * plain / s + gamma * plain, above / below
+
+    def ntk_by_parts(self, plain: Array) -> Array:
+        s, n = self.spec.ntk_parts_factor, np.arange(self.F)
+        ntk = (self.beta * s ** (self.d / (self.d - 2))) ** (-2 * n / self.d)
+        linear = self.climb(math.floor(self.index(1.25)), math.ceil(self.index(0.75)))
+        changed = self.climb(math.floor(self.index(16)), math.ceil(self.index(2)))
+        low = linear * plain / s + (1 - linear) * ntk
+        return changed * low + (1 - changed) * plain
 
     def rotated(self, x: Array, positions: npt.NDArray[np.int64], alpha: float) -> Array:
         """Rotate x ``[N, K, H]``, the tokens at the positions ``[K]``."""
         theta, factor = self.frequencies(alpha)
         F = self.d // 2
-        rotating = math.floor(self.spec.rotated_share * self.d / 2)  # p-RoPE
         angle = np.empty((len(positions), F))
         for n in range(F):
             at = positions
             if self.spec.beyond_critical == "clip" and 2 * n >= self.critical_dimension():
                 at = np.minimum(positions, self.train - 1)
-            angle[:, n] = at * theta[n] if n < rotating else 0.0
+            angle[:, n] = at * theta[n]
         cos, sin = np.cos(angle) * factor, np.sin(angle) * factor
         a, b = x[..., :F], x[..., F : 2 * F]
         return np.concatenate([a * cos - b * sin, b * cos + a * sin, x[..., 2 * F :]], axis=-1)
@@ -124,6 +201,16 @@ class Method:
         scores = (per_pair.sum(-1) + unrotated) * softmax_scale
         if self.spec.log_scale:
             scores = scores * max(1.0, math.log(t) / math.log(self.reference()))
+        if self.spec.temperature == "llama4":
+            steps = t // self.spec.floor_scale
+            scores = scores * (1 + self.spec.attn_scale * math.log(1 + steps))
+        if self.spec.temperature == "ministral3":
+            steps = (t - 1) // self.spec.floor_scale
+            scores = scores * (1 + self.spec.attn_scale * math.log(1 + steps))
+        if self.spec.scalable_softmax:
+            scores = scores * self.spec.scalable_softmax * math.log(t)
+        if self.spec.softmax_scale:
+            scores = scores / softmax_scale * self.spec.softmax_scale
         return scores
 
 

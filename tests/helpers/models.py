@@ -19,6 +19,10 @@ from transformers import (
     StableLmConfig,
 )
 
+from rope_eval.backends.config import config_geometry
+from rope_eval.rope.methods import FIELDS
+from rope_eval.rope.spec import RopeSpec
+
 TRAIN_LENGTH = 32
 VOCABULARY = 61
 SHAPE = {
@@ -110,6 +114,23 @@ def _gain(name: str, model: PreTrainedModel) -> float:
 def tiny(family: str = "llama") -> PreTrainedModel:
     """Return the one shared model of a family: tests leave it as they found it."""
     return build(config_of(family))
+
+
+def fitted(text: str, family: str) -> RopeSpec:
+    """Return a setting whose lists and counts of pairs, made for the Llama, fit a family."""
+    spec = RopeSpec.parse(text)
+    geometry = config_geometry(tiny(family).config)
+    pairs = geometry.rotary_dim // 2
+
+    def fit(value: Any) -> Any:
+        if isinstance(value, int):
+            return min(value, pairs)
+        if isinstance(value[0], tuple):
+            return [fit(one) for one in value]
+        return [value[n * len(value) // pairs] for n in range(pairs)]
+
+    changed = {f.name for f in FIELDS if f.per_pair and getattr(spec, f.name)}
+    return spec.replace(**{name: fit(getattr(spec, name)) for name in changed})
 
 
 @functools.cache

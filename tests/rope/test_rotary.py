@@ -153,7 +153,7 @@ def test_frequencies_scaled_by_the_config_are_not_scaled_again(text: str) -> Non
         Rotary(RopeSpec.parse(scales), geometry)
     rotary = Rotary(RopeSpec.parse(f"{scales},reference_length=32"), geometry)
     assert_close(rotary.inv_freq(), inverse_frequencies(1e4, 8) / 4)
-    assert rotary.attention_factor == 1.25
+    assert rotary.attention_factor() == 1.25
 
 
 # ---- frequencies and angles --------------------------------------------------------------------
@@ -201,7 +201,7 @@ def test_yarn_is_transformers(factor: float, dim: int, theta: float, train: int)
     geometry = RotaryGeometry(head_dim=dim, rotary_dim=dim, rope_theta=theta, train_length=train)
     ours = Rotary(RopeSpec(yarn_factor=factor), geometry)
     assert_close(ours.inv_freq(), theirs.double(), rtol=2e-6, atol=0)
-    assert ours.attention_factor == pytest.approx(their_factor, rel=1e-12)
+    assert ours.attention_factor() == pytest.approx(their_factor, rel=1e-12)
 
 
 def exact_angle(position: int, n: int, base: Decimal, dim: int) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -132,6 +132,8 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
         moves[field] = last.difference(ablation.whole, ablation.without)
         if moves[field] > 0 or (field == "rope_theta" and own_base):
             continue
+        if ablation.refines or _begins_past_the_probe(model, ablation):
+            continue
         if not last.difference(ablation.alone, ablation.alone_without) > 0:
             raise UnsupportedModelError(
                 f"{field}={getattr(spec, field)} moves no score of a probe of {TOKENS} tokens: it "
@@ -144,6 +146,12 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
         tokens=TOKENS,
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _begins_past_the_probe(model: PreTrainedModel, ablation: _Ablation) -> bool:
+    with patched(model, ablation.alone):
+        begins = rotary_of(model).effective_from[ablation.field]
+    return begins is not None and begins > TOKENS
 
 
 class _LastLayer:
@@ -182,6 +190,7 @@ class _Ablation:
 
     Attributes:
         field: its name.
+        refines: whether it means nothing without another, and so may change no number of a probe.
         whole: the setting, with lengths that the probe reaches.
         without: the same without the field.
         alone: the method without the others, and where the config allows it with a base so small
@@ -190,6 +199,7 @@ class _Ablation:
     """
 
     field: str
+    refines: bool
     whole: RopeSpec
     without: RopeSpec
     alone: RopeSpec
@@ -208,10 +218,12 @@ def _ablations(spec: RopeSpec, *, config_scales: bool) -> Iterator[_Ablation]:
         given = method.given(spec)
         alone = _without(whole, [f for m in active if m is not method for f in m.given(spec)])
         if method.frequencies != "base" and not config_scales:
-            alone = alone.replace(rope_theta=REFERENCE)
+            with suppress(SpecError):  # a method that takes the base's place
+                alone = alone.replace(rope_theta=REFERENCE)
         for i, field in enumerate(given):
             yield _Ablation(
                 field=field,
+                refines=any(f.only_with for f in method.fields if f.name == field),
                 whole=whole,
                 without=_without(whole, given[i:]),
                 alone=alone,

@@ -25,7 +25,7 @@ from itertools import combinations
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Setting
-from rope_eval.rope.method import BaseChanges, Method, NotServed
+from rope_eval.rope.method import BaseChanges, Field, Method, NotServed
 
 
 def _found() -> tuple[Method, ...]:
@@ -36,6 +36,7 @@ def _found() -> tuple[Method, ...]:
 
 REGISTRY = _found()
 FIELDS = tuple(field for method in REGISTRY for field in method.fields)
+DEFAULTS = {field.name: field.default for field in FIELDS}
 METHODS = tuple(method for method in REGISTRY if method.effect is not None)
 NEED_LENGTHS = tuple(f.name for method in METHODS if method.needs for f in method.fields)
 """The fields whose numbers depend on train_length or tune_length."""
@@ -55,13 +56,26 @@ def base_changes(spec: Setting) -> BaseChanges:
 def check_combination(spec: Setting) -> None:
     """Raise `SpecError` for fields or methods that have no meaning together."""
     for method in REGISTRY:
+        for field in method.fields:
+            if getattr(spec, field.name) != field.default:
+                _check_alone(spec, field)
         method.check(spec)
     for one, other in combinations(active(spec), 2):
         kinds = {one.frequencies, other.frequencies}
+        if "off" in kinds and None not in kinds:
+            raise _conflict(spec, one, other, "with the one nothing rotates")
         if "set" in kinds and kinds <= {"set", "scale"}:
             raise _conflict(spec, one, other, "both set the same frequencies")
         if "never" not in (one.base_changes(spec), other.base_changes(spec)):
             raise _conflict(spec, one, other, "both have the frequencies follow the length")
+
+
+def _check_alone(spec: Setting, field: Field) -> None:
+    if field.only_with and all(getattr(spec, n) == DEFAULTS[n] for n in field.only_with):
+        raise SpecError(
+            f"{field.name} has no meaning without {' or '.join(field.only_with)}: give that too, "
+            f"or leave {field.name} out"
+        )
 
 
 def _conflict(spec: Setting, one: Method, other: Method, why: str) -> SpecError:

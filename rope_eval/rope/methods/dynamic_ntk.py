@@ -1,4 +1,7 @@
-"""Dynamic NTK: the base grows with the position of the query, or the length of the sequence."""
+"""Dynamic NTK: the base grows with the position of the query, or the length of the sequence.
+
+Eq. 18 multiplies the base by α itself, Qwen's by α^(d/(d−2)): the same α, other frequencies.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from rope_eval.rope.method import (
 )
 
 DynamicNtk = Literal[False, "per_query", "per_sequence"]
-NtkFormula = Literal["octave", "continuous"]
+NtkFormula = Literal["octave", "continuous", "qwen"]
 
 
 def octave(t: int, reference_length: float) -> int:
@@ -55,6 +58,12 @@ def _continuous(facts: Facts) -> Schedule:
 def _effect(facts: Facts) -> Effect:
     if facts.spec.ntk_formula == "continuous":
         return Effect(base=lambda theta, alpha: theta * alpha, schedule=_continuous(facts))
+    if facts.spec.ntk_formula == "qwen":
+        d = facts.geometry.rotary_dim
+        return Effect(
+            base=lambda theta, alpha: theta * alpha ** (d / (d - 2)),
+            schedule=_octaves(facts.t_ref(extra=False)),
+        )
     reference = facts.t_ref()
     return Effect(
         base=lambda theta, alpha: theta * alpha,
@@ -69,9 +78,9 @@ def _base_changes(spec: Setting) -> BaseChanges:
 
 
 def _check(spec: Setting) -> None:
-    if spec.ntk_formula == "continuous" and spec.dynamic_ntk != "per_sequence":
+    if spec.ntk_formula != "octave" and spec.dynamic_ntk != "per_sequence":
         raise SpecError(
-            "ntk_formula=continuous is defined for dynamic_ntk=per_sequence alone, "
+            f"ntk_formula={spec.ntk_formula} is defined for dynamic_ntk=per_sequence alone, "
             f"got dynamic_ntk={spec.dynamic_ntk}"
         )
     if spec.ntk_factor != 1.0 and spec.ntk_formula != "continuous":
@@ -111,8 +120,11 @@ def _parse(name: str, value: object) -> DynamicNtk:
 
 METHOD = Method(
     name="dynamic NTK",
-    says="the base times 2^(⌈log₂(t/T_ref)⌉+1) − 1 past T_ref, or bloc97's continuous factor",
-    source="arXiv 2310.05209, Eq. 18; bloc97",
+    says=(
+        "the base times 2^(⌈log₂(t/T_ref)⌉+1) − 1 past T_ref, or bloc97's continuous factor, or "
+        "Qwen's"
+    ),
+    source="arXiv 2310.05209, Eq. 18; bloc97; Qwen's modeling_qwen",
     frequencies="scale",
     needs=("train_length", "bound"),
     fields=(
@@ -132,10 +144,12 @@ METHOD = Method(
             name="ntk_formula",
             default="octave",
             type=NtkFormula,
-            parse=choice("octave", "continuous"),
+            parse=choice("octave", "continuous", "qwen"),
             says=(
-                '"octave" (Eq. 18) or "continuous" (bloc97, `transformers`\' `dynamic` without its '
-                'memory of earlier lengths), the latter for "per_sequence" alone'
+                '"octave" (Eq. 18); for "per_sequence" alone also "continuous" (bloc97, '
+                '`transformers`\' `dynamic` without its memory of earlier lengths) and "qwen" '
+                "(Eq. 18's α to the power d/(d−2), from the length that the checkpoint was made "
+                "for, but of the whole sequence where Qwen's code takes the prompt's)"
             ),
             live=(
                 "dynamic_ntk=per_sequence,reference_length=20",
@@ -163,6 +177,7 @@ METHOD = Method(
         "dynamic_ntk=per_sequence",
         "dynamic_ntk=per_sequence,ntk_formula=continuous",
         "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=3",
+        "dynamic_ntk=per_sequence,ntk_formula=qwen",
     ),
     neutral=(
         "dynamic_ntk=false",

@@ -3,51 +3,164 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import FACTOR, Effect, Field, Method, number
+from rope_eval.errors import SpecError
+from rope_eval.rope.facts import Facts, Setting
+from rope_eval.rope.method import (
+    FACTOR,
+    BaseChanges,
+    Effect,
+    Field,
+    Method,
+    NotServed,
+    Schedule,
+    choice,
+    flag,
+    number,
+    optional,
+)
+from rope_eval.rope.methods.dynamic_ntk import octave
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+DynamicYarn = Literal["continuous", "octave"]
 BETA_FAST, BETA_SLOW = 32.0, 1.0  # rotations in train_length where the ramp begins and ends
+FACTORS = ("yarn_factor", "dynamic_yarn")
 
 
-def yarn_frequencies(plain: Tensor, rope_theta: float, factor: float, train_length: int) -> Tensor:
-    """Return YaRN's frequencies of the plain ones ``[F]``, as `transformers` computes them.
+def pair_with_rotations(
+    rotations: float, *, rotary_dim: int, rope_theta: float, length: int
+) -> float:
+    """Return the index, no whole number, of the pair that turns so often in a length."""
+    wavelength = length / (rotations * 2 * math.pi)
+    return rotary_dim * math.log(wavelength) / (2 * math.log(rope_theta))
 
-    Source: arXiv 2309.00071, with its β_fast = 32 and β_slow = 1.
-    """
+
+def ramp(low: float, high: float, pairs: int) -> Tensor:
+    """Return how far each pair is from `low` (0) to `high` (1): float64 ``[pairs]``."""
     import torch
 
-    rotary_dim = 2 * len(plain)
+    n = torch.arange(pairs, dtype=torch.float64)
+    return ((n - low) / (high - low if high != low else 0.001)).clamp(0, 1)
 
-    def pair_with_rotations(rotations: float) -> float:
-        wavelength = train_length / (rotations * 2 * math.pi)
-        return rotary_dim * math.log(wavelength) / (2 * math.log(rope_theta))
 
-    low = max(math.floor(pair_with_rotations(BETA_FAST)), 0)
-    high = min(math.ceil(pair_with_rotations(BETA_SLOW)), rotary_dim - 1)
-    pairs = torch.arange(len(plain), dtype=torch.float64)
-    ramp = ((pairs - low) / (high - low if high != low else 0.001)).clamp(0, 1)
-    return plain / factor * ramp + plain * (1 - ramp)
+def yarn_frequencies(
+    plain: Tensor,
+    rope_theta: float,
+    factor: float,
+    train_length: int,
+    *,
+    beta_fast: float = BETA_FAST,
+    beta_slow: float = BETA_SLOW,
+    truncate: bool = True,
+) -> Tensor:
+    """Return YaRN's frequencies of the plain ones ``[F]``, as `transformers` computes them.
+
+    Source: arXiv 2309.00071; its ramp is one of the pair's index, where the paper's Eq. 11 has one
+    of the turns.
+    """
+    d = 2 * len(plain)
+    low, high = (
+        pair_with_rotations(turns, rotary_dim=d, rope_theta=rope_theta, length=train_length)
+        for turns in (beta_fast, beta_slow)
+    )
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    share = ramp(max(low, 0), min(high, d - 1), len(plain))
+    return plain / factor * share + plain * (1 - share)
+
+
+def _temperature(facts: Facts, factor: float) -> float:
+    """Return YaRN's attention factor, DeepSeek's where mscale_all_dim divides it."""
+
+    def mscale(by: float) -> float:
+        return 0.1 * by * math.log(factor) + 1.0
+
+    return mscale(facts.spec.mscale) / mscale(facts.spec.mscale_all_dim)
 
 
 def _effect(facts: Facts) -> Effect:
-    factor, train_length = facts.spec.yarn_factor, facts.scaled_from
+    spec, train_length, rope_theta = facts.spec, facts.scaled_from, facts.rope_theta
+    schedule = None
+    if spec.dynamic_yarn is not None:
+        schedule = _SCHEDULES[spec.dynamic_yarn](train_length)
+
+    def factor(alpha: float) -> float:
+        return float(spec.yarn_factor) if schedule is None else alpha
+
+    def frequencies(plain: Tensor, alpha: float) -> Tensor:
+        if factor(alpha) == 1:
+            return plain
+        return yarn_frequencies(
+            plain,
+            rope_theta,
+            factor(alpha),
+            train_length,
+            beta_fast=spec.beta_fast,
+            beta_slow=spec.beta_slow,
+            truncate=spec.truncate,
+        )
+
+    given = spec.attention_factor is not None
     return Effect(
-        frequencies=lambda plain, alpha: yarn_frequencies(
-            plain, facts.rope_theta, factor, train_length
-        ),
-        attention_factor=0.1 * math.log(factor) + 1.0,
+        frequencies=frequencies,
+        attention_factor=None if given else lambda alpha: _temperature(facts, factor(alpha)),
+        schedule=schedule,
+    )
+
+
+def _continuous(length: int) -> Schedule:
+    return Schedule(
+        alpha=lambda t: max(1.0, t / length), end=lambda t: float(max(t, length)), tables=1
+    )
+
+
+def _octaves(length: int) -> Schedule:
+    return Schedule(
+        alpha=lambda t: 2.0 ** octave(t, length),
+        end=lambda t: float(length * 2 ** octave(t, length)),
+        tables=32,
+    )
+
+
+_SCHEDULES = {"continuous": _continuous, "octave": _octaves}
+
+
+def _base_changes(spec: Setting) -> BaseChanges:
+    return "never" if spec.dynamic_yarn is None else "per_sequence"
+
+
+def _check(spec: Setting) -> None:
+    if spec.dynamic_yarn is not None and spec.yarn_factor != 1:
+        raise SpecError(
+            f"yarn_factor={spec.yarn_factor:g} cannot be combined with dynamic_yarn="
+            f"{spec.dynamic_yarn}, whose factor is the length's: leave one out"
+        )
+    if spec.beta_slow >= spec.beta_fast:
+        raise SpecError(
+            f"beta_slow must be less than beta_fast={spec.beta_fast:g}, got {spec.beta_slow:g}"
+        )
+
+
+def _not_served(spec: Setting) -> NotServed | None:
+    if spec.dynamic_yarn != "continuous":
+        return None
+    return NotServed(
+        setting="dynamic_yarn=continuous",
+        why="every length has other frequencies, and an engine's tables hold those of an octave",
+        instead="dynamic_yarn=octave",
     )
 
 
 METHOD = Method(
     name="YaRN",
-    says="low frequencies interpolated, high ones kept, cos and sin times 0.1·ln(factor) + 1",
-    source="arXiv 2309.00071",
+    says=(
+        "low frequencies interpolated, high ones kept, cos and sin times 0.1·ln(factor) + 1; the "
+        "factor fixed, or of the sequence's length"
+    ),
+    source="arXiv 2309.00071; jquesnelle/yarn; transformers' `yarn`",
     frequencies="set",
     needs=("train_length",),
     fields=(
@@ -56,13 +169,87 @@ METHOD = Method(
             default=1.0,
             type=float,
             parse=number(least=1.0),
-            says=("YaRN as `transformers` computes it, factor ≥ 1, its attention factor included"),
+            says=(
+                "YaRN as `transformers` computes it, factor ≥ 1, its attention factor included; "
+                "the original length is train_length"
+            ),
             live=("", "yarn_factor=4"),
+        ),
+        Field(
+            name="dynamic_yarn",
+            default=None,
+            type=DynamicYarn | None,
+            parse=optional(choice("continuous", "octave")),
+            says=(
+                "YaRN whose factor is the whole sequence's length over train_length: "
+                '"continuous", or "octave", rounded up to a power of 2, which engines can hold'
+            ),
+            live=("", "dynamic_yarn=continuous"),
+        ),
+        Field(
+            name="beta_fast",
+            default=BETA_FAST,
+            type=float,
+            parse=number(above=0.0),
+            says="YaRN: turns in the original length from which on a pair is kept",
+            live=(
+                "yarn_factor=8,truncate=false",
+                "yarn_factor=8,truncate=false,beta_fast=1.1",
+            ),
+            only_with=FACTORS,
+        ),
+        Field(
+            name="beta_slow",
+            default=BETA_SLOW,
+            type=float,
+            parse=number(above=0.0),
+            says="YaRN: turns in the original length up to which a pair is interpolated",
+            live=("yarn_factor=4", "yarn_factor=4,beta_slow=0.01"),
+            only_with=FACTORS,
+        ),
+        Field(
+            name="truncate",
+            default=True,
+            type=bool,
+            parse=flag,
+            says="YaRN: whether the ramp begins and ends at whole pairs",
+            live=("yarn_factor=8", "yarn_factor=8,truncate=false"),
+            only_with=FACTORS,
+        ),
+        Field(
+            name="mscale",
+            default=1.0,
+            type=float,
+            parse=number(least=0.0),
+            says="YaRN: cos and sin times 0.1·mscale·ln(factor) + 1",
+            live=("yarn_factor=4", "yarn_factor=4,mscale=8"),
+            only_with=FACTORS,
+        ),
+        Field(
+            name="mscale_all_dim",
+            default=0.0,
+            type=float,
+            parse=number(least=0.0),
+            says="YaRN: that divided by 0.1·mscale_all_dim·ln(factor) + 1 (DeepSeek)",
+            live=("yarn_factor=4", "yarn_factor=4,mscale_all_dim=8"),
+            only_with=FACTORS,
         ),
     ),
     effect=_effect,
-    examples=("yarn_factor=4",),
-    neutral=("yarn_factor=1",),
+    base_changes=_base_changes,
+    check=_check,
+    not_served=_not_served,
+    examples=(
+        "yarn_factor=4",
+        "yarn_factor=8,beta_fast=4,beta_slow=0.1,mscale=6,mscale_all_dim=2,truncate=false",
+        "dynamic_yarn=continuous",
+        "dynamic_yarn=octave",
+    ),
+    neutral=(
+        "yarn_factor=1",
+        "dynamic_yarn=continuous,train_length=4096",
+        "dynamic_yarn=octave,train_length=4096",
+    ),
     rope_type=("yarn", f"yarn_factor={FACTOR}"),
     place=4,
 )

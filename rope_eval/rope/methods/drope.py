@@ -1,0 +1,57 @@
+"""DroPE: no rotation at all."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rope_eval.rope.facts import Facts
+from rope_eval.rope.method import Effect, Field, Method, flag, number, optional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def _effect(facts: Facts) -> Effect:
+    softmax_scale, head_dim = facts.spec.softmax_scale, facts.geometry.head_dim
+
+    def query_scale(positions: Tensor) -> Tensor:
+        import torch
+
+        factor = softmax_scale * math.sqrt(head_dim)
+        return torch.full((*positions.shape, 1), factor, device=positions.device)
+
+    return Effect(
+        frequencies=lambda inv_freq, alpha: inv_freq * 0,
+        query_scale=None if softmax_scale is None else query_scale,
+    )
+
+
+METHOD = Method(
+    name="DroPE",
+    says="no pair rotates: cos is 1 and sin 0 in every layer",
+    source="arXiv 2512.12167; SakanaAI/DroPE",
+    frequencies="off",
+    fields=(
+        Field(
+            name="drope",
+            default=False,
+            type=bool,
+            parse=flag,
+            says="DroPE: no rotation",
+            live=("", "drope=true"),
+        ),
+        Field(
+            name="softmax_scale",
+            default=None,
+            type=float | None,
+            parse=optional(number(above=0.0)),
+            says="DroPE's own softmax scale in place of 1/√H, as its checkpoints' configs have it",
+            live=("drope=true", "drope=true,softmax_scale=0.5"),
+            only_with=("drope",),
+        ),
+    ),
+    effect=_effect,
+    examples=("drope=true", "drope=true,softmax_scale=0.5"),
+    neutral=("drope=false",),
+)

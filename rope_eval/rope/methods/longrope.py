@@ -1,0 +1,121 @@
+"""LongRoPE: each frequency divided by a number of its own, searched for."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rope_eval.rope.facts import Facts, Setting
+from rope_eval.rope.method import (
+    BaseChanges,
+    Effect,
+    Field,
+    Method,
+    Schedule,
+    number,
+    one_a_pair,
+    optional,
+    regimes,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FIELD = "longrope_factors"
+LONG = 2.0  # α of a sequence past the original length
+
+
+def _effect(facts: Facts) -> Effect:
+    lists = facts.spec.longrope_factors
+    two = isinstance(lists[0], tuple)
+    short, long = lists if two else (lists, lists)
+    one_a_pair(FIELD, short, facts.pairs)
+    factor = _temperature(facts)
+
+    def frequencies(plain: Tensor, alpha: float) -> Tensor:
+        import torch
+
+        return plain / torch.tensor(long if alpha == LONG else short, dtype=torch.float64)
+
+    at_once = any(one != 1 for one in short) or factor != 1
+    return Effect(
+        frequencies=frequencies,
+        attention_factor=None if factor == 1 else lambda alpha: factor,
+        schedule=_schedule(facts.scaled_from) if two else None,
+        effective_from=2 if at_once else math.inf,
+    )
+
+
+def _schedule(length: int) -> Schedule:
+    return Schedule(
+        alpha=lambda t: LONG if t > length else 1.0,
+        end=lambda t: math.inf if t > length else float(length),
+        tables=2,
+    )
+
+
+def _temperature(facts: Facts) -> float:
+    ratio = facts.spec.longrope_ratio
+    if ratio == 1 or facts.spec.attention_factor is not None:
+        return 1.0
+    return math.sqrt(1 + math.log(ratio) / math.log(facts.scaled_from))
+
+
+def _base_changes(spec: Setting) -> BaseChanges:
+    lists = spec.longrope_factors
+    return "per_sequence" if lists and isinstance(lists[0], tuple) else "never"
+
+
+_SHORT, _LONG = "1:1:1:1:1:1:1:1", "1:1.5:2:3:4:6:8:9"
+
+METHOD = Method(
+    name="LongRoPE",
+    says=(
+        "each frequency divided by a number of its own: those of a short list for sequences up to "
+        "the original length, of a long one for longer; cos and sin times √(1 + ln s / ln T)"
+    ),
+    source="arXiv 2402.13753, 2502.20082; transformers' `longrope`",
+    frequencies="set",
+    needs=("train_length",),
+    fields=(
+        Field(
+            name=FIELD,
+            default=None,
+            type=tuple[float, ...] | tuple[tuple[float, ...], tuple[float, ...]] | None,
+            parse=optional(regimes(number(above=0.0), ("short_factor", "long_factor"))),
+            says=(
+                "LongRoPE's numbers, one a pair: a list for every length, or two for sequences up "
+                "to and past train_length: 1:1:1/2:4:8, [[…], […]], or @file.json, which may have "
+                "short_factor and long_factor. What counts is the content, not the file"
+            ),
+            live=("", f"longrope_factors={_SHORT}/{_LONG}"),
+            per_pair=True,
+        ),
+        Field(
+            name="longrope_ratio",
+            default=1.0,
+            type=float,
+            parse=number(least=1.0),
+            says=(
+                "LongRoPE's s, the length extended to over train_length: cos and sin times "
+                "√(1 + ln s / ln train_length), at every length"
+            ),
+            live=(
+                f"longrope_factors={_SHORT}/{_LONG}",
+                f"longrope_factors={_SHORT}/{_LONG},longrope_ratio=16",
+            ),
+            only_with=(FIELD,),
+        ),
+    ),
+    effect=_effect,
+    base_changes=_base_changes,
+    examples=(
+        f"longrope_factors={_SHORT}/{_LONG}",
+        f"longrope_factors={_LONG}/{_LONG.replace('9', '40')},longrope_ratio=4",
+    ),
+    neutral=(
+        "longrope_factors=none",
+        f"longrope_factors={_SHORT}/{_LONG},train_length=4096",
+    ),
+    place=4,
+)

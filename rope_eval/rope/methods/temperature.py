@@ -1,0 +1,80 @@
+"""Llama 4's temperature: scores grow with the logarithm of the position, a step every so often."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Literal
+
+from rope_eval.rope.facts import Facts
+from rope_eval.rope.method import Effect, Field, Method, choice, number, optional
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Temperature = Literal["llama4", "ministral3"]
+FIELD = "temperature"
+
+
+def _effect(facts: Facts) -> Effect:
+    spec = facts.spec
+    attn_scale: float = spec.attn_scale
+    floor_scale: float = spec.floor_scale
+    counted_from = 1 if spec.temperature == "llama4" else 0
+
+    def query_scale(positions: Tensor) -> Tensor:
+        steps = ((positions + counted_from).double() / floor_scale).floor()
+        return (1 + attn_scale * steps.log1p()).float()[..., None]
+
+    first = math.ceil(floor_scale) + 1 - counted_from
+    return Effect(query_scale=query_scale, effective_from=max(first, 2))
+
+
+METHOD = Method(
+    name="temperature",
+    says=(
+        "scores of the query at position t times 1 + attn_scale·ln(1 + ⌊t / floor_scale⌋), "
+        "positions counted from 1 (Llama 4, which has it in its layers without rotation alone) or "
+        "from 0 (Ministral 3)"
+    ),
+    source="transformers' `llama4` and `ministral3`",
+    fields=(
+        Field(
+            name=FIELD,
+            default=None,
+            type=Temperature | None,
+            parse=optional(choice("llama4", "ministral3")),
+            says='a temperature by the position, as of "llama4" or of "ministral3", in every layer',
+            live=("", "temperature=llama4,floor_scale=4,attn_scale=1"),
+        ),
+        Field(
+            name="attn_scale",
+            default=0.1,
+            type=float,
+            parse=number(above=0.0),
+            says="its slope (Llama 4's attn_scale, Ministral 3's llama_4_scaling_beta)",
+            live=(
+                "temperature=llama4,floor_scale=4",
+                "temperature=llama4,floor_scale=4,attn_scale=1",
+            ),
+            only_with=(FIELD,),
+        ),
+        Field(
+            name="floor_scale",
+            default=8192.0,
+            type=float,
+            parse=number(least=1.0),
+            says="tokens a step (Ministral 3 takes the original length, 16384)",
+            live=(
+                "temperature=llama4,attn_scale=1",
+                "temperature=llama4,attn_scale=1,floor_scale=4",
+            ),
+            only_with=(FIELD,),
+        ),
+    ),
+    effect=_effect,
+    examples=(
+        "temperature=llama4,attn_scale=1,floor_scale=4",
+        "temperature=ministral3,attn_scale=1,floor_scale=4",
+    ),
+    neutral=("temperature=none", "temperature=llama4", "temperature=ministral3"),
+)
