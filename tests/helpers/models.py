@@ -116,11 +116,9 @@ def tiny(family: str = "llama") -> PreTrainedModel:
     return build(config_of(family))
 
 
-def fitted(text: str, family: str) -> RopeSpec:
-    """Return a setting whose lists and counts of pairs, made for the Llama, fit a family."""
+def fitted(text: str, pairs: int) -> RopeSpec:
+    """Return a setting whose lists and counts, made for the Llama, fit so many rotated pairs."""
     spec = RopeSpec.parse(text)
-    geometry = config_geometry(tiny(family).config)
-    pairs = geometry.rotary_dim // 2
 
     def fit(value: Any) -> Any:
         if isinstance(value, int):
@@ -131,6 +129,11 @@ def fitted(text: str, family: str) -> RopeSpec:
 
     changed = {f.name for f in FIELDS if f.per_pair and getattr(spec, f.name)}
     return spec.replace(**{name: fit(getattr(spec, name)) for name in changed})
+
+
+def pairs_of(family: str) -> int:
+    """Return how many pairs of dimensions a family's model rotates."""
+    return config_geometry(tiny(family).config).rotary_dim // 2
 
 
 @functools.cache

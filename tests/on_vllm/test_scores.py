@@ -37,10 +37,16 @@ DYNAMIC = (
     "dynamic_ntk=per_sequence,reference_length=12.5,log_scale=true,xpos=true",
     "dynamic_ntk=per_sequence,rope_theta=40000,beyond_critical=drop,log_scale=true",
     "dynamic_ntk=per_sequence,reference_length=16,linear_factor=2,beyond_critical=clip,xpos=true",
+    "dynamic_ntk=per_sequence,ntk_formula=qwen,reference_length=16,log_scale=true",
+    "dynamic_yarn=octave,train_length=16,resonance=true,attn_scale=0.5,floor_scale=8,"
+    "temperature=llama4",
+    "longrope_factors=1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1/1:1:1.5:2:3:4:5:6:7:8:9:9:9:9:9:9,"
+    "longrope_ratio=6,hard_clip=2,scalable_softmax=0.5",
 )
 
+PAIRS = 16  # of the `checkpoint` fixture's Llama
 NOT_ABOVE = tuple(  # an example of every method that the settings above do not name
-    method.examples[0]
+    str(models.fitted(method.examples[0], PAIRS))
     for method in METHODS
     if not any(field.name in spec for field in method.fields for spec in STATIC + DYNAMIC)
     and not_served(RopeSpec.parse(method.examples[0])) is None

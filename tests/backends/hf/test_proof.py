@@ -25,7 +25,7 @@ EXAMPLES = [text for method in methods.METHODS for text in method.examples]
 def test_every_method_moves_every_family(family: str) -> None:
     model = models.tiny(family)
     for method in methods.METHODS:
-        spec = models.fitted(method.examples[0], family)
+        spec = models.fitted(method.examples[0], models.pairs_of(family))
         proof = prove(model, spec)
         assert proof.neutral < 2e-5
         assert list(proof.moves) == method.given(spec)
