@@ -21,6 +21,8 @@ STATIC = [  # the same at whatever length it is asked
     "rope_theta=500,linear_factor=2",
     "yarn_factor=4,log_scale=true",
     "xpos=true,reference_length=3,log_scale=true",
+    "drope=true,scalable_softmax=0.5",
+    "cope=6,resonance=true,attention_factor=1.4,temperature=llama4,floor_scale=8,attn_scale=1",
     "beyond_critical=clip,train_length=20",
     "beyond_critical=drop",
     "dynamic_ntk=per_query,reference_length=16",
@@ -34,6 +36,8 @@ SEQUENCE = [
     "dynamic_ntk=per_sequence,reference_length=16,xpos=true,log_scale=true",
     "dynamic_ntk=per_sequence,ntk_formula=continuous",
     "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=2,reference_length=12,xpos=true",
+    "dynamic_yarn=octave,train_length=16,mscale=3",
+    "longrope_factors=1:1:1:1:1:1:1:1/1:1.5:2:3:4:6:8:9,train_length=16,longrope_ratio=4",
 ]
 PIECES = {
     "tokens": [1] * 75,
