@@ -12,9 +12,8 @@ from transformers import PreTrainedConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from rope_eval.errors import DataError, UnsupportedModelError
+from rope_eval.rope.config_form import FORMS
 from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
-from rope_eval.rope.method import FACTOR
-from rope_eval.rope.methods import METHODS
 from rope_eval.rope.rotary import inverse_frequencies
 
 FINAL_NORM = {  # supported families, and what each calls its last normalisation
@@ -140,8 +139,5 @@ def geometry_of(
 
 
 def _as_setting(rope_type: str) -> str:
-    for method in METHODS:
-        if method.rope_type is not None and method.rope_type[0] == rope_type:
-            setting = method.rope_type[1].replace(FACTOR, "…")
-            return f": {setting} is transformers' {rope_type}"
-    return ""
+    form = FORMS.get(rope_type)
+    return "" if form is None else f": {form.setting} is transformers' {rope_type}"

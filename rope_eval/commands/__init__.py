@@ -13,6 +13,7 @@ from rope_eval.commands import (
     path,
     ppl,
     serve,
+    spec,
     store,
     table,
     theory,
@@ -21,6 +22,7 @@ from rope_eval.commands import (
 
 COMMANDS = (
     theory,
+    spec,
     list,
     ppl,
     serve,

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rope_eval.errors import SpecError
-from rope_eval.rope.method import FACTOR
-from rope_eval.rope.methods import METHODS
+from rope_eval.rope.config_form import FORMS, spec_of_parameters
+from rope_eval.rope.spec import RopeSpec
 
 OVERRIDES = "hf_overrides"
 WORDS = (
@@ -19,11 +19,9 @@ WORDS = (
     *("rotary_emb_base", "partial_rotary_factor"),
 )
 
-_SETTINGS = dict(method.rope_type for method in METHODS if method.rope_type is not None)
-_READ = ("rope_type", "type", "factor", "rope_theta", "original_max_position_embeddings")
 _ALL = (
     "a base is rope_theta, "
-    + ", ".join(f"{kind} is {setting}" for kind, setting in _SETTINGS.items())
+    + ", ".join(f"{kind} is {form.setting}" for kind, form in FORMS.items())
     + "; what no field does belongs in the checkpoint's own config.json"
 )
 
@@ -59,24 +57,14 @@ def in_fields(name: str, value: object) -> str:
     >>> in_fields("rope_parameters", {"rope_type": "default", "rope_theta": 500.0})
     'the RopeSpec fields rope_theta=500'
     """
-    if not isinstance(value, Mapping):
-        value = {name: value}
-    kind = value.get("rope_type", value.get("type", "default"))
-    numbers = {k: v for k, v in value.items() if isinstance(v, int | float) and k in _READ}
-    fields = _SETTINGS.get(kind) if isinstance(kind, str) else None
-    if fields is not None and FACTOR not in fields:
-        fields = None
-    unread = set(value) - set(numbers) - {"rope_type", "type"}
-    if unread or (kind != "default" and (fields is None or "factor" not in numbers)):
+    words = value if isinstance(value, Mapping) else {name: value}
+    try:
+        spec = spec_of_parameters(words)
+    except SpecError:
+        spec = RopeSpec()
+    if spec == RopeSpec():
         return f"RopeSpec fields instead ({_ALL})"
-    words = [fields.replace(FACTOR, f"{numbers['factor']:g}")] if fields else []
-    if "rope_theta" in numbers:
-        words.insert(0, f"rope_theta={numbers['rope_theta']:.10g}")
-    if "original_max_position_embeddings" in numbers:
-        words.append(f"train_length={numbers['original_max_position_embeddings']}")
-    if not words:
-        return f"RopeSpec fields instead ({_ALL})"
-    return f"the RopeSpec fields {','.join(words)}"
+    return f"the RopeSpec fields {spec}"
 
 
 def _nested(value: object) -> Iterator[tuple[Any, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 BaseChanges = Literal["never", "per_query", "per_sequence"]
 Frequencies = Literal["base", "scale", "set", "mask", "off"]
-FACTOR = "FACTOR"
 SHORTEST_LENGTH = 7  # the laws take the logarithm of length / 2π, which must be positive
 
 
@@ -127,6 +126,42 @@ class NotServed:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ConfigForm:
+    """How a model's config asks for a method.
+
+    Attributes:
+        rope_type: transformers' name of it.
+        words: which field each word of rope_parameters is; those of the same field are its lists.
+        fixed: fields that the type alone stands for.
+        optional: the words that a config may leave out.
+        length: the config's word for the length that it scales from.
+        meant: (words, max_position_embeddings over that length or None) to the words as
+            transformers takes them.
+    """
+
+    rope_type: str
+    words: Mapping[str, str]
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    optional: tuple[str, ...] = ()
+    length: str | None = None
+    meant: Callable[[Mapping[str, Any], float | None], Mapping[str, Any]] = lambda words, ratio: (
+        words
+    )
+
+    @property
+    def setting(self) -> str:
+        """The fields, as a person writes them."""
+        shown = {field: "…" for word, field in self.words.items() if word not in self.optional}
+        return ",".join(f"{name}={value}" for name, value in {**self.fixed, **shown}.items())
+
+
+def with_ratio(words: Mapping[str, Any], ratio: float | None) -> dict[str, Any]:
+    """Return a config's words with a factor, that of the lengths where it gives none."""
+    factor = words.get("factor", ratio)
+    return dict(words) if factor is None else {**words, "factor": max(1.0, factor)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Method:
     """A position method: all that is to be said of it.
 
@@ -147,8 +182,7 @@ class Method:
         not_served: why an engine with rotated keys in its cache (vLLM) cannot serve it, or None.
         examples: settings of it that move the scores of a tiny model.
         neutral: settings of it, or next to it, that change nothing there, bit for bit.
-        rope_type: where a config may ask for it: transformers' name, and the setting that is the
-            same, with `FACTOR` for the config's factor.
+        config: how a model's config asks for it, or None where none can.
         place: where its fields stand among those of the other methods.
     """
 
@@ -164,7 +198,7 @@ class Method:
     not_served: Callable[[Setting], NotServed | None] = lambda spec: None
     examples: tuple[str, ...] = ()
     neutral: tuple[str, ...] = ()
-    rope_type: tuple[str, str] | None = None
+    config: ConfigForm | None = None
     place: int = 100
 
     def is_active(self, spec: Setting) -> bool:

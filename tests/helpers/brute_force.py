@@ -150,7 +150,7 @@ class Method:
     def yarn(self, plain: Array, s: float) -> tuple[Array, float]:
         spec = self.spec
         first, last = self.index(spec.beta_fast), self.index(spec.beta_slow)
-        if spec.truncate:
+        if spec.yarn_truncate:
             first, last = math.floor(first), math.ceil(last)
         gamma = 1 - self.climb(first, last)
         above = 0.1 * spec.mscale * math.log(s) + 1
@@ -201,10 +201,10 @@ class Method:
         scores = (per_pair.sum(-1) + unrotated) * softmax_scale
         if self.spec.log_scale:
             scores = scores * max(1.0, math.log(t) / math.log(self.reference()))
-        if self.spec.temperature == "llama4":
+        if self.spec.attn_temperature == "llama4":
             steps = t // self.spec.floor_scale
             scores = scores * (1 + self.spec.attn_scale * math.log(1 + steps))
-        if self.spec.temperature == "ministral3":
+        if self.spec.attn_temperature == "ministral3":
             steps = (t - 1) // self.spec.floor_scale
             scores = scores * (1 + self.spec.attn_scale * math.log(1 + steps))
         if self.spec.scalable_softmax:

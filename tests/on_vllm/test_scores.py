@@ -39,7 +39,7 @@ DYNAMIC = (
     "dynamic_ntk=per_sequence,reference_length=16,linear_factor=2,beyond_critical=clip,xpos=true",
     "dynamic_ntk=per_sequence,ntk_formula=qwen,reference_length=16,log_scale=true",
     "dynamic_yarn=octave,train_length=16,resonance=true,attn_scale=0.5,floor_scale=8,"
-    "temperature=llama4",
+    "attn_temperature=llama4",
     "longrope_factors=1:1:1:1:1:1:1:1:1:1:1:1:1:1:1:1/1:1:1.5:2:3:4:5:6:7:8:9:9:9:9:9:9,"
     "longrope_ratio=6,hard_clip=2,scalable_softmax=0.5",
 )

@@ -24,6 +24,28 @@ SETTINGS: tuple[dict[str, Any], ...] = (
         "rope_theta": 500.0,
         "original_max_position_embeddings": 32,
     },
+    {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 0.5,
+        "high_freq_factor": 2.0,
+        "rope_theta": 1000.0,
+        "original_max_position_embeddings": 32,
+    },
+    {
+        "rope_type": "longrope",
+        "factor": 2.0,
+        "short_factor": [1.0] * 8,
+        "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+        "rope_theta": 10000.0,
+        "original_max_position_embeddings": 32,
+    },
+    {
+        "rope_type": "proportional",
+        "partial_rotary_factor": 0.5,
+        "factor": 2.0,
+        "rope_theta": 10000.0,
+    },
 )
 
 
@@ -60,6 +82,21 @@ def test_the_fields_that_are_named_do_the_same(parameters: dict[str, Any]) -> No
             {"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 4096},
             "yarn_factor=4,train_length=4096",
         ),
+        (
+            "rope_scaling",
+            {"type": "yarn", "factor": 4, "beta_fast": 8, "attention_factor": 1.5},
+            "yarn_factor=4,beta_fast=8,attention_factor=1.5",
+        ),
+        (
+            "rope_parameters",
+            {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1, "high_freq_factor": 3},
+            "llama3_factor=8,high_freq_factor=3",
+        ),
+        (
+            "rope_scaling",
+            {"type": "longrope", "factor": 2, "short_factor": [1, 1], "long_factor": [1, 2]},
+            "longrope_factors=1:1/1:2,longrope_ratio=2",
+        ),
     ],
 )
 def test_words_with_fields(name: str, value: Any, fields: str) -> None:
@@ -77,7 +114,8 @@ def test_words_with_fields(name: str, value: Any, fields: str) -> None:
         "linear",
         None,
         {"rope_type": "longrope", "factor": 2},
-        {"rope_type": "yarn", "factor": 2, "beta_fast": 8},
+        {"rope_type": "yarn", "factor": 2, "gamma": 8},
+        {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.5},
         {"rope_type": "linear"},
         {"rope_type": ["linear"], "factor": 2},
         {"rope_type": "linear", "factor": "2"},

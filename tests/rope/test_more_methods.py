@@ -68,15 +68,16 @@ def test_llama3(factor: float, low: float, high: float, length: int) -> None:
     "fields",
     [
         {"beta_fast": 20.0, "beta_slow": 2.5},
-        {"truncate": False},
-        {"beta_fast": 64.0, "truncate": False},
+        {"yarn_truncate": False},
+        {"beta_fast": 64.0, "yarn_truncate": False},
         {"mscale": 0.707, "mscale_all_dim": 0.707},
         {"mscale": 2.0, "mscale_all_dim": 0.5},
         {"attention_factor": 1.7},
     ],
 )
 def test_yarn_with_every_parameter(fields: dict[str, Any]) -> None:
-    expected = theirs("yarn", factor=40.0, original_max_position_embeddings=4096, **fields)
+    words = {name.removeprefix("yarn_"): value for name, value in fields.items()}
+    expected = theirs("yarn", factor=40.0, original_max_position_embeddings=4096, **words)
     assert_same(Rotary(RopeSpec(yarn_factor=40.0, **fields), LLAMA2), expected)
 
 
@@ -163,11 +164,11 @@ def test_qwens_alpha() -> None:
         ("log_scale=true,reference_length=2048", 2047, 1.0),  # Qwen's log-n
         ("log_scale=true,reference_length=2048", 2048, 1.0000640246),
         ("log_scale=true,reference_length=train,train_length=2048", 8191, 1.1818181818),
-        ("temperature=llama4", 8190, 1.0),
-        ("temperature=llama4", 8191, 1.069314718),
-        ("temperature=llama4", 131071, 1.283321381),
-        ("temperature=ministral3,floor_scale=16384", 16383, 1.0),
-        ("temperature=ministral3,floor_scale=16384", 16384, 1.069314718),
+        ("attn_temperature=llama4", 8190, 1.0),
+        ("attn_temperature=llama4", 8191, 1.069314718),
+        ("attn_temperature=llama4", 131071, 1.283321381),
+        ("attn_temperature=ministral3,floor_scale=16384", 16383, 1.0),
+        ("attn_temperature=ministral3,floor_scale=16384", 16384, 1.069314718),
         ("scalable_softmax=0.43", 999, 0.43 * math.log(1000)),
         ("drope=true,softmax_scale=0.2", 7, 0.2 * math.sqrt(128)),
     ],
@@ -282,7 +283,7 @@ def test_what_does_not_fit_the_checkpoint_is_refused(text: str, message: str) ->
         ("low_freq_factor=2", "low_freq_factor has no meaning without llama3_factor"),
         ("longrope_ratio=2", "longrope_ratio has no meaning without longrope_factors"),
         ("softmax_scale=0.1", "softmax_scale has no meaning without drope"),
-        ("attn_scale=0.3", "attn_scale has no meaning without temperature"),
+        ("attn_scale=0.3", "attn_scale has no meaning without attn_temperature"),
         ("yarn_factor=4,beta_slow=32", "beta_slow must be less than beta_fast=32, got 32"),
         ("llama3_factor=4,low_freq_factor=4", "low_freq_factor must be less than high_freq_factor"),
         ("yarn_factor=4,dynamic_yarn=octave", "cannot be combined with dynamic_yarn=octave"),
@@ -324,7 +325,7 @@ def test_what_turns_pairs_off_or_rounds_comes_last() -> None:
     [
         ("attention_factor=1", {"attention_factor": None}),
         ("yarn_factor=2,attention_factor=1", {"yarn_factor": 3, "attention_factor": 3}),
-        ("temperature=llama4", {"temperature": 8193}),
+        ("attn_temperature=llama4", {"attn_temperature": 8193}),
         (f"longrope_factors={':'.join('1' * 64)}/{LONG}", {"longrope_factors": 4097}),
         (f"longrope_factors={SHORT}/{LONG}", {"longrope_factors": 3}),
         (f"longrope_factors={':'.join('1' * 64)}", {"longrope_factors": None}),

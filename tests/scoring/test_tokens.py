@@ -30,7 +30,7 @@ METHODS = [
     "dynamic_ntk=per_query,reference_length=5,xpos=true,log_scale=true,linear_factor=2,ntk_alpha=2",
     "dynamic_ntk=per_sequence,reference_length=16,xpos=true",
     "dynamic_ntk=per_sequence,ntk_formula=continuous,log_scale=true",
-    "dynamic_yarn=continuous,mscale=3,temperature=llama4,floor_scale=8,attn_scale=0.5",
+    "dynamic_yarn=continuous,mscale=3,attn_temperature=llama4,floor_scale=8,attn_scale=0.5",
     "longrope_factors=1:1:1:1:1:1:1:1/1:1.5:2:3:4:6:8:9,longrope_ratio=4,train_length=40",
     "drope=true,softmax_scale=0.4,scalable_softmax=0.6",
 ]

@@ -11,8 +11,8 @@ from typing import Literal
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import (
-    FACTOR,
     BaseChanges,
+    ConfigForm,
     Effect,
     Field,
     Method,
@@ -184,6 +184,11 @@ METHOD = Method(
         "dynamic_ntk=per_query,reference_length=4096",
         "dynamic_ntk=per_sequence,ntk_formula=continuous,reference_length=4096",
     ),
-    rope_type=("dynamic", f"dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor={FACTOR}"),
+    config=ConfigForm(
+        rope_type="dynamic",
+        words={"factor": "ntk_factor"},
+        fixed={"dynamic_ntk": "per_sequence", "ntk_formula": "continuous"},
+        length="max_position_embeddings",
+    ),
     place=6,
 )

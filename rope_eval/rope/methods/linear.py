@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import FACTOR, Effect, Field, Method, number
+from rope_eval.rope.method import ConfigForm, Effect, Field, Method, number
 
 
 def _effect(facts: Facts) -> Effect:
@@ -29,6 +29,6 @@ METHOD = Method(
     effect=_effect,
     examples=("linear_factor=3",),
     neutral=("linear_factor=1",),
-    rope_type=("linear", f"linear_factor={FACTOR}"),
+    config=ConfigForm(rope_type="linear", words={"factor": "linear_factor"}),
     place=2,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Facts, Setting
-from rope_eval.rope.method import FACTOR, Effect, Field, Method, number
+from rope_eval.rope.method import ConfigForm, Effect, Field, Method, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,6 +81,15 @@ METHOD = Method(
     check=_check,
     examples=("llama3_factor=8", "llama3_factor=8,low_freq_factor=0.1,high_freq_factor=1"),
     neutral=("llama3_factor=1",),
-    rope_type=("llama3", f"{FIELD}={FACTOR}"),
+    config=ConfigForm(
+        rope_type="llama3",
+        words={
+            "factor": FIELD,
+            "low_freq_factor": "low_freq_factor",
+            "high_freq_factor": "high_freq_factor",
+        },
+        optional=("low_freq_factor", "high_freq_factor"),
+        length="original_max_position_embeddings",
+    ),
     place=4,
 )

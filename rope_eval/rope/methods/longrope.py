@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import (
     BaseChanges,
+    ConfigForm,
     Effect,
     Field,
     Method,
@@ -16,6 +17,7 @@ from rope_eval.rope.method import (
     one_a_pair,
     optional,
     regimes,
+    with_ratio,
 )
 
 if TYPE_CHECKING:
@@ -109,6 +111,18 @@ METHOD = Method(
     ),
     effect=_effect,
     base_changes=_base_changes,
+    config=ConfigForm(
+        rope_type="longrope",
+        words={
+            "short_factor": FIELD,
+            "long_factor": FIELD,
+            "factor": "longrope_ratio",
+            "attention_factor": "attention_factor",
+        },
+        optional=("attention_factor",),
+        length="original_max_position_embeddings",
+        meant=with_ratio,
+    ),
     examples=(
         f"longrope_factors={_SHORT}/{_LONG}",
         f"longrope_factors={_LONG}/{_LONG.replace('9', '40')},longrope_ratio=4",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import Effect, Field, Method, number
+from rope_eval.rope.method import ConfigForm, Effect, Field, Method, number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,5 +49,9 @@ METHOD = Method(
     effect=_effect,
     examples=("rotated_share=0.5", "rotated_share=0.25"),
     neutral=("rotated_share=1",),
-    rope_type=("proportional", "rotated_share=…,linear_factor=…"),
+    config=ConfigForm(
+        rope_type="proportional",
+        words={"partial_rotary_factor": "rotated_share", "factor": "linear_factor"},
+        meant=lambda words, ratio: {"factor": 1.0, **words},
+    ),
 )

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Temperature = Literal["llama4", "ministral3"]
-FIELD = "temperature"
+FIELD = "attn_temperature"
 
 
 def _effect(facts: Facts) -> Effect:
     spec = facts.spec
     attn_scale: float = spec.attn_scale
     floor_scale: float = spec.floor_scale
-    counted_from = 1 if spec.temperature == "llama4" else 0
+    counted_from = 1 if spec.attn_temperature == "llama4" else 0
 
     def query_scale(positions: Tensor) -> Tensor:
         steps = ((positions + counted_from).double() / floor_scale).floor()
@@ -44,7 +44,7 @@ METHOD = Method(
             type=Temperature | None,
             parse=optional(choice("llama4", "ministral3")),
             says='a temperature by the position, as of "llama4" or of "ministral3", in every layer',
-            live=("", "temperature=llama4,floor_scale=4,attn_scale=1"),
+            live=("", "attn_temperature=llama4,floor_scale=4,attn_scale=1"),
         ),
         Field(
             name="attn_scale",
@@ -53,8 +53,8 @@ METHOD = Method(
             parse=number(above=0.0),
             says="its slope (Llama 4's attn_scale, Ministral 3's llama_4_scaling_beta)",
             live=(
-                "temperature=llama4,floor_scale=4",
-                "temperature=llama4,floor_scale=4,attn_scale=1",
+                "attn_temperature=llama4,floor_scale=4",
+                "attn_temperature=llama4,floor_scale=4,attn_scale=1",
             ),
             only_with=(FIELD,),
         ),
@@ -65,16 +65,16 @@ METHOD = Method(
             parse=number(least=1.0),
             says="tokens a step (Ministral 3 takes the original length, 16384)",
             live=(
-                "temperature=llama4,attn_scale=1",
-                "temperature=llama4,attn_scale=1,floor_scale=4",
+                "attn_temperature=llama4,attn_scale=1",
+                "attn_temperature=llama4,attn_scale=1,floor_scale=4",
             ),
             only_with=(FIELD,),
         ),
     ),
     effect=_effect,
     examples=(
-        "temperature=llama4,attn_scale=1,floor_scale=4",
-        "temperature=ministral3,attn_scale=1,floor_scale=4",
+        "attn_temperature=llama4,attn_scale=1,floor_scale=4",
+        "attn_temperature=ministral3,attn_scale=1,floor_scale=4",
     ),
-    neutral=("temperature=none", "temperature=llama4", "temperature=ministral3"),
+    neutral=("attn_temperature=none", "attn_temperature=llama4", "attn_temperature=ministral3"),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import (
-    FACTOR,
     BaseChanges,
+    ConfigForm,
     Effect,
     Field,
     Method,
@@ -19,6 +20,7 @@ from rope_eval.rope.method import (
     flag,
     number,
     optional,
+    with_ratio,
 )
 from rope_eval.rope.methods.dynamic_ntk import octave
 
@@ -100,7 +102,7 @@ def _effect(facts: Facts) -> Effect:
             train_length,
             beta_fast=spec.beta_fast,
             beta_slow=spec.beta_slow,
-            truncate=spec.truncate,
+            truncate=spec.yarn_truncate,
         )
 
     given = spec.attention_factor is not None
@@ -154,6 +156,17 @@ def _not_served(spec: Setting) -> NotServed | None:
     )
 
 
+_WORDS = ("beta_fast", "beta_slow", "mscale", "mscale_all_dim", "attention_factor")
+
+
+def _meant(words: Mapping[str, Any], ratio: float | None) -> Mapping[str, Any]:
+    """Return a config's words without the two mscales, where transformers reads neither."""
+    found = with_ratio(words, ratio)
+    if not (found.get("mscale") and found.get("mscale_all_dim")):
+        found = {word: value for word, value in found.items() if not word.startswith("mscale")}
+    return found
+
+
 METHOD = Method(
     name="YaRN",
     says=(
@@ -193,8 +206,8 @@ METHOD = Method(
             parse=number(above=0.0),
             says="YaRN: turns in the original length from which on a pair is kept",
             live=(
-                "yarn_factor=8,truncate=false",
-                "yarn_factor=8,truncate=false,beta_fast=1.1",
+                "yarn_factor=8,yarn_truncate=false",
+                "yarn_factor=8,yarn_truncate=false,beta_fast=1.1",
             ),
             only_with=FACTORS,
         ),
@@ -208,12 +221,12 @@ METHOD = Method(
             only_with=FACTORS,
         ),
         Field(
-            name="truncate",
+            name="yarn_truncate",
             default=True,
             type=bool,
             parse=flag,
             says="YaRN: whether the ramp begins and ends at whole pairs",
-            live=("yarn_factor=8", "yarn_factor=8,truncate=false"),
+            live=("yarn_factor=8", "yarn_factor=8,yarn_truncate=false"),
             only_with=FACTORS,
         ),
         Field(
@@ -241,7 +254,7 @@ METHOD = Method(
     not_served=_not_served,
     examples=(
         "yarn_factor=4",
-        "yarn_factor=8,beta_fast=4,beta_slow=0.1,mscale=6,mscale_all_dim=2,truncate=false",
+        "yarn_factor=8,beta_fast=4,beta_slow=0.1,mscale=6,mscale_all_dim=2,yarn_truncate=false",
         "dynamic_yarn=continuous",
         "dynamic_yarn=octave",
     ),
@@ -250,6 +263,12 @@ METHOD = Method(
         "dynamic_yarn=continuous,train_length=4096",
         "dynamic_yarn=octave,train_length=4096",
     ),
-    rope_type=("yarn", f"yarn_factor={FACTOR}"),
+    config=ConfigForm(
+        rope_type="yarn",
+        words={"factor": "yarn_factor", "truncate": "yarn_truncate"} | {w: w for w in _WORDS},
+        optional=("truncate", *_WORDS),
+        length="original_max_position_embeddings",
+        meant=_meant,
+    ),
     place=4,
 )

@@ -22,7 +22,7 @@ STATIC = [  # the same at whatever length it is asked
     "yarn_factor=4,log_scale=true",
     "xpos=true,reference_length=3,log_scale=true",
     "drope=true,scalable_softmax=0.5",
-    "cope=6,resonance=true,attention_factor=1.4,temperature=llama4,floor_scale=8,attn_scale=1",
+    "cope=6,resonance=true,attention_factor=1.4,attn_temperature=llama4,floor_scale=8,attn_scale=1",
     "beyond_critical=clip,train_length=20",
     "beyond_critical=drop",
     "dynamic_ntk=per_query,reference_length=16",
