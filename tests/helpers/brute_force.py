@@ -160,8 +160,8 @@ class Method:
     def ntk_by_parts(self, plain: Array) -> Array:
         s, n = self.spec.ntk_parts_factor, np.arange(self.F)
         ntk = (self.beta * s ** (self.d / (self.d - 2))) ** (-2 * n / self.d)
-        linear = self.climb(math.floor(self.index(1.25)), math.ceil(self.index(0.75)))
-        changed = self.climb(math.floor(self.index(16)), math.ceil(self.index(2)))
+        linear = self.climb(math.floor(self.index(1.25)), max(0, math.ceil(self.index(0.75))))
+        changed = self.climb(math.floor(self.index(16)), max(0, math.ceil(self.index(2))))
         low = linear * plain / s + (1 - linear) * ntk
         return changed * low + (1 - changed) * plain
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from lm_eval.api.instance import Instance
 
-from helpers import brute_force
+from helpers import brute_force, models
 from rope_eval import RopeSpec, score_tokens
 from rope_eval.backends.hf.loading import encode, load_model
 from rope_eval.errors import DataError, LengthError, SpecError
@@ -43,12 +43,10 @@ SPECS: dict[str, dict[str, Any]] = {
     "drop": {"beyond_critical": "drop", "pretrain_theta": 5000},
     "yarn": {"yarn_factor": 4},
 }
-SPECS |= {
-    text: RopeSpec.parse(text).to_dict()
-    for method in METHODS
-    for text in method.examples[:1]
-    if not any(f.name in fields for f in method.fields for fields in SPECS.values())
-}
+for _text in (text for method in METHODS for text in method.examples):
+    _fields = models.fitted(_text, 32).to_dict()
+    if not _fields.keys() <= {name for fields in SPECS.values() for name in fields}:
+        SPECS[_text] = _fields
 TEXTS = ["Ada went to sea.", "x", "def f(a, b):\n    return a + b\n" * 2, "Ada went home."]
 SAME = 2e-5  # nats a token
 

@@ -30,7 +30,7 @@ def _effect(facts: Facts) -> Effect:
             pair_with_rotations(some, rotary_dim=d, rope_theta=theta, length=length)
             for some in turns
         )
-        return ramp(max(math.floor(low), 0), min(math.ceil(high), d - 1), d // 2)
+        return ramp(max(math.floor(low), 0), min(max(math.ceil(high), 0), d - 1), d // 2)
 
     def frequencies(plain: Tensor, alpha: float) -> Tensor:
         import torch
