@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from lm_eval.utils import simple_parse_args_string
 from torch import Tensor
 from torch.testing import assert_close
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from rope_eval.errors import SpecError
+from rope_eval.results.identity import run_key
 from rope_eval.rope.geometry import RotaryGeometry
+from rope_eval.rope.methods import METHODS
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 
@@ -224,6 +227,15 @@ def test_two_lists(tmp_path: Path) -> None:
     assert str(spec) == "longrope_factors=1:2/3:0.3333333333333333"
     assert spec.base_changes == "per_sequence"
     assert RopeSpec(longrope_factors=[1, 2]).base_changes == "never"
+
+
+@pytest.mark.parametrize("text", [text for method in METHODS for text in method.examples])
+def test_every_setting_survives_lm_evals_arguments_and_the_key(text: str) -> None:
+    spec = RopeSpec.parse(text)
+    assert RopeSpec.from_dict(simple_parse_args_string(str(spec))) == spec
+    recorded = json.loads(json.dumps(spec.to_dict()))
+    assert RopeSpec.from_dict(recorded) == spec
+    assert run_key({"rope": recorded}) == run_key({"rope": spec.to_dict()})
 
 
 def test_a_label_shortens_long_lists_and_tells_them_apart() -> None:

@@ -33,7 +33,7 @@ def _check(spec: Setting) -> None:
 METHOD = Method(
     name="frequencies",
     says="the frequencies themselves, in radians a token",
-    source="",
+    source="given",
     frequencies="set",
     fields=(
         Field(
