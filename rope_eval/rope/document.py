@@ -19,19 +19,13 @@ positions combine; a method that sets every frequency itself is refused, by name
 that sets or scales them. Where the config scales its frequencies already, a method can turn pairs
 off, taper or round them, but not change the rest.
 
-A list (`longrope_factors`, `frequencies`) is typed as `1:2:4`, two lists as `1:1:1/2:4:8`, given as
-a list in YAML, or read from a file of JSON or of plain numbers, as `@factors.json`. What is
-recorded and told apart is its content, with all digits.
+A field that is a list is typed as `1:2:4`, two lists as `1:1:1/2:4:8`, given as a list in YAML, or
+read from a file of JSON or of plain numbers, as `@factors.json`. What is recorded and told apart is
+its content, with all digits.
 
 `rope-eval spec --model DIR` prints the setting that a config amounts to; with `--to-config --rope
 …` what the config of a plain checkpoint must say for transformers or vLLM to run a setting, or that
-no config says it.
-
-Not methods of their own here: Qwen's log-n is `log_scale=true` with `reference_length=train` (or
-the length), NoPE in every layer is `drope=true`, and the YaRN paper's NTK-by-parts, without its
-temperature, is `yarn_factor=…,attention_factor=1`. Three surprises: Eq. 18 multiplies the base by
-α, Qwen's form by α^(d/(d−2)); `clip` cuts absolute positions, so all keys past T_train look equally
-near; HardClip is a near relative of `drop`, which also takes the pairs out of the scores."""
+no config says it."""
 
 
 def page() -> str:

@@ -29,7 +29,7 @@ def _effect(facts: Facts) -> Effect:
 
 METHOD = Method(
     name="DroPE",
-    says="no pair rotates: cos is 1 and sin 0 in every layer",
+    says="no pair rotates: cos is 1 and sin 0 in every layer (NoPE)",
     source="arXiv 2512.12167; SakanaAI/DroPE",
     frequencies="off",
     fields=(

@@ -28,7 +28,7 @@ def _effect(facts: Facts) -> Effect:
 
 METHOD = Method(
     name="log-scaled attention",
-    says="scores of the query at t times max(1, log_Tref t)",
+    says="scores of the query at t times max(1, log_Tref t); with T_ref = T_train Qwen's log-n",
     source="arXiv 2310.05209, Eq. 16",
     needs=("train_length", "bound"),
     fields=(
