@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pydoc_data.topics
@@ -178,6 +179,25 @@ def test_a_few_scores_are_those_of_the_reference(
     assert again(vllm.rope_spec)["reference"] == (
         "none: 1 MiB of weights, and 1 are loaded a second time"
     )
+
+
+IN_IDENTITY = {"max_length": "max_length", "rolling_bos": "rolling_bos", "chunk_size": "asked"}
+HARMLESS = {
+    "pretrained": "its content is in the identity, as weights",
+    "config": "its checkpoint and its setting are in the identity",
+    "truncation": "without it there is no answer where it would cut",
+    "max_model_len": "another name of max_length",
+    "proof": "what is shown of the weights before the work",
+}
+
+
+def test_every_argument_is_in_the_identity_or_harmless(vllm: Any) -> None:
+    own = set(inspect.signature(type(vllm).__init__).parameters) - {"self", "arguments"}
+    assert own == set(IN_IDENTITY) | set(HARMLESS)
+    assert all(HARMLESS.values())
+    identity = vllm.answers_depend_on()
+    assert identity.keys() >= {*IN_IDENTITY.values(), "weights", "rope", "dtype", "tokenizer"}
+    assert identity["asked"].keys() >= {"chunk_size", "enforce_eager", "block_size"}
 
 
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])

@@ -128,6 +128,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         return {
             "weights": weights_digest(self.model),
             "chunk_size": self.chunk_size,
+            "device": self.device.type,
             "attention": self.model.config._attn_implementation,
             "asked": self._asked,
         }
