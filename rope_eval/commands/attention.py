@@ -13,6 +13,7 @@ from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import Report, progress_bar
 from rope_eval.errors import DataError, SpecError
 from rope_eval.lengths import parse_length
+from rope_eval.rope import laws
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,12 +101,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0
+    bound = facts["extrapolation_bound"]
     print(f"model  {facts['model']}")
     print(f"rope   {facts['setting']}")
     print(
-        f"bound  {facts['extrapolation_bound']:.0f} tokens; critical dimension "
+        f"bound  {'none' if bound is None else f'{bound:.0f} tokens'}; critical dimension "
         f"{facts['critical_dimension']} of {facts['rotary_dim']}"
     )
+    for line in laws.lines(facts["laws"]):
+        print(f"       {line}")
     print(f"books  {args.books}: {', '.join(facts['documents'])}, {length} tokens each\n")
     print(attention_table(facts))
     return 0
@@ -160,7 +164,8 @@ def _measured(
         "documents": [document.name for document, _ in documents],
         "length": length,
         "train_length": rotary.train_length,
-        "extrapolation_bound": rotary.extrapolation_bound,
+        "extrapolation_bound": rotary.bound[0],
+        "laws": rotary.laws.to_dict(),
         "critical_dimension": rotary.critical_dimension,
         "rotary_dim": rotary.geometry.rotary_dim,
         "bins": _bins(profile),

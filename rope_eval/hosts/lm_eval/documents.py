@@ -13,9 +13,11 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
 from rope_eval import __version__
+from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
+from rope_eval.rope.facts import Facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,18 +69,20 @@ class DocumentsMixin(ABC):
     rolling_bos: str
     prefix_token_id: Any
     tok_encode: Any
+    _config: Any
     tokenizer: Any
     max_length: Any
     rank: Any
     cache_hook: Any
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return what lm-eval records of a model, the RoPE setting and its proof included."""
+        """Return what lm-eval records of a model; also the setting, its grounds and proof."""
         host: Any = getattr(super(), "get_model_info", dict)
         return host() | {
             "rope": self.rope_spec.to_dict(),
             "rope_fingerprint": self.rope_spec.fingerprint(),
             "proof": self.proof,
+            "laws": self._laws(),
             "dtype": self._dtype(),
             "rolling_bos": {"rule": self.rolling_bos, "tokens": self._bos_of_rolling()},
         }
@@ -91,6 +95,9 @@ class DocumentsMixin(ABC):
     @abstractmethod
     def _dtype(self) -> str:
         """Return the dtype that the model runs in."""
+
+    def _laws(self) -> dict[str, Any]:
+        return Facts(self.rope_spec, config_geometry(self._config)).laws.to_dict()
 
     @abstractmethod
     def _identity(self) -> dict[str, Any]:
@@ -109,6 +116,7 @@ class DocumentsMixin(ABC):
             "model": type(self).__name__,
             "version": __version__,
             "rope": self.rope_spec.to_dict(),
+            "laws": self._laws(),
             "max_length": self.max_length,
             "rolling_bos": self.rolling_bos,
             "dtype": self._dtype(),
