@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from rope_eval import __version__
 from rope_eval.errors import DataError
 from rope_eval.rope.geometry import RopeConfig
 from rope_eval.rope.methods import NEED_LENGTHS
@@ -53,7 +54,7 @@ def hub_commit(model: str) -> str | None:
     return None if folder is None else folder.name
 
 
-def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any] | None:
+def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any]:
     """Return what the numbers of a setting stand on beside it, by the names of the facts.
 
     It is known of families or read from the config, so that another release may know better.
@@ -63,7 +64,7 @@ def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any] | None:
         rope: the setting.
 
     Returns:
-        The values; none for a setting that needs none; None where only loading tells.
+        The values; none for a setting that needs none. Where only loading tells, the release.
     """
     if not any(name in rope.to_dict() for name in NEED_LENGTHS):
         return {}
@@ -71,8 +72,10 @@ def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any] | None:
     try:
         facts = {} if folder is None else RopeConfig.read(folder).laws.under(rope).to_dict()
     except DataError:
-        return None
-    return {name: fact["value"] for name, fact in facts.items()} or None
+        facts = {}
+    if not facts:
+        return {"rope_eval": __version__}
+    return {name: fact["value"] for name, fact in facts.items()}
 
 
 def _folder(model: str) -> Path | None:

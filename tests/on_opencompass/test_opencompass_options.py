@@ -29,6 +29,7 @@ IN_KEY: dict[str, Any] = {
 HARMLESS = {
     "backend": "hf",
     "proof": "off",
+    "strict": True,
     "allow_pickle": True,
     "tokenizer_only": True,
     "abbr": "mine",

@@ -144,6 +144,8 @@ def test_needles(vllm: Any, hf: ScalingRopeLM) -> None:
 def test_the_setting_is_recorded(vllm: Any, hf: ScalingRopeLM) -> None:
     assert vllm.get_model_info()["rope"] == hf.get_model_info()["rope"]
     assert vllm.get_model_info()["rope"]["rope_theta"] == 500
+    begins = hf.get_model_info()["reach"]["effective_from"]
+    assert begins == vllm.get_model_info()["reach"]["effective_from"] != {}
 
 
 def test_a_few_scores_are_those_of_the_reference(
@@ -187,6 +189,7 @@ HARMLESS = {
     "config": "its checkpoint and its setting are in the identity",
     "truncation": "without it there is no answer where it would cut",
     "max_model_len": "another name of max_length",
+    "strict": "refuses requests, and changes none",
     "proof": "what is shown of the weights before the work",
 }
 
@@ -239,6 +242,8 @@ def test_too_long_is_an_error_and_not_a_cut(vllm: Any) -> None:
         ("max_length=0", "max_length must be a whole number of 2 or more tokens, got 0"),
         ("chunk_size=abc", "chunk_size must be a whole number"),
         ("seed=x", "seed must be a whole number, got 'x'"),
+        ("strict=maybe", "strict must be True or False, got 'maybe'"),
+        ("truncation=left", "truncation must be True or False, got 'left'"),
         ("max_length=64,max_model_len=128", "two names of one length"),
     ],
 )

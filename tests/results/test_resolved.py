@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from rope_eval import __version__
 from rope_eval.paths import asset
 from rope_eval.results.resolved import hub_commit, resolved_dtype, resolved_laws
 from rope_eval.rope.families import FAMILIES
@@ -67,5 +68,5 @@ def test_what_the_laws_stand_on_is_read_for_a_method_that_needs_it(
     monkeypatch.setattr("rope_eval.rope.families.FAMILIES", (known,))
     assert resolved_laws(name, scaled) == own | {"pretrain_theta": 1e4, "train_length": 2048}
     (model / "config.json").write_text("[")
-    assert resolved_laws(name, scaled) is None
-    assert resolved_laws("no/model-of-ours", scaled) is None
+    for unread in (name, "no/model-of-ours", str(tmp_path / "a.gguf")):
+        assert resolved_laws(unread, scaled) == {"rope_eval": __version__}

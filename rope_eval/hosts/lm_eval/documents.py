@@ -18,6 +18,7 @@ from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
 from rope_eval.rope.facts import Facts
+from rope_eval.rope.reach import Reach
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,10 +67,11 @@ class DocumentsMixin(ABC):
 
     rope_spec: Any
     proof: Any
+    reach: Reach
+    _config: Any
     rolling_bos: str
     prefix_token_id: Any
     tok_encode: Any
-    _config: Any
     tokenizer: Any
     max_length: Any
     rank: Any
@@ -83,9 +85,13 @@ class DocumentsMixin(ABC):
             "rope_fingerprint": self.rope_spec.fingerprint(),
             "proof": self.proof,
             "laws": self._laws(),
+            "reach": self.reach.to_dict(),
             "dtype": self._dtype(),
             "rolling_bos": {"rule": self.rolling_bos, "tokens": self._bos_of_rolling()},
         }
+
+    def _laws(self) -> dict[str, Any]:
+        return Facts(self.rope_spec, config_geometry(self._config)).laws.to_dict()
 
     def _bos_of_rolling(self) -> int:
         """Return how many BOS (or what lm-eval puts there) a text begins with when it rolls."""
@@ -95,9 +101,6 @@ class DocumentsMixin(ABC):
     @abstractmethod
     def _dtype(self) -> str:
         """Return the dtype that the model runs in."""
-
-    def _laws(self) -> dict[str, Any]:
-        return Facts(self.rope_spec, config_geometry(self._config)).laws.to_dict()
 
     @abstractmethod
     def _identity(self) -> dict[str, Any]:
@@ -168,6 +171,7 @@ class DocumentsMixin(ABC):
         for (text, lengths), fit in zip(asked, fits, strict=True):
             if fit:
                 wanted[text] |= set(lengths)
+        self.reach.expect("token_loglikelihoods", max(map(max, wanted.values())))
         scored: dict[str, dict[int, TokenScores]] = {}
         quiet = disable_tqdm or self.rank != 0
         with tqdm(total=sum(map(max, wanted.values())), unit="token", disable=quiet) as bar:
@@ -221,6 +225,8 @@ class DocumentsMixin(ABC):
                 ),
             ):
                 windows.append((i, context + continuation, len(context) - 1))
+        longest = max((len(tokens) for _, tokens, _ in windows), default=0)
+        self.reach.expect("loglikelihood_rolling", longest)
         totals = [0.0] * len(requests)
         scores = self._score_windows(tokens for _, tokens, _ in windows)
         bar = tqdm(scores, total=len(windows), disable=disable_tqdm or self.rank != 0)

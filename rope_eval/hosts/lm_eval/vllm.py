@@ -29,6 +29,7 @@ from rope_eval.hosts.lm_eval.documents import (
 from rope_eval.hosts.lm_eval.kept_answers import asked
 from rope_eval.results.identity import adapter_digest, fingerprint
 from rope_eval.results.resolved import resolved_dtype
+from rope_eval.rope.reach import Reach
 from rope_eval.rope.rotary import Rotary
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
@@ -52,6 +53,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             with a warning; without it that is an error.
         max_length: tokens of the longest sequence; by default what the checkpoint's config says.
         max_model_len: another name of max_length.
+        strict: as for `ScalingRopeLM`.
         chunk_size: tokens of the engine's steps: its max_num_batched_tokens.
         proof: "off" leaves out the comparison with the reference; workers are asked in any case.
         rolling_bos: as for `ScalingRopeLM`.
@@ -66,6 +68,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         truncation: bool = False,
         max_length: int | None = None,
         max_model_len: int | None = None,
+        strict: bool = False,
         chunk_size: int | None = None,
         proof: bool | str = True,
         rolling_bos: str = "hf",
@@ -74,7 +77,8 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         wanted = is_wanted(proof)
         self.rolling_bos = check_rolling_bos(rolling_bos)
         lengths = {"max_length": max_length, "max_model_len": max_model_len}
-        check_values({"chunk_size": chunk_size, **lengths, **arguments}, VLLM.__init__)
+        own = {"chunk_size": chunk_size, "strict": strict, "truncation": truncation, **lengths}
+        check_values({**own, **arguments}, VLLM.__init__, ScalingRopeVLLM.__init__)
         if max_length and max_model_len and max_length != max_model_len:
             raise SpecError(
                 f"max_length={max_length} and max_model_len={max_model_len} are two names of one "
@@ -103,6 +107,8 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             **engine,
         )
         self._max_length = int(length)
+        self._rotary = Rotary(self.rope_spec, config_geometry(self._config))
+        self.reach = Reach(self._rotary.effective_from, strict=strict)
         self.proof: dict[str, Any] | str = "none: engines apart (data_parallel_size) are not asked"
         if self.data_parallel_size <= 1:
             self.proof = proof_of_engine(
@@ -145,10 +151,12 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
     def _score_lengths(
         self, ids: Tensor, lengths: Sequence[int], progress: Callable[[float], None]
     ) -> dict[int, TokenScores]:
-        rotary = Rotary(self.rope_spec, config_geometry(self._config))
         tokens = ids.tolist()
         return score_by_base(
-            rotary, lengths, lambda longest, _: self._score_texts([tokens[:longest]])[0], progress
+            self._rotary,
+            lengths,
+            lambda longest, _: self._score_texts([tokens[:longest]])[0],
+            progress,
         )
 
     def _score_windows(self, windows: Iterable[list[int]]) -> Iterator[TokenScores]:
@@ -160,6 +168,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         longest = self.max_length + 1  # as in `hf`: the last token is never an input
         texts = [(*context, *continuation) for _, context, continuation in requests]
         check_fits(requests, self.max_length, truncation=self.truncation)
+        self.reach.expect("loglikelihood", min(max(map(len, texts)), longest))
         order = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), texts[i]))
         size = len(order) if self.batch_size == "auto" else int(self.batch_size)
         answers: dict[int, tuple[float, bool]] = {}
@@ -180,16 +189,19 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue prompts, and refuse to lose the beginning of one unless truncation=True."""
-        for request in requests if not self.truncation else ():
+        longest = 0
+        for request in requests:
             prompt, generation = request.args
             _, _, room = self.modify_gen_kwargs(generation, default_max_gen_toks=self.max_gen_toks)
             tokens = len(self.tok_encode(prompt))
-            if tokens + room > self.max_length:
+            longest = max(longest, min(tokens + room, self.max_length))
+            if tokens + room > self.max_length and not self.truncation:
                 raise LengthError(
                     f"a prompt of {tokens} tokens leaves no room to generate {room} in "
                     f"max_length={self.max_length}: give max_length=…, or truncation=True to lose "
                     "its beginning"
                 )
+        self.reach.expect("generate_until", longest)
         answers: list[str] = super().generate_until(requests, disable_tqdm)
         return answers
 

@@ -606,3 +606,41 @@ def test_kept_answers_are_of_the_weights_in_memory(
         with torch.no_grad():
             model.lm_head.weight[:64] *= 2.0
     assert answers[0] != answers[1]
+
+
+def test_a_field_that_requests_are_too_short_for_is_said_recorded_and_strictly_refused(
+    checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting: dict[str, Any] = {"pretrained": checkpoint, "device": "cpu"}
+    setting |= {"log_scale": True, "reference_length": 40.5, "max_length": 100}
+    short, longer = [("It was", " x")], [("a" * 40, " x"), ("It", " was")]
+    with ScalingRopeLM(**setting) as lm:
+        lm.loglikelihood(requests("loglikelihood", short))
+        line = "note: log_scale changes nothing in 9 tokens, the longest loglikelihood request: "
+        said = capsys.readouterr().err
+        assert line + "it begins at 42\n" in said, said[:400]
+        lm.loglikelihood(requests("loglikelihood", longer))
+        lm.generate_until(requests("generate_until", [("It was", {"max_gen_toks": 35})]))
+        assert "it begins" not in capsys.readouterr().err
+        lm.loglikelihood_rolling(requests("loglikelihood_rolling", [("It was",)]))
+        said = capsys.readouterr().err
+        assert "the longest loglikelihood_rolling request: it begins at 42\n" in said
+        reach = lm.get_model_info()["reach"]
+        assert reach["effective_from"] == {"log_scale": 42}
+        assert reach["longest"] == {
+            "loglikelihood": 43,
+            "generate_until": 42,
+            "loglikelihood_rolling": 8,
+        }
+    with ScalingRopeLM(**setting, strict=True) as lm:
+        lm.loglikelihood(requests("loglikelihood", longer))
+        with pytest.raises(SpecError, match="the longest generate_until request: it begins at 42"):
+            lm.generate_until(requests("generate_until", [("It was", {"max_gen_toks": 3})]))
+        with pytest.raises(SpecError, match="the longest token_loglikelihoods request"):
+            lm.token_loglikelihoods(requests("token_loglikelihoods", [("a" * 60, (10, 41))]))
+        assert lm.token_loglikelihoods(requests("token_loglikelihoods", [("a" * 60, (10, 42))]))
+    with (
+        ScalingRopeLM(**setting, strict=True) as lm,
+        pytest.raises(SpecError, match="changes nothing in 9 tokens"),
+    ):
+        lm.loglikelihood(requests("loglikelihood", short))

@@ -22,6 +22,7 @@ IN_IDENTITY: dict[str, dict[str, Any]] = {
 }
 OWN_HARMLESS = {
     "backend": ({"backend": "causal"}, "the class is in the identity: hf or vllm"),
+    "strict": ({"strict": True}, "refuses requests, and changes none"),
     "proof": ({"proof": "off"}, "what is shown of the weights before the work"),
 }
 RECORDED = {"rope", "rope_fingerprint", "proof", "dtype", "rolling_bos"}
