@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
-from rope_eval.protocols.columns import TASKS
+from rope_eval.protocols.columns import ITEMS, TASKS
 from rope_eval.report import published as paper
 from rope_eval.report.runs import Part, Row, Score, rows_of
 from rope_eval.report.stats import (
@@ -22,7 +22,6 @@ from rope_eval.report.stats import (
 from rope_eval.results.frame import HARNESSES
 from rope_eval.results.store import Store
 
-ITEMS = {**paper.ITEMS, "Hellaswag": 10042}
 _TABLES = ("3", "4", "5")
 
 
@@ -168,7 +167,7 @@ def _published(text: str, protocol: str) -> Side:
 
 
 def _printed(column: str, value: float, protocol: str) -> Score:
-    n = ITEMS.get(column)
+    n = ITEMS[column] if len(TASKS["paper"][column]) == 1 else None  # parts are not printed
     parts = (Part(task="", value=value, n=n, n_all=n),) if n else ()
     notes = () if protocol == "paper" else ("protocol paper",)
     return Score(value=value, parts=parts, notes=notes)

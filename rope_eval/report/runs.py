@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.protocols.columns import TASKS, metric_of
+from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
+from rope_eval.protocols.tasks import OWN_PROTOCOLS
 from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
 from rope_eval.results.naming import Names
 from rope_eval.results.store import Store
@@ -95,9 +96,8 @@ class Row:
         if len(values) < len(tasks):
             notes.append(f"mean of {len(values)} of {len(tasks)} parts")
         scored = tuple(part for part in parts if part.value is not None)
-        if any(part.n_all is not None and part.n != part.n_all for part in scored):
-            items, of = (sum(getattr(p, name) or 0 for p in scored) for name in ("n", "n_all"))
-            notes.append(f"{items} of {of} items")
+        whole = len(scored) == len(tasks) and protocol in OWN_PROTOCOLS
+        notes += _items(scored, ITEMS[column] if whole else None)
         notes += [f"{part.answer!r} throughout" for part in parts if part.answer is not None]
         if self.repeated & set(tasks):
             notes.append("the newest of runs that differ")
@@ -198,6 +198,16 @@ def _lines(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
     ]
     for values in zip(*columns, strict=True):
         yield dict(zip(measured.columns, values, strict=True))
+
+
+def _items(parts: Sequence[Part], of: int | None) -> list[str]:
+    """Say where a score is not of all its items: of the protocol's, or as the tasks say."""
+    if any(part.n is None for part in parts):
+        return [] if of is None else [f"its number of items is not known: {of} are due"]
+    if of is None and all(part.n_all is not None for part in parts):
+        of = sum(part.n_all or 0 for part in parts)
+    items = sum(part.n or 0 for part in parts)
+    return [] if of in (None, items) else [f"{items} of {of} items"]
 
 
 def _blank(*reasons: str) -> Score:

@@ -109,11 +109,13 @@ def test_runs_and_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert out == "size,model,GSM,TOEFL,TopicRet,QuALITY,Coursera\n7B,LLaMA2 7B,25.00,,,,\n"
     assert err.splitlines()[1] == "not run: llama2-7b/plain (TOEFL, TopicRet, QuALITY, Coursera)."
     run(*words, "--source", "both")
-    assert capsys.readouterr().out.splitlines()[1:] == [
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1:4] == [
         "7B,LLaMA2 7B,paper,0.00,34.94,0.00,3.96,0.00",
-        "7B,LLaMA2 7B,measured,25.00,,,,",
+        "7B,LLaMA2 7B,llama2-7b/plain,25.00,,,,",
         "7B,LLaMA2 7B,difference,25.00,,,,",
     ]
+    assert "The paper's are of protocol paper: other prompts than those of leval." in err
     for style in FORMATS:  # a caption of several lines fits them all
         assert run(*words, "--source", "runs", "--format", style) == 0
     with pytest.raises(DataError, match="no done run of protocol paper for table 5"):
