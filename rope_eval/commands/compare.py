@@ -98,7 +98,7 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
             }
             for d in comparison.differences
         ],
-        "not_compared": list(comparison.not_compared),
+        "not_compared": dict(comparison.not_compared),
     }
 
 
@@ -125,5 +125,8 @@ def _text(comparison: Comparison, style: str, protocol: str) -> str:
         colalign=("left", "right", "right", "right", "right", "left", "left"),
     )
     title = f"{comparison.run} against {comparison.baseline}, protocol {protocol}, in percent"
-    missing = ", ".join(comparison.not_compared)
-    return "\n\n".join([title, grid, *([f"not compared: {missing}"] if missing else [])])
+    missing: dict[str, list[str]] = {}
+    for column, why in comparison.not_compared.items():
+        missing.setdefault(why, []).append(column)
+    lost = [f"not compared: {', '.join(columns)} ({why})" for why, columns in missing.items()]
+    return "\n\n".join([title, grid, *(["\n".join(lost)] if lost else [])])

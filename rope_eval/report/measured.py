@@ -13,6 +13,7 @@ from rope_eval.protocols.columns import PROTOCOLS
 from rope_eval.report import published as paper
 from rope_eval.report.formats import MARK, Cell, Table
 from rope_eval.report.runs import Row
+from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import HARNESSES
 
 _K, _M = 1024, 1024**2
@@ -182,6 +183,7 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     table = paper.published(name)
     lines: list[_Line] = []
     notes = _Notes()
+    asked: dict[str, list[tuple[str, Mapping[str, str]]]] = {}
     mixed = any(row.harness == "opencompass" for row in rows)
     for row in rows:
         scores = {column: row.score(column, protocol) for column in table.columns}
@@ -196,6 +198,13 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
         for column, score in scores.items():
             for note in score.notes:
                 notes.add(note, row.name + host, column, of=cells[column])
+            asked.setdefault(column, []).append((row.name + host, score.conditions))
+    for column, found in asked.items():
+        for condition in CONDITIONS:
+            values = [(row, said[condition]) for row, said in found if condition in said]
+            if len({value for _, value in values}) > 1:
+                for row_name, value in values:
+                    notes.add(f"not asked alike: {condition} {value}", row_name, column)
     return _Made(
         title=f"{table.caption.split('.')[0]}, protocol {protocol}",
         labels=table.labels,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
 from rope_eval.protocols.tasks import OWN_PROTOCOLS
+from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
 from rope_eval.results.naming import Names
 from rope_eval.results.store import Store
@@ -29,6 +30,7 @@ class Part:
         n_all: how many items the task has.
         remark: why there is no number, or how it was made; or empty.
         answer: the one answer that was given to all items, or None.
+        conditions: how it was asked for, as `rope_eval.results.conditions` says.
         samples: each item's score by its name, or empty where they were not kept.
     """
 
@@ -38,6 +40,7 @@ class Part:
     n_all: int | None = None
     remark: str = ""
     answer: str | None = None
+    conditions: Mapping[str, str] = field(default_factory=dict)
     samples: Callable[[], dict[str, float]] = dict
 
 
@@ -54,6 +57,15 @@ class Score:
     value: float | None
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """How it was asked for; where its parts differ, all that there is."""
+        return {
+            name: " and ".join(dict.fromkeys(values))
+            for name in CONDITIONS
+            if (values := [part.conditions[name] for part in self.parts if name in part.conditions])
+        }
 
 
 @dataclass(kw_only=True, slots=True)
@@ -166,6 +178,7 @@ def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
             n_all=line["n_all"],
             remark=line["remark"] or "",
             answer=line["answer"],
+            conditions={name: line[name] for name in CONDITIONS if line[name] is not None},
             samples=functools.partial(_samples, store, line["key"], task, metric),
         )
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.results.conditions import CONDITIONS, conditions
 from rope_eval.results.naming import Names, setting_text, weights
 from rope_eval.results.store import Run, Store
 from rope_eval.scores import Sums
@@ -39,6 +40,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "n_all": "Int64",  # how many items the task has
         "remark": "string",  # why there is no value, or how it was made
         "answer": "string",  # the one that was given to all items, if one was
+        **dict.fromkeys(CONDITIONS, "string"),  # how it was asked for, as far as it is recorded
         "key": "string",
         "started": "string",
         "commit": "string",
@@ -118,7 +120,7 @@ def _curve(run: Run) -> Iterator[dict[str, Any]]:
     plural = "" if len(asked) == 1 else "s"
     books = f"{run.request['books']} ({len(documents)}{of} document{plural}, {content})"
     for i, length in enumerate(run.request["lengths"]):
-        common = {"task": books, "length": length}
+        common = {"task": books, "length": length} | conditions(run)
         if run.status == "failed":
             yield common | {"metric": "perplexity"}
             continue
@@ -138,7 +140,7 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
             "n": record["n"],
             "n_all": record["n_all"],
             "answer": _constant(record["answers"]),
-        }
+        } | conditions(run, record)
         missing = metadata.get("missing")
         if missing:
             yield common | {"remark": str(missing)}
