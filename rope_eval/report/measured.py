@@ -19,7 +19,7 @@ from rope_eval.results.frame import HARNESSES
 _K, _M = 1024, 1024**2
 
 
-class _Notes:
+class Notes:
     """Why cells are blank, or not as their column says: rows and columns by the reason.
 
     Reasons of numbers begin with the mark that stands behind these.
@@ -27,12 +27,17 @@ class _Notes:
 
     def __init__(self) -> None:
         self._cells: dict[str, dict[str, list[str]]] = {}
+        self.marked: dict[str, list[str]] = {}
 
     def add(self, reason: str, row: str, column: str, *, of: Cell = None) -> None:
-        reason = reason if of is None else f"{MARK} {reason}"
+        """Take a reason, of a number if there is one."""
+        if of is not None:
+            reason = f"{MARK} {reason}"
+            self.marked.setdefault(row, []).append(column)
         self._cells.setdefault(reason, {}).setdefault(row, []).append(column)
 
     def caption(self, title: str) -> str:
+        """Return a title and a line for each reason."""
         lines = (
             f"{reason}: " + "; ".join(f"{row} ({', '.join(cells)})" for row, cells in rows.items())
             for reason, rows in self._cells.items()
@@ -117,7 +122,7 @@ def _united(columns: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...
     return tuple(sorted({*columns, *others}, key=parse_length))
 
 
-def _differences(line: _Line, printed: Mapping[str, Cell], notes: _Notes) -> dict[str, Cell]:
+def _differences(line: _Line, printed: Mapping[str, Cell], notes: Notes) -> dict[str, Cell]:
     for column, cell in line.cells.items():
         if cell is not None and printed.get(column) is None:
             notes.add("not in the paper", line.row.name, column)
@@ -153,7 +158,7 @@ class _Made:
     labels: tuple[str, ...]
     columns: tuple[str, ...]
     lines: list[_Line]
-    notes: _Notes
+    notes: Notes
 
 
 def _published(name: str, protocol: str) -> Table:
@@ -182,7 +187,7 @@ def _measured(rows: Sequence[Row], name: str, protocol: str) -> _Made:
 def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     table = paper.published(name)
     lines: list[_Line] = []
-    notes = _Notes()
+    notes = Notes()
     asked: dict[str, list[tuple[str, Mapping[str, str]]]] = {}
     mixed = any(row.harness == "opencompass" for row in rows)
     for row in rows:
@@ -217,7 +222,7 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
 def _curves(rows: Sequence[Row]) -> _Made:
     found = [(row, books, curve) for row in rows for books, curve in row.curves.items()]
     lengths = sorted({length for _, _, curve in found for length in curve})
-    notes = _Notes()
+    notes = Notes()
     lines: list[_Line] = []
     for row, books, curve in found:
         cells: dict[str, Cell] = {}
@@ -225,13 +230,13 @@ def _curves(rows: Sequence[Row]) -> _Made:
         for length in lengths:
             value = curve.get(length)
             finite = value is not None and math.isfinite(value)
-            cells[_length(length)] = cell = Decimal(f"{value:.2f}") if finite else None
+            cells[length_text(length)] = cell = Decimal(f"{value:.2f}") if finite else None
             remark = row.remarks.get(books) if length in curve else "not run"
             if value is not None and not finite:
                 remark = "past the largest number"
             if remark:
-                notes.add(remark, row.name, _length(length), of=cell)
-                marked |= set() if cell is None else {_length(length)}
+                notes.add(remark, row.name, length_text(length), of=cell)
+                marked |= set() if cell is None else {length_text(length)}
         labels = (*_labels(row, "1"), books)
         lines.append(_Line(row=row, labels=labels, cells=cells, marked=frozenset(marked)))
     together = list(dict.fromkeys((line.labels[0], line.labels[2]) for line in lines))
@@ -239,7 +244,7 @@ def _curves(rows: Sequence[Row]) -> _Made:
     return _Made(
         title="Cumulative perplexity by context length",
         labels=("size", "model", "books"),
-        columns=tuple(map(_length, lengths)),
+        columns=tuple(map(length_text, lengths)),
         lines=lines,
         notes=notes,
     )
@@ -259,7 +264,12 @@ def _percent(value: float | None) -> Cell:
     return None if value is None else Decimal(f"{100 * value:.2f}")
 
 
-def _length(tokens: int) -> str:
+def length_text(tokens: int) -> str:
+    """Return a length as a column is called.
+
+    >>> length_text(4096), length_text(100)
+    ('4K', '100')
+    """
     if tokens % _M == 0:
         return f"{tokens // _M}M"
     return f"{tokens // _K}K" if tokens % _K == 0 else str(tokens)

@@ -146,8 +146,7 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
         )
         if row.harness:
             _add_tasks(row, group, store)
-        else:
-            _add_curves(row, group)
+        _add_curves(row, group)
         rows.append(row)
     same = Counter((row.harness, row.name) for row in rows)
     for row in rows:
@@ -162,7 +161,7 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
 
 def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
     """Take each task's newest score, in the metric that its column takes."""
-    for line in _lines(measured):
+    for line in lines_of(measured):
         task, metric = line["task"], metric_of(line["task"])
         if line["metric"] not in (None, metric):
             continue
@@ -190,9 +189,10 @@ def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]
 
 
 def _add_curves(row: Row, measured: pd.DataFrame) -> None:
-    for line in _lines(measured[measured["metric"] == "perplexity"]):
-        host = "" if line["host"] == OWN_HOST else f", {line['host']}"
-        books = line["task"] + host
+    for line in lines_of(measured):
+        if line["length"] is None or (line["metric"] or "").partition("@")[0] != "perplexity":
+            continue
+        books = _books(line)
         curve = row.curves.setdefault(books, {})
         if line["value"] is None and curve.get(line["length"]) is not None:
             continue  # an older run has more to say
@@ -203,7 +203,16 @@ def _add_curves(row: Row, measured: pd.DataFrame) -> None:
             row.remarks.pop(books, None)
 
 
-def _lines(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _books(line: Mapping[str, Any]) -> str:
+    """Return what tells a set of documents from others; lm-eval says only how many there were."""
+    if line["kind"] not in HARNESSES:
+        return str(line["task"]) + ("" if line["host"] == OWN_HOST else f", {line['host']}")
+    plural = "" if line["n"] == 1 else "s"
+    which = (line["prompts"] or line["key"])[:6]
+    return f"{line['task']} ({line['n']} document{plural}, {which}), {line['host']}"
+
+
+def lines_of(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the frame's rows with None for what is not there."""
     columns = [
         [None if missing else value for value, missing in zip(column, column.isna(), strict=True)]

@@ -142,3 +142,20 @@ def test_tables_need_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == "False\n"
+
+
+def test_tasks_of_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm_eval_files.write(tmp_path, {"arc_easy": (0.25, 100), "piqa": (0.5, 10)})
+    store = Store(tmp_path / "runs")
+    for imported in read_lm_eval(tmp_path):
+        store.put(imported.run)
+    words = ("arc_*", "--results", str(store.root), "--format", "csv")
+    assert run(*words) == 0
+    lines = "model,task,metric,value\nme/model,arc_easy,acc,0.2500\n"
+    assert capsys.readouterr().out == lines
+    assert run(*words, "--metric", "acc") == 0
+    assert capsys.readouterr().out == lines
+    with pytest.raises(SpecError, match="the paper has no table 'arc_\\*'"):
+        run(*words, "--source", "paper")
+    with pytest.raises(SpecError, match="--metric is of tasks"):
+        run("3", "--metric", "acc")
