@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.report import published as paper
     from rope_eval.report.runs import rows_of
     from rope_eval.report.stored import stored_table
+    from rope_eval.report.terminal import fitted, terminal_width
 
     own = args.table not in paper.NAMES
     source = args.source or ("runs" if own else "paper")
@@ -80,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     else:
         make = measured.table_of if source == "runs" else measured.both
         table = make(rows_of(open_store(args.results)), args.table, args.protocol)
-    print(formats.render(table, args.format))
+    width = terminal_width() if args.format == "markdown" else None
+    print(formats.render(table, args.format) if width is None else fitted(table, width))
     if source != "paper" and args.format == "csv":
         print(table.caption, file=sys.stderr)
     return 0
