@@ -11,7 +11,7 @@ import numpy as np
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.protocols.columns import ITEMS, TASKS
 from rope_eval.report import published as paper
-from rope_eval.report.runs import Part, Row, Score, rows_of
+from rope_eval.report.runs import Part, Row, Score, items_of, rows_of
 from rope_eval.report.stats import (
     Interval,
     Z,
@@ -109,11 +109,12 @@ def side(text: str, store: Store, protocol: str = "paper") -> Side:
     columns = list(TASKS[protocol])
     keys = [run.key for run in store.runs() if run.kind in HARNESSES and run.key.startswith(text)]
     rows = rows_of(store)
-    found = [row for row in rows if text in (row.name, f"{row.harness}:{row.name}") and row.parts]
+    rows = [row for row in rows if row.parts or row.others]
+    found = [row for row in rows if text in (row.name, f"{row.harness}:{row.name}")]
     if not found and len(keys) == 1:
         found = rows_of(store, keys)
     if len(found) != 1:
-        names = [row.name for row in rows if row.parts]
+        names = [row.name for row in rows]
         several = len(found) > 1 or len(keys) > 1
         raise DataError(
             f"{text!r} names {'several runs' if several else 'no run'} of tasks in {store.root}: "
@@ -171,6 +172,10 @@ def _not_run(run: Side) -> str:
 
 def _scores(row: Row, columns: Sequence[str], protocol: str) -> dict[str, Score]:
     scores = {column: row.score(column, protocol) for column in columns}
+    scores |= {
+        column: Score(value=part.value, parts=(part,), notes=tuple(items_of([part], None)))
+        for column, part in row.others.items()
+    }
     return {column: score for column, score in scores.items() if score.parts}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ class Row:
         paper: where it stands in results/paper: (size, label) by the table's name.
         harness: who ran its tasks, a key of HARNESSES; else empty.
         parts: the newest score of each task.
+        others: the newest scores that are fractions and in no column, by task and metric.
         repeated: tasks that an older run scored otherwise.
         curves: (length, perplexity) of each set of documents, by what they are called
             and a digest of their content: other lengths can choose other documents. None is a
@@ -90,6 +92,7 @@ class Row:
     paper: Mapping[str, tuple[str, str]]
     harness: str = ""
     parts: dict[str, Part] = field(default_factory=dict)
+    others: dict[str, Part] = field(default_factory=dict)
     repeated: set[str] = field(default_factory=set)
     curves: dict[str, dict[int, float | None]] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
@@ -109,7 +112,7 @@ class Row:
             notes.append(f"mean of {len(values)} of {len(tasks)} parts")
         scored = tuple(part for part in parts if part.value is not None)
         whole = len(scored) == len(tasks) and protocol in OWN_PROTOCOLS
-        notes += _items(scored, ITEMS[column] if whole else None)
+        notes += items_of(scored, ITEMS[column] if whole else None)
         notes += [f"{part.answer!r} throughout" for part in parts if part.answer is not None]
         if self.repeated & set(tasks):
             notes.append("the newest of runs that differ")
@@ -156,6 +159,9 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
+_IN_COLUMNS = {task for columns in TASKS.values() for tasks in columns.values() for task in tasks}
+_FRACTION = re.compile(r"acc(uracy)?\b|acc_|exact_match|greedy@|[0-9]+,")  # of RULER 4096,none
+
 # ---- from the frame ----------------------------------------------------------------------------
 
 
@@ -163,23 +169,34 @@ def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
     """Take each task's newest score, in the metric that its column takes."""
     for line in lines_of(measured):
         task, metric = line["task"], metric_of(line["task"])
+        value = line["value"]
+        if _is_fraction(line) and (line["metric"] != metric or task not in _IN_COLUMNS):
+            row.others[f"{task} {line['metric']}"] = _part(line, store, line["metric"])
         if line["metric"] not in (None, metric):
             continue
-        value = line["value"]
         if value is None and task in row.parts:
             continue  # an older run has more to say
         if task in row.parts and row.parts[task].value not in (None, value):
             row.repeated.add(task)
-        row.parts[task] = Part(
-            task=task,
-            value=value,
-            n=line["n"],
-            n_all=line["n_all"],
-            remark=line["remark"] or "",
-            answer=line["answer"],
-            conditions={name: line[name] for name in CONDITIONS if line[name] is not None},
-            samples=functools.partial(_samples, store, line["key"], task, metric),
-        )
+        row.parts[task] = _part(line, store, metric)
+
+
+def _is_fraction(line: Mapping[str, Any]) -> bool:
+    value, metric = line["value"], line["metric"] or ""
+    return value is not None and 0 <= value <= 1 and _FRACTION.match(metric) is not None
+
+
+def _part(line: Mapping[str, Any], store: Store, metric: str) -> Part:
+    return Part(
+        task=line["task"],
+        value=line["value"],
+        n=None if "@" in metric else line["n"],  # of tokens or depths, not of items
+        n_all=line["n_all"],
+        remark=line["remark"] or "",
+        answer=line["answer"],
+        conditions={name: line[name] for name in CONDITIONS if line[name] is not None},
+        samples=functools.partial(_samples, store, line["key"], line["task"], metric),
+    )
 
 
 def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]:
@@ -222,7 +239,7 @@ def lines_of(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
         yield dict(zip(measured.columns, values, strict=True))
 
 
-def _items(parts: Sequence[Part], of: int | None) -> list[str]:
+def items_of(parts: Sequence[Part], of: int | None) -> list[str]:
     """Say where a score is not of all its items: of the protocol's, or as the tasks say."""
     if any(part.n is None for part in parts):
         return [] if of is None else [f"its number of items is not known: {of} are due"]

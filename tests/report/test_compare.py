@@ -271,3 +271,19 @@ def test_the_mark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("me/model", "--baseline", "paper:LLaMA2 7B", "--results", str(results))
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("GSM"))
     assert " * " in line
+
+
+def test_tasks_that_both_have_and_no_table(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    metrics = {"niah_single_1": "4096,none", "arc_easy": "acc_norm,none"}
+    for name, ruler in (("a", [1.0] * 10), ("b", [1.0] * 5 + [0.0] * 5)):
+        tasks = {"niah_single_1": ruler, "arc_easy": (0.5, 100)}
+        args = f"pretrained=me/{name}"
+        put(results, tmp_path / name, tasks, metrics=metrics, model_args=args)
+    store = Store(results)
+    found = {d.column: d for d in compare(side("me/a", store), side("me/b", store)).differences}
+    assert set(found) == {"niah_single_1 4096,none", "arc_easy acc_norm,none"}
+    ruler = found["niah_single_1 4096,none"]
+    assert (ruler.points, ruler.method) == (50.0, "paired bootstrap")
+    assert ruler.interval == pytest.approx((20, 80), abs=0.1)  # 10 draws of 0 or 100
+    assert found["arc_easy acc_norm,none"].points == 0
