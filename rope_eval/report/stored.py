@@ -145,6 +145,11 @@ def _short(metric: str) -> str:
 def _nothing(name: str, metric: str | None, every: Sequence[Mapping[str, Any]]) -> SpecError:
     tasks = dict.fromkeys(line["task"] for line in every)
     of = f" with metric {metric!r}" if metric else ""
+    if name in NAMES:
+        return SpecError(
+            f"the store has nothing for the table {name!r}{of}: measure or import it first"
+            + (f"; there are {', '.join(tasks)}" if tasks else "")
+        )
     return SpecError(
         f"there is no table {name!r}: choose one of {', '.join((*paper.NAMES, *NAMES))}, or a task "
         f"of the store{of}, which has {', '.join(tasks) or 'none'}." + did_you_mean(name, tasks)
