@@ -13,13 +13,14 @@ import torch
 from opencompass.models.base import BaseModel
 from torch import Tensor
 
-from rope_eval.backends.hf.attention import sequence_lengths
+from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.backends.hf.loading import load_model, load_tokenizer
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.protocols.truncation import SIDES, cut
+from rope_eval.rope.reach import Reach, without_effect
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.texts import Ids, token_nll, whole_nll
 from rope_eval.scoring.tokens import score_lengths
@@ -41,6 +42,8 @@ class ScalingRope(BaseModel):
         device: as in PyTorch; None is CUDA where there is one.
         chunk_size: tokens of a chunk when whole documents are scored.
         proof: "off" leaves out the proof of the setting on the weights.
+        strict: refuse a field that changes nothing in texts as long as `max_seq_len`; without it,
+            and of shorter texts, a line says so in the end.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors.
         tokenizer_only: load no weights.
@@ -65,6 +68,7 @@ class ScalingRope(BaseModel):
         device: str | None = None,
         chunk_size: int | None = None,
         proof: bool | str = True,
+        strict: bool = False,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
         tokenizer_only: bool = False,
@@ -105,6 +109,8 @@ class ScalingRope(BaseModel):
             self._patch = patched(self.model, self.rope_spec)
             self._patch.__enter__()
             weakref.finalize(self, self._patch.close)  # also when the interpreter ends
+            self.reach = Reach(rotary_of(self.model).effective_from, strict=strict)
+            weakref.finalize(self, self.reach.say)
 
     def close(self) -> None:
         """Take the RoPE setting off the model again."""
@@ -185,9 +191,11 @@ class ScalingRope(BaseModel):
         """
         if mask_length is None:
             texts = [self._scored(self._fitting(text, self.max_seq_len)) for text in inputs]
+            self._see("get_ppl", texts)
             pairs = zip(whole_nll(self.model, texts), texts, strict=True)
             return np.array([total / len(text) for total, text in pairs])
         texts = [self._uncut(text) for text in inputs]
+        self._see("get_ppl", texts)
         for text, skipped in zip(texts, mask_length, strict=True):
             if not 0 <= skipped < len(text):
                 raise LengthError(f"mask_length={skipped} leaves nothing of {len(text)} tokens")
@@ -217,6 +225,7 @@ class ScalingRope(BaseModel):
             if not cont or not text.endswith(cont):
                 raise SpecError(f"the text {text[-80:]!r} does not end with {cont!r}")
         texts = [self._uncut(text) for text in inputs]
+        self._see("get_loglikelihood", texts)
         before = [
             len(self._scored(text[: -len(cont)])) for text, cont in zip(inputs, conts, strict=True)
         ]
@@ -231,7 +240,15 @@ class ScalingRope(BaseModel):
         ids = first_tokens(self.tokenizer, text, max(lengths))
         if len(ids) < max(lengths):
             return None
+        self.reach.expect("score_document", max(lengths))
         return score_lengths(self.model, ids, lengths, chunk_size=self.chunk_size)
+
+    def _see(self, kind: str, texts: Sequence[Sequence[int]], more: int = 0) -> None:
+        """Take note of the longest text; strictly, refuse what none of this run could reach."""
+        line = without_effect(self.reach.effective_from, self.max_seq_len, "max_seq_len")
+        if line and self.reach.strict:
+            raise SpecError(f"{line}. Leave it out, or strict")
+        self.reach.see(kind, max(map(len, texts)) + more)
 
     def _uncut(self, text: str) -> Ids:
         ids = self._scored(text)
@@ -267,6 +284,7 @@ class ScalingRope(BaseModel):
         """
         room = self.max_seq_len - max_out_len
         rows = [self._ids(self._fitting(text, room)) for text in inputs]
+        self._see("generate", rows, more=max_out_len)
         lengths = torch.tensor([len(row) for row in rows])
         width = int(lengths.max())
         pad = self.tokenizer.pad_token_id
