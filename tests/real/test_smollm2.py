@@ -103,7 +103,8 @@ def test_dynamic_ntk_mends_what_lies_beyond_the_bound(
     model: PreTrainedModel, ids: Tensor, plain: Tensor
 ) -> None:
     mended = nll(model, ids, RopeSpec.from_dict(DYNAMIC))
-    assert torch.equal(mended[: BOUND - 2], plain[: BOUND - 2])
+    within = slice(BOUND - 2)  # nothing but where its chunks end differs
+    torch.testing.assert_close(mended[within], plain[within], rtol=0, atol=1e-3)
     assert float(mended.mean().exp()) == pytest.approx(10.99, abs=0.01)
     assert mended[BOUND:].mean() < plain[BOUND:].mean() - 0.5
 
