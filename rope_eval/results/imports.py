@@ -132,7 +132,7 @@ def _read(file: Path, row: str | None) -> Imported:
             "protocols": sorted({task["protocol"] for task in tasks.values()}),
             "tasks": tasks,
         },
-        provenance=_provenance(file, record),
+        provenance=_provenance(file, record) | _ran(setting),
     )
     return Imported(run=run, arrays=arrays)
 
@@ -393,6 +393,12 @@ def _provenance(file: Path, record: _Fields) -> dict[str, Any]:
             "transformers": record.get("transformers_version", str),
         },
     }
+
+
+def _ran(config: _Fields) -> dict[str, Any]:
+    """Return the dtype that the model ran in, where lm-eval or our model has recorded it."""
+    dtype = config.get("dtype", str) or config.get("model_dtype", str)
+    return {"ran": [{"dtype": dtype.removeprefix("torch.")}]} if dtype else {}
 
 
 def _is_file(path: Path) -> bool:

@@ -34,19 +34,23 @@ _BATCH_SIZE = re.compile(r"[1-9][0-9]*|auto(:[0-9]+(\.[0-9]+)?)?")
 _DTYPES = ("dtype", "softmax_dtype", "mixed_precision_dtype")
 
 
-def check_values(arguments: Mapping[str, Any], host: Callable[..., Any]) -> None:
+def check_values(arguments: Mapping[str, Any], *constructors: Callable[..., Any]) -> None:
     """Refuse values that the host's model would take for something else, or fail on deep inside.
 
     lm-eval takes a `max_length` of 0 for none, and any text for true.
 
     Args:
         arguments: those of the model.
-        host: its constructor, whose annotations say what it takes.
+        *constructors: of it and of the host's model, whose annotations say what they take.
 
     Raises:
         SpecError: for a number that is none, or too small, or a value of another type.
     """
-    parameters = inspect.signature(host).parameters
+    parameters = {
+        name: parameter
+        for constructor in constructors
+        for name, parameter in inspect.signature(constructor).parameters.items()
+    }
     for name, value in arguments.items():
         if value is None:
             continue

@@ -82,7 +82,8 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
             raise SpecError(f"backend must be hf or vllm, got {backend!r}")
         is_wanted(proof)
         self.rolling_bos = check_rolling_bos(rolling_bos)
-        check_values({"chunk_size": chunk_size, **arguments}, HFLM.__init__)
+        own = {"chunk_size": chunk_size, "strict": strict}
+        check_values({**own, **arguments}, HFLM.__init__, ScalingRopeLM.__init__)
         setting, arguments = take_setting(pretrained, config, arguments, HF_ARGUMENTS)
         pretrained, self.rope_spec = setting.checkpoint, setting.rope
         self.chunk_size = chunk_size
@@ -134,6 +135,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         return {
             "weights": weights_digest(self.model),
             "chunk_size": self.chunk_size,
+            "device": self.device.type,
             "attention": self.model.config._attn_implementation,
             "asked": self._asked,
         }
