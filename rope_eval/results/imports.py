@@ -19,6 +19,7 @@ from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
+from rope_eval.results.conditions import prompting
 from rope_eval.results.provenance import masked
 from rope_eval.results.store import Run, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
@@ -129,6 +130,8 @@ def _read(file: Path, row: str | None) -> Imported:
         results={
             "row": row,
             "fingerprint": _fingerprint(arguments),
+            "prompting": prompting(record.data),
+            "dtype": setting.get("model_dtype", str),
             "protocols": sorted({task["protocol"] for task in tasks.values()}),
             "tasks": tasks,
         },
