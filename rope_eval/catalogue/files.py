@@ -18,7 +18,7 @@ from rope_eval.rope.config_words import refuse_config_words
 from rope_eval.rope.spec import FIELDS
 
 FAMILY_KEYS = ("family", "description", "pretrain_theta", "train_length", "size", "rows")
-ROW_KEYS = ("name", "checkpoint", "weights_of", "tune_length", "rope", "paper")
+ROW_KEYS = ("name", "checkpoint", "weights_of", "source", "tune_length", "rope", "paper")
 OF_THE_WEIGHTS = ("pretrain_theta", "train_length", "tune_length")  # how they were made, not run
 TABLES = ("1", "3", "4", "5")  # those of the paper with a row a model
 
@@ -82,6 +82,7 @@ def _row(
         checkpoint=checkpoint and beside(file, checkpoint),
         fields=facts | _fields(where, row),
         weights_of=owner,
+        source=_text(f"{where}: source", row.get("source")),
         paper=dict(_paper(where, family.get("size"), row.get("paper") or {})),
     )
 

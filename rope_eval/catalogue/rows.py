@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class ModelSpec:
         checkpoint: a directory or a name on the hub; None where none was released or given.
         fields: RopeSpec's, as the files give them, those of the family and of the weights too.
         weights_of: the row that has the same checkpoint, if it is not a row's own.
+        source: who says how the checkpoint was made.
         paper: where the row stands in results/paper: (size, label) by the table's name.
         rope: the setting that `fields` make.
 
@@ -35,11 +37,21 @@ class ModelSpec:
     checkpoint: str | None
     fields: Mapping[str, Any]
     weights_of: str | None = None
+    source: str | None = None
     paper: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     rope: RopeSpec = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rope", RopeSpec.from_dict(self.fields))
+
+    def matches(self, text: str) -> bool:
+        """Tell whether a text stands in the name, the checkpoint, the setting or the source.
+
+        A text with ``*``, ``?`` or ``[`` is a pattern of one of them as a whole.
+        """
+        said = (self.name, self.checkpoint or "", str(self.rope), self.source or "")
+        pattern = text if set(text) & set("*?[") else f"*{text}*"
+        return any(fnmatchcase(some.lower(), pattern.lower()) for some in said)
 
     def require_checkpoint(self) -> str:
         """Return the checkpoint; a row without one that can be read is a `DataError`."""

@@ -7,10 +7,12 @@ import json
 from pathlib import Path
 
 from rope_eval.commands.options import add_shared
+from rope_eval.errors import DataError
 
 EPILOG = """\
 examples:
   rope-eval list models
+  rope-eval list models --filter qwen3
   rope-eval list models --checkpoint llama2-7b/base-500=/data/llama2-7b-base-500
   rope-eval ppl --config lab/base-20 --books builtin-chapters --lengths 128,256,512
 
@@ -32,6 +34,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = parser.add_argument
     add("what", nargs="?", default="models", choices=("models",), help="(default: models)")
     add(
+        "--filter",
+        metavar="TEXT",
+        help="only rows with this in their name, checkpoint, setting or source, or a pattern: *-7b",
+    )
+    add(
         "--checkpoint",
         action="append",
         default=[],
@@ -47,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the catalogue; return the exit status.
 
     Raises:
-        DataError: for a file that is not as documented, or a checkpoint of an unknown row.
+        DataError: for a file that is not as documented, a checkpoint of an unknown row, or a filter
+            that leaves no row.
         SpecError: for a --checkpoint that is not written NAME=DIR.
     """
     from tabulate import tabulate
@@ -56,7 +64,14 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.report.terminal import terminal_width
 
     checkpoints = catalogue.read_checkpoints(args.checkpoints, args.checkpoint)
-    rows = catalogue.load(checkpoints=checkpoints).values()
+    rows = list(catalogue.load(checkpoints=checkpoints).values())
+    if args.filter is not None:
+        rows = [row for row in rows if row.matches(args.filter)]
+        if not rows:
+            raise DataError(
+                f"no row of the catalogue has {args.filter!r} in its name, checkpoint, setting or "
+                "source: `rope-eval list models` shows them all"
+            )
     obstacles = {row.name: row.obstacle() for row in rows}
     if args.json:
         facts = [
@@ -64,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 "name": row.name,
                 "checkpoint": row.checkpoint,
                 "rope": row.rope.to_dict(),
+                "source": row.source,
                 "paper": {table: list(place) for table, place in row.paper.items()},
                 "can_run": obstacles[row.name] is None,
                 "obstacle": obstacles[row.name],

@@ -77,6 +77,25 @@ def test_json_and_a_checkpoint_of_ones_own(
     assert row["can_run"]
 
 
+def test_filter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(facts(capsys, "--filter", "Qwen3")) == [
+        "released/qwen3-0.6b",
+        "released/qwen3-8b",
+    ]
+    assert list(facts(capsys, "--filter", "meta-llama/*8b")) == [
+        "released/llama3-8b",
+        "released/llama3.1-8b",
+    ]
+    assert list(facts(capsys, "--filter", "2409.12181"))[:1] == ["released/lceg-pi-32k"]
+    assert set(facts(capsys, "--filter", "dynamic_ntk")) == {
+        "llama2-7b/ntk-dynamic",
+        "llama2-13b/ntk-dynamic",
+    }
+    assert facts(capsys, "--filter", "qwen3-8b")["released/qwen3-8b"]["source"].startswith("arXiv")
+    with pytest.raises(DataError, match="no row of the catalogue has 'qwen33'"):
+        run("--filter", "qwen33")
+
+
 def test_a_checkpoint_of_an_unknown_row() -> None:
     with pytest.raises(DataError, match="Did you mean 'llama2-7b/base-500'"):
         run("models", "--checkpoint", "llama2-7b/base500=x")
