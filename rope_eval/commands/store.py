@@ -146,9 +146,12 @@ def export(args: argparse.Namespace) -> int:
         StoreError: the folder cannot be read.
     """
     from rope_eval.errors import DataError
+    from rope_eval.files import check_output
     from rope_eval.results.frame import for_spreadsheets, frame
 
-    table = frame(_existing(args.results))
+    store = _existing(args.results)
+    check_output(args.output)
+    table = frame(store)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
     try:
         if style == "csv":
@@ -168,9 +171,10 @@ def export(args: argparse.Namespace) -> int:
 
 def _existing(folder: Path | None) -> Store:
     from rope_eval.errors import DataError
+    from rope_eval.paths import is_directory
 
     store = open_store(folder)
-    if not store.root.is_dir():
+    if not is_directory(str(store.root)):
         raise DataError(f"there is no folder of runs at {store.root}: give it as --results DIR")
     return store
 

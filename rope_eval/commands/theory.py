@@ -20,6 +20,8 @@ from rope_eval.rope.geometry import RopeConfig
 _T = TypeVar("_T")
 
 _PRETRAIN_THETA = 10000.0
+MOST_DIMENSIONS = 1 << 14
+MOST_BASES = 5_000
 
 _EPILOG = """\
 examples:
@@ -78,6 +80,13 @@ def run(args: argparse.Namespace) -> int:
         DataError: the model's config.json cannot be read.
     """
     setting, notes = _setting(args)
+    if setting.head_dim > MOST_DIMENSIONS:
+        raise SpecError(f"--head-dim must be {MOST_DIMENSIONS:,} or less, got {setting.head_dim}")
+    if args.bases_per_decade > MOST_BASES:
+        raise SpecError(
+            f"--bases-per-decade must be {MOST_BASES:,} or less, got {args.bases_per_decade}: the "
+            "scan takes seconds for a thousand"
+        )
     facts = _laws(setting)
     rows = _law_rows(setting, facts)
     if args.target_length is not None:

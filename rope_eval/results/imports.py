@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
+from rope_eval.files import open_file
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
 from rope_eval.results.provenance import masked
@@ -79,7 +80,11 @@ def read_lm_eval(
 
 def _results_files(path: Path) -> list[Path]:
     """Return results_TIME.json files, and NAME_TIME.json of --output_path NAME.json."""
-    if path.is_file():
+    try:
+        is_given = path.exists() and not path.is_dir()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if is_given:
         return [path]
     if path.suffix == ".json":
         found = path.parent.glob("*.json")
@@ -398,13 +403,14 @@ def _provenance(file: Path, record: _Fields) -> dict[str, Any]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a task's name that is too long for a file's
+    except (OSError, ValueError):  # a task's name that is no file's
         return False
 
 
 def _bytes(file: Path, digest: Any) -> bytes:
     try:
-        content = file.read_bytes()
+        with open_file(file) as raw:
+            content = raw.read()
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
     digest.update(content)

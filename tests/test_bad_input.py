@@ -1,0 +1,114 @@
+"""Bad input ends in one message and exit status 2: never in a traceback, never in a hang."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from rope_eval.cli import main
+
+SECONDS = 10
+LONG = "x" * 300
+LAWS = ("theory", "--head-dim", "128", "--train-length", "4k")
+
+
+@contextmanager
+def watchdog() -> Iterator[None]:
+    def late(*_: object) -> None:
+        raise AssertionError(f"not done after {SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> str:
+        before = sorted(tmp_path.rglob("*"))
+        with watchdog():
+            try:
+                status = main(words)
+            except SystemExit as error:  # of argparse
+                status = int(error.code or 0)
+        said = capsys.readouterr().err
+        assert status == 2, (words, said)
+        assert "error: " in said, words
+        assert "Traceback" not in said, words
+        assert sorted(tmp_path.rglob("*")) == before, words
+        return said
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*LAWS, "--target-length=1m", "--bases-per-decade=1000000000"), "5,000 or less"),
+        (("theory", "--head-dim", "128000000000", "--train-length", "4k"), "16,384 or less"),
+        (("theory", "--head-dim", "128", "--train-length=--"), "--train-length has the value --"),
+        (("ppl", "--config=--", "--lengths=64"), "--config has the value --"),
+        (("theory", "--model=a\0b"), "null character"),
+        (("store", "export", "-o=\ud800"), "lone surrogate"),
+        (("import", LONG), "File name too long"),
+        (("store", "verify", f"--results={LONG}"), "no folder of runs"),
+        (("store", "sweep", f"--results={LONG}"), "no folder of runs"),
+        (("ppl", f"--model={LONG}", "--lengths=64"), "File name too long"),
+        (("import", "/dev/zero"), "this is a device"),
+        (("list", "models", "--checkpoints=/dev/zero"), "this is a device"),
+        (("attention", "--model=x", "--length=64", "--bins=100000000000"), "10,000 or fewer"),
+        (("attention", "--model=x", "--length=64", "--device=meta"), "--device meta"),
+        (("attention", "--model=x", "--length=64", "--output=/proc/x.png"), "cannot write"),
+    ],
+)
+def test_what_was_wrong_is_said(
+    refused: Callable[..., str], words: tuple[str, ...], message: str
+) -> None:
+    said = refused(*words)
+    assert said.startswith("rope-eval: error: ")
+    assert message in said
+
+
+def test_a_folder_is_no_output(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    said = refused("attention", "--model=x", "--length=64", "--output=a.png")
+    assert "a.png is a folder" in said
+    (tmp_path / "runs").mkdir()
+    assert "a.png is a folder" in refused("store", "export", "-o", "a.png", "--results", "runs")
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 10_000, b"\xff", b"[]", b"null", b'{"head_dim": 1e400}', b'{"head_dim": []}']
+)
+def test_a_config_that_is_none(refused: Callable[..., str], tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    assert "config.json" in refused("theory", "--model", str(tmp_path))
+
+
+def test_a_config_that_is_a_pipe(refused: Callable[..., str], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    assert "this is a pipe" in refused("theory", "--model", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["results_x.json", "checkpoints.yaml"])
+def test_small_files_are_small(refused: Callable[..., str], tmp_path: Path, name: str) -> None:
+    bomb = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{','.join(['*' + chr(97 + i)] * 9)}]\n" for i in range(9)
+    )
+    (tmp_path / name).write_text(bomb if name.endswith("yaml") else json.dumps([[[]]]))
+    words = ("list", "models") if name.endswith("yaml") else ("import", ".")
+    assert len(refused(*words)) < 10_000
