@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rope_eval import __version__
 from rope_eval.commands import COMMANDS
 from rope_eval.errors import RopeEvalError, SpecError
+from rope_eval.safe_text import complain
 
 _FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM)
 EPILOG = """\
@@ -45,12 +46,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.rest = rest
         status: int = args.run(args)
     except RopeEvalError as error:
-        print(f"rope-eval: error: {error}", file=sys.stderr)
+        complain(error)
         return error.exit_code
     except BrokenPipeError:
         return 1
     except OSError as error:  # of a file that nothing below has named
-        print(f"rope-eval: error: {error}", file=sys.stderr)
+        complain(error)
         return 1 if error.errno in _FAILED else 2
     except KeyboardInterrupt:
         print("rope-eval: interrupted", file=sys.stderr)

@@ -71,9 +71,9 @@ def check_output(file: Path) -> None:
     """
     try:
         if file.is_dir():
-            raise DataError(f"{file} is a folder: give the name of a file")
+            raise DataError(f"cannot write {file}: {file} is a folder: give the name of a file")
         if not file.parent.is_dir():
-            raise DataError(f"{file}: there is no folder {file.parent}; make it first")
+            raise DataError(f"cannot write {file}: there is no folder {file.parent}; make it first")
         with tempfile.NamedTemporaryFile(dir=file.parent, prefix=file.name):
             pass
     except OSError as error:

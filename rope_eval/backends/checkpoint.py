@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ def check_config(values: Any, where: str, *, trust_remote_code: bool = False) ->
             "config.json): say trust_remote_code=True if you trust it"
         )
     for key in ("attn_implementation", "_attn_implementation"):
-        if "/" in str(values.get(key)):
+        if is_from_hub(values.get(key)):
             raise DataError(
                 f"{where}: {key}={values[key]!r} would fetch code from the hub and run it: take "
                 "it out, the attention is rope-eval's own"
@@ -112,6 +113,15 @@ def check_config(values: Any, where: str, *, trust_remote_code: bool = False) ->
             raise DataError(
                 f"{where}: {name} must be a whole number from 1 to {most}, got {str(size)[:40]!r}"
             )
+
+
+def is_from_hub(attention: object) -> bool:
+    """Tell whether transformers may fetch the kernels of an attention implementation from the hub.
+
+    It does for ``kernels-community/…``, and for ``flash_attention_2`` where that is not installed.
+    """
+    text = str(attention)
+    return "/" in text or ("flash_attention" in text and find_spec("flash_attn") is None)
 
 
 def check_index(index: Path, *, allow_pickle: bool = False, fetched: bool = True) -> None:

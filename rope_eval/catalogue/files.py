@@ -166,7 +166,7 @@ def _yaml(file: Path) -> Any:
     try:
         return yaml.safe_load(read_small(file))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        raise DataError(f"{file} is not YAML: {error}") from error
+        raise DataError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError:
         raise DataError(f"{file} is nested too deeply") from None
 

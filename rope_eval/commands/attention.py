@@ -14,6 +14,7 @@ from rope_eval.commands.progress import Report, progress_bar
 from rope_eval.errors import SpecError
 from rope_eval.files import check_output
 from rope_eval.lengths import parse_length
+from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,13 +107,14 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0
-    print(f"model  {facts['model']}")
+    print(f"model  {shown(facts['model'])}")
     print(f"rope   {facts['setting']}")
     print(
         f"bound  {facts['extrapolation_bound']:.0f} tokens; critical dimension "
         f"{facts['critical_dimension']} of {facts['rotary_dim']}"
     )
-    print(f"books  {args.books}: {', '.join(facts['documents'])}, {length} tokens each\n")
+    books = shown(f"{args.books}: {', '.join(facts['documents'])}")
+    print(f"books  {books}, {length} tokens each\n")
     print(attention_table(facts))
     return 0
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rope_eval.errors import DataError, RopeEvalError, SpecError, did_you_mean
 from rope_eval.paths import write_whole
+from rope_eval.safe_text import shown
 
 CHECKSUMS = "checksums.json"
 EPILOG = """\
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         except RopeEvalError as error:
             missing.append(name)
             said = f"not there: {error}"
-        print(f"{name:<32}{said}")
+        print(f"{name:<32}{shown(said)}")
     if missing:
         print(f"{len(missing)} of {len(args.names or SOURCES)} data sets could not be had")
     return 1 if missing else 0

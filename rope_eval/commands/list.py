@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from rope_eval.commands.options import add_shared
+from rope_eval.safe_text import shown
 
 EPILOG = """\
 examples:
@@ -73,11 +74,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     lines = [
         (
-            row.name,
+            shown(row.name),
             "no" if obstacles[row.name] else "yes",
             ",".join(sorted(row.paper)),
             str(row.rope),
-            obstacles[row.name] or "",
+            shown(obstacles[row.name] or ""),
         )
         for row in rows
     ]

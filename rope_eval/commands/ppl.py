@@ -10,6 +10,7 @@ from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_lengths
+from rope_eval.safe_text import shown
 
 EPILOG = """\
 examples:
@@ -126,15 +127,15 @@ def _text(facts: dict[str, Any], place: str) -> str:
     documents = facts["documents"]
     return "\n".join(
         (
-            f"model  {facts['model']}",
+            f"model  {shown(facts['model'])}",
             f"rope   {RopeSpec.from_dict(facts['rope'])}",
             f"bound  {f'{bound:.0f} tokens' if bound else 'unknown: the config has no length'}",
-            f"books  {facts['books']}: {documents} document{'' if documents == 1 else 's'}, "
+            f"books  {shown(facts['books'])}: {documents} document{'' if documents == 1 else 's'}, "
             f"{facts['tokens']} scored tokens",
-            *(f"failed {one['error']}" for one in facts["failed"]),
+            *(f"failed {shown(one['error'])}" for one in facts["failed"]),
             "",
             curve_table(facts),
             "",
-            f"run    {place}{', from the store' if facts['from_store'] else ''}",
+            f"run    {shown(place)}{', from the store' if facts['from_store'] else ''}",
         )
     )

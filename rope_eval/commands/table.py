@@ -7,6 +7,7 @@ import sys
 
 from rope_eval.commands.options import add_shared
 from rope_eval.commands.store import open_store
+from rope_eval.safe_text import shown_lines
 
 EPILOG = """\
 examples:
@@ -69,5 +70,5 @@ def run(args: argparse.Namespace) -> int:
         table = make(rows_of(open_store(args.results)), args.table, args.protocol)
     print(formats.render(table, args.format))
     if args.source != "paper" and args.format == "csv":
-        print(table.caption, file=sys.stderr)
+        print(shown_lines(table.caption), file=sys.stderr)
     return 0

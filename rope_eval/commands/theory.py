@@ -16,6 +16,7 @@ from rope_eval import theory
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.rope.geometry import RopeConfig
+from rope_eval.safe_text import shown
 
 _T = TypeVar("_T")
 
@@ -97,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_table(setting, rows)
         for note in notes:
-            print(f"note: {note}")
+            print(f"note: {shown(note)}")
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.results.naming import Names, setting_text, weights
 from rope_eval.results.store import Run, Store
+from rope_eval.safe_text import for_spreadsheet, shown
 from rope_eval.scores import Sums
 
 if TYPE_CHECKING:
@@ -77,18 +78,19 @@ def frame(store: Store, names: Names | None = None) -> pd.DataFrame:
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose texts no spreadsheet takes for a formula: those have ' before them."""
+    """Return a frame whose texts no spreadsheet takes for a formula, and no terminal obeys."""
     texts = [name for name, kind in COLUMNS.items() if kind == "string"]
-    formula = r"^(\s*[=+\-@])"
-    return table.assign(
-        **{name: table[name].str.replace(formula, r"'\1", regex=True) for name in texts}
-    )
+    safe = {
+        name: table[name].map(lambda text: for_spreadsheet(shown(text)), na_action="ignore")
+        for name in texts
+    }
+    return table.assign(**safe).astype(dict(COLUMNS))
 
 
 def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
     host = run.request.get("harness", run.kind)
     common = {
-        "row": names.row(run),
+        "row": shown(names.row(run)),
         "model": run.request["model"],
         "weights": weights(run),
         "setting": setting_text(run),

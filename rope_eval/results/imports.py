@@ -20,9 +20,9 @@ from rope_eval.errors import DataError, SpecError
 from rope_eval.files import open_file
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
-from rope_eval.results.provenance import masked
 from rope_eval.results.store import Run, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
+from rope_eval.safe_text import masked_values
 
 MEAN_TOLERANCE = 1e-6
 
@@ -98,7 +98,7 @@ def _results_files(path: Path) -> list[Path]:
 
 def _read(file: Path, row: str | None) -> Imported:
     digest = hashlib.sha256()
-    record = _Fields(str(file), _json(str(file), _bytes(file, digest)))
+    record = _Fields(str(file), masked_values(_json(str(file), _bytes(file, digest))))
     results, configs, config = (record.need(key, dict) for key in ("results", "configs", "config"))
     setting = _Fields(f"{file}: config", config)
     arguments = _arguments(setting)
@@ -146,11 +146,11 @@ def _read(file: Path, row: str | None) -> Imported:
 
 
 def _arguments(config: _Fields) -> dict[str, Any]:
-    """Return --model_args as a mapping (older releases wrote a text), without tokens."""
+    """Return --model_args as a mapping; older releases wrote a text."""
     given = config.get("model_args", (str, dict), {})
     if isinstance(given, str):
         given = dict(pair.partition("=")[::2] for pair in _pairs(given) if pair)
-    return {str(masked(name)): _masked(value) for name, value in given.items()}
+    return dict(given)
 
 
 def _pairs(text: str) -> Iterator[str]:
@@ -162,14 +162,6 @@ def _pairs(text: str) -> Iterator[str]:
             yield text[start:i].strip()
             start = i + 1
     yield text[start:].strip()
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return masked(value)
-    if isinstance(value, dict):
-        return {masked(name): _masked(item) for name, item in value.items()}
-    return [_masked(item) for item in value] if isinstance(value, list) else value
 
 
 def _label(arguments: Mapping[str, Any], record: _Fields, config: _Fields) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import SpecError
+from rope_eval.lengths import check_count
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
 
@@ -48,6 +49,7 @@ class Loading:
     proof: bool = True
 
     def __post_init__(self) -> None:
+        check_count("chunk_size", self.chunk_size)
         if self.backend not in _BACKENDS:
             raise SpecError(f"backend must be one of {', '.join(_BACKENDS)}, got {self.backend!r}")
         if self.backend == "hf" and self.engine:

@@ -17,11 +17,17 @@ from rope_eval.backends.hf.loading import WholeCausalLM, readable
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.hosts.lm_eval.arguments import check_weights, take_gguf, take_setting
+from rope_eval.hosts.lm_eval.arguments import (
+    check_device,
+    check_weights,
+    take_gguf,
+    take_setting,
+)
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
 from rope_eval.hosts.lm_eval.kept_answers import asked, weights_digest
 from rope_eval.hosts.lm_eval.paper_requests import SharedPromptsMixin
 from rope_eval.hosts.lm_eval.plugin import register
+from rope_eval.lengths import check_count
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import by_base
 from rope_eval.scoring.tokens import score_lengths, score_tokens
@@ -71,13 +77,16 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         is_wanted(proof)
         setting, arguments = take_setting(pretrained, config, arguments, HF_ARGUMENTS)
         pretrained, self.rope_spec = setting.checkpoint, setting.rope
-        self.chunk_size = chunk_size
+        self.chunk_size = check_count("chunk_size", chunk_size)
         self._asked = asked(arguments)
         if isinstance(pretrained, str):
             pretrained, arguments = take_gguf(pretrained, arguments)
             arguments.setdefault("use_safetensors", True)
             check_weights(pretrained, arguments, allow_pickle=not arguments["use_safetensors"])
-        super().__init__(pretrained=pretrained, backend="causal", **arguments)
+        name = pretrained if isinstance(pretrained, str) else type(pretrained).__name__
+        with readable(f"the model {name}"):
+            super().__init__(pretrained=pretrained, backend="causal", **arguments)
+        check_device(arguments.get("device"), self.device)
         self.proof = proof_of(self.model, self.rope_spec, proof)
         self._patch = patched(self.model, self.rope_spec)
         self._patch.__enter__()

@@ -21,6 +21,7 @@ from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
 from rope_eval.hosts.lm_eval.kept_answers import asked
+from rope_eval.lengths import check_count
 from rope_eval.results.identity import fingerprint
 from rope_eval.rope.rotary import Rotary
 from rope_eval.scores import TokenScores
@@ -66,7 +67,9 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         vllm_engine.refuse_gguf(checkpoint)
         check_weights(checkpoint, arguments, allow_pickle=False)
         self.truncation = truncation
-        length = max_length or max_model_len
+        length = check_count("max_length", max_length) or check_count(
+            "max_model_len", max_model_len
+        )
         if length is None:
             length = resolve_max_length(load_config(checkpoint, trust_remote_code=remote_code))
         super().__init__(

@@ -19,7 +19,9 @@ from rope_eval.backends.hf.loading import load_model, load_tokenizer
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
+from rope_eval.lengths import check_count
 from rope_eval.protocols.truncation import SIDES, cut
+from rope_eval.rope.method import flag
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.texts import Ids, token_nll, whole_nll
 from rope_eval.scoring.tokens import score_lengths
@@ -75,6 +77,8 @@ class ScalingRope(BaseModel):
         if backend != "hf":
             raise SpecError(f"backend must be hf, got {backend!r}")
         is_wanted(proof)
+        trust_remote_code = flag("trust_remote_code", trust_remote_code)
+        allow_pickle = flag("allow_pickle", allow_pickle)
         if truncation is not None and truncation not in SIDES:
             raise SpecError(f"truncation must be one of {', '.join(SIDES)}, got {truncation!r}")
         if isinstance(max_seq_len, bool) or not isinstance(max_seq_len, int) or max_seq_len < 2:
@@ -89,7 +93,7 @@ class ScalingRope(BaseModel):
             generation_kwargs=generation_kwargs or {},
         )
         self.truncation = truncation
-        self.chunk_size = chunk_size
+        self.chunk_size = check_count("chunk_size", chunk_size)
         self.tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
         self.proof: dict[str, Any] | str | None = None
         self._patch: patched | None = None

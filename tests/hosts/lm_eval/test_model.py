@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from helpers import models
 from rope_eval import RopeSpec, patched, score_tokens
-from rope_eval.errors import DataError, LengthError, SpecError
+from rope_eval.errors import DataError, LengthError, RopeEvalError, SpecError
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from studies.scaling_laws.recipes.model import build_tokenizer
 
@@ -447,6 +447,31 @@ def test_mistakes_exit_with_2_and_no_traceback(
     assert "lm_eval: error: " in done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"chunk_size": "abc"}, "chunk_size must be a whole number of 1 or more, got 'abc'"),
+        ({"chunk_size": 0}, "chunk_size must be"),
+        ({"trust_remote_code": "no"}, "trust_remote_code must be true or false, got 'no'"),
+        ({"use_safetensors": 1}, "use_safetensors must be true or false"),
+        ({"device": "meta"}, "the device 'meta' cannot be used here"),
+        ({"device": "gpu:x"}, "the device 'gpu:x' cannot be used here"),
+        ({"dtype": "float33"}, "the model .* cannot be loaded: .*float33"),
+        ({"batch_size": "many"}, "the model .* cannot be loaded: .*many"),
+        ({"max_length": "long"}, "max_length must be a whole number"),
+        ({"attn_implementation": "kernels-community/flash-attn"}, "would fetch code from the hub"),
+        ({"attn_implementation": "flash_attention_2"}, "would fetch code from the hub"),
+        ({"use_kernels": True}, "use_kernels fetches code from the hub"),
+        ({"kernel_config": "x"}, "kernel_config fetches code from the hub"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    checkpoint: str, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RopeEvalError, match=message):
+        ScalingRopeLM(pretrained=checkpoint, **({"device": "cpu"} | arguments))
 
 
 def test_the_plugin_is_free_elsewhere() -> None:
