@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError, ScoreError, StoreError
 from rope_eval.results import identity
-from rope_eval.results.documents import Documents, Scored, TokenCount, TokenCounts
+from rope_eval.results.documents import (
+    Documents,
+    Scored,
+    TokenCount,
+    TokenCounts,
+    of_known_shape,
+)
 from rope_eval.results.provenance import provenance, timed
 from rope_eval.results.resolved import AUTO, resolved_dtype
 from rope_eval.results.store import Run, Store
@@ -167,7 +173,16 @@ def answer(
 
 
 def curve(run: Run) -> dict[str, Any]:
-    """Return a done run of `measure` as the facts that people and tables want."""
+    """Return a done run of `measure` as the facts that people and tables want.
+
+    Raises:
+        StoreError: for a stored run of another shape.
+    """
+    with of_known_shape(run):
+        return _curve(run)
+
+
+def _curve(run: Run) -> dict[str, Any]:
     totals = [Sums(**sums) for sums in run.results["totals"]]
     dtypes = [ran["dtype"] for ran in run.provenance["ran"]]
     failed = run.results["failed"]

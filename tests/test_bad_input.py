@@ -4,53 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rope_eval.cli import main
+from helpers.watched import rope_eval
 
-SECONDS = 10
 LONG = "x" * 300
 LAWS = ("theory", "--head-dim", "128", "--train-length", "4k")
 
 
-@contextmanager
-def watchdog() -> Iterator[None]:
-    def late(*_: object) -> None:
-        raise AssertionError(f"not done after {SECONDS} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 @pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
+def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str) -> str:
-        before = sorted(tmp_path.rglob("*"))
-        with watchdog():
-            try:
-                status = main(words)
-            except SystemExit as error:  # of argparse
-                status = int(error.code or 0)
-        said = capsys.readouterr().err
-        assert status == 2, (words, said)
-        assert "error: " in said, words
-        assert "Traceback" not in said, words
-        assert sorted(tmp_path.rglob("*")) == before, words
-        return said
+        ended = rope_eval(*words)
+        assert ended.status == 2, (words, ended)
+        return ended.err
 
     return run
 

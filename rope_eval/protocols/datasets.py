@@ -18,6 +18,7 @@ import yaml
 
 from rope_eval.data.readers import read_hub, read_rows
 from rope_eval.errors import DataError
+from rope_eval.paths import is_directory
 
 Row = Mapping[str, Any]
 PROMPTS = yaml.load(
@@ -188,8 +189,13 @@ def read(name: str, data_dir: str | Path | None = None) -> list[Row]:
 
 
 def check_folder(data_dir: str | Path) -> None:
-    """Raise `DataError` for a folder that holds none of the data sets."""
-    if not any((Path(data_dir) / f"{name}.jsonl").is_file() for name in SOURCES):
+    """Raise `DataError` for a folder that holds none of the data sets, or is none."""
+    if not isinstance(data_dir, str | Path):
+        raise DataError(f"data_dir must be a folder, got {data_dir!r}: write it as ./{data_dir}")
+    folder = Path(data_dir)
+    if not is_directory(str(folder)) or not any(
+        (folder / f"{name}.jsonl").is_file() for name in SOURCES
+    ):
         raise DataError(
             f"data_dir={data_dir}: holds none of the data sets, such as lambada.jsonl or "
             "leval/tpo.jsonl"

@@ -47,6 +47,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 )
 """The columns of `frame`, and their types."""
 
+_KINDS: Mapping[str, Any] = {"string": str, "Int64": int, "float64": (int, float)}
+_MOST = 1 << 63
 _NO_NUMBER = "its score is not a number"
 
 
@@ -104,10 +106,22 @@ def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
     if run.status == "failed":
         common["remark"] = f"failed: {run.error}"
         if run.kind != "cumulative":
-            yield common
+            yield _checked(common)
             return
     for measured in _READERS[run.kind](run):
-        yield measured | common
+        yield _checked(measured | common)
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row; a cell that is not of its column's type is a `TypeError`."""
+    for name, value in row.items():
+        if value is not None and not (
+            isinstance(value, _KINDS[COLUMNS[name]]) and not isinstance(value, bool)
+        ):
+            raise TypeError(f"{name} is {value!r:.60}")
+        if COLUMNS[name] == "Int64" and not -_MOST < (value or 0) < _MOST:
+            raise TypeError(f"{name} is {value!r:.60}")
+    return row
 
 
 def _curve(run: Run) -> Iterator[dict[str, Any]]:

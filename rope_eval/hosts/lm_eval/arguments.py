@@ -16,6 +16,8 @@ from rope_eval.setting import Caller, Setting, resolve
 
 _FLAGS = {"trust_remote_code", "use_safetensors", "use_kernels", "truncation", "parallelize"}
 
+_PLACES = {"gguf_file", "subfolder"}
+
 
 def take_setting(
     pretrained: Any, config: str | None, arguments: Mapping[str, Any], known: tuple[str, ...]
@@ -42,6 +44,9 @@ def take_setting(
     rest = {name: value for name, value in arguments.items() if name not in FIELDS}
     for name in _FLAGS & set(rest):  # a "no" that is not read as false would run code
         rest[name] = flag(name, rest[name])
+    for name in _PLACES & set(rest):
+        if not (rest[name] is None or isinstance(rest[name], str)):
+            raise SpecError(f"{name} must be the name of a file or folder, got {rest[name]!r}")
     if "max_length" in rest:
         rest["max_length"] = check_count("max_length", rest["max_length"])
     return setting, rest

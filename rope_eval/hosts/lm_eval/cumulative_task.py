@@ -10,7 +10,7 @@ from lm_eval.api.model import LM
 
 from rope_eval.data.books import read_books
 from rope_eval.errors import DataError, SpecError, UnsupportedModelError
-from rope_eval.hosts.lm_eval.local_task import LocalTask
+from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
 from rope_eval.lengths import check_lengths
 from rope_eval.scores import Sums, sums_at, total
 
@@ -29,7 +29,7 @@ class CumulativeTask(LocalTask):
 
     def __init__(self, config: Mapping[str, Any]):
         metadata = config.get("metadata", {})
-        self.lengths = check_lengths(_as_list(metadata["lengths"]))
+        self.lengths = check_lengths(_as_list(needed(metadata, "lengths", config["task"])))
         if metadata.get("books") is None:
             raise DataError(
                 f"{config['task']} needs your own copy of its books: "
