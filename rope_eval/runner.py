@@ -21,7 +21,7 @@ from rope_eval.results.documents import (
     of_known_shape,
 )
 from rope_eval.results.provenance import provenance, timed
-from rope_eval.results.resolved import AUTO, resolved_dtype
+from rope_eval.results.resolved import AUTO, resolved_dtype, resolved_laws
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.safe_text import masked
@@ -195,6 +195,8 @@ def _curve(run: Run) -> dict[str, Any]:
         "failed": [{"name": one["name"], "error": one["error"]} for one in failed],
         "tokens": totals[-1].tokens,
         "extrapolation_bound": run.results["extrapolation_bound"],
+        "no_bound": run.results.get("no_bound", ""),
+        "laws": run.results.get("laws", {}),
         "lengths": run.request["lengths"],
         "perplexity": [sums.perplexity for sums in totals],
         "accuracy": [sums.accuracy for sums in totals],
@@ -213,6 +215,7 @@ def _setting(request: CumulativeRequest) -> dict[str, Any]:
         backend=loading.backend,
         dtype=dtype,
         protocol=PROTOCOL,
+        laws=resolved_laws(request.model, request.rope),
         **loading.changing(dtype),
     )
 
@@ -330,9 +333,12 @@ class _Work:
         own = {**record, "document": document.name, "ran": dict(scorer.ran), "proof": scorer.proof}
         with timed(own):
             scores = scorer.score(self.texts.ids(document), self.request.lengths, report)
-        rotary = scorer.rotary
-        bound = rotary.extrapolation_bound if rotary.knows_train_length else None
-        facts = {"extrapolation_bound": bound}
+        bound, no_bound = scorer.rotary.bound
+        facts = {
+            "extrapolation_bound": bound,
+            "no_bound": no_bound,
+            "laws": scorer.rotary.laws.to_dict(),
+        }
         self._try_to(lambda: self.documents.keep(document.digest, scores, facts, own))
         sums = tuple(sums_at(scores[n], n) for n in self.request.lengths)
         return Scored(sums=sums, facts=facts, ran=scorer.ran)

@@ -12,7 +12,7 @@ import pytest
 from helpers.watched import rope_eval
 
 LONG = "x" * 300
-LAWS = ("theory", "--head-dim", "128", "--train-length", "4k")
+LAWS = ("theory", "--train-length=4k", "--pretrain-theta=1e4", "--rope-theta=1e4", "--head-dim=128")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., st
     ("words", "message"),
     [
         ((*LAWS, "--target-length=1m", "--bases-per-decade=1000000000"), "5,000 or less"),
-        (("theory", "--head-dim", "128000000000", "--train-length", "4k"), "16,384 or less"),
+        ((*LAWS[:-1], "--head-dim=128000000000"), "16,384 or less"),
         (("theory", "--head-dim", "128", "--train-length=--"), "--train-length has the value --"),
         (("ppl", "--config=--", "--lengths=64"), "--config has the value --"),
         (("theory", "--model=a\0b"), "null character"),

@@ -104,7 +104,7 @@ RIGHT = {
     **{"head_dim": "16", "train_length": "128", "tune_length": "256", "target_length": "512"},
     **{"runs": "lab/base-20", "baseline": "paper:LLaMA2 7B/base=500", "path": "out", "table": "3"},
     **{"name": "lab/base-20", "text": "book.txt", "preset": "paper-7b", "output": "a.csv"},
-    **{"bases_per_decade": "5", "device": "cpu", "dtype": "float32"},
+    **{"bases_per_decade": "5", "device": "cpu", "dtype": "float32", "pretrain_theta": "1e4"},
 }
 
 

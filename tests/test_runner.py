@@ -55,7 +55,7 @@ def request(books: Path, **changes: object) -> runner.CumulativeRequest:
             loading[name] = changes.pop(name)
     fields = {
         "model": str(LAB / "base-20"),
-        "rope": RopeSpec(log_scale=True),
+        "rope": RopeSpec(log_scale=True, pretrain_theta=10000),
         "books": str(books),
         "lengths": LENGTHS,
         "loading": Loading(**loading),
@@ -274,7 +274,14 @@ def test_a_failed_document_leaves_the_others(
     assert runner.answer(request(books, model=broken), store).scored == 1  # it alone, once more
 
     words = ["ppl", "--model", broken, "--books", str(books), "--lengths", "64,200"]
-    words += ["--rope", "log_scale=true", "--results", str(store.root), "--device", "cpu"]
+    words += [
+        "--rope",
+        "log_scale=true,pretrain_theta=10000",
+        "--results",
+        str(store.root),
+        "--device",
+        "cpu",
+    ]
     assert main(words) == 1
     text = capsys.readouterr().out
     assert f"failed {failed['error']}\n" in text
@@ -344,7 +351,8 @@ def test_the_command_prints_facts(
     books: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["ppl", "--model", str(LAB / "base-1e5"), "--books", str(books), "--lengths", "64,200"]
-    words += ["--results", str(tmp_path / "runs"), "--rope", "log_scale=true", "--device", "cpu"]
+    words += ["--results", str(tmp_path / "runs"), "--rope", "log_scale=true,pretrain_theta=10000"]
+    words += ["--device", "cpu"]
     assert main([*words, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["lengths"] == [64, 200]
@@ -352,20 +360,24 @@ def test_the_command_prints_facts(
     assert facts["documents"] == 2
     assert facts["tokens"] == 398
     assert facts["extrapolation_bound"] == pytest.approx(329, abs=0.5)
-    assert facts["rope"] == {"log_scale": True}
     assert facts["from_store"] is False
+    assert facts["rope"] == {"log_scale": True, "pretrain_theta": 10000}
+    assert facts["laws"]["pretrain_theta"] == {"value": 10000, "source": "given"}
+    said = "the config's max_position_embeddings"
+    assert facts["laws"]["train_length"] == {"value": 128, "source": said}
     assert main(words) == 0
     text = capsys.readouterr().out
     assert text.endswith(".zip, from the store\n")
     assert "log_scale=True" in text
     assert "329 tokens" in text
+    assert f"train_length 128: {said}" in text
     assert f"{facts['perplexity'][1]:.2f}" in text
 
 
 def test_a_hit_loads_no_torch(books: Path, store: Store) -> None:
     runner.measure(request(books), store)
     words = ["ppl", "--model", str(LAB / "base-20"), "--books", str(books), "--rope"]
-    words += ["log_scale=true", "--results", str(store.root), "--lengths"]
+    words += ["log_scale=true,pretrain_theta=10000", "--results", str(store.root), "--lengths"]
     script = (
         "import sys; from rope_eval.cli import main; assert main(sys.argv[1:]) == 0; "
         "print(sorted({'torch', 'transformers', 'pandas', 'datasets'} & set(sys.modules)))"
@@ -380,7 +392,12 @@ def test_a_row_of_the_catalogue(books: Path, store: Store) -> None:
     words = ["ppl", "--books", str(books), "--lengths", "64", "--results", str(store.root)]
     assert main([*words, "--config", "lab/base-20"]) == 0
     (run,) = store.runs()
-    assert run.request["rope"] == {"rope_theta": 20, "train_length": 128, "tune_length": 128}
+    assert run.request["rope"] == {
+        "rope_theta": 20,
+        "pretrain_theta": 10000,
+        "train_length": 128,
+        "tune_length": 128,
+    }
     assert run.provenance["row"] == "lab/base-20"
 
 

@@ -14,6 +14,7 @@ from rope_eval.commands.progress import Report, progress_bar
 from rope_eval.errors import SpecError
 from rope_eval.files import check_output
 from rope_eval.lengths import parse_length
+from rope_eval.rope import laws
 from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
@@ -107,12 +108,15 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0
+    bound = facts["extrapolation_bound"]
     print(f"model  {shown(facts['model'])}")
     print(f"rope   {facts['setting']}")
     print(
-        f"bound  {facts['extrapolation_bound']:.0f} tokens; critical dimension "
+        f"bound  {'none' if bound is None else f'{bound:.0f} tokens'}; critical dimension "
         f"{facts['critical_dimension']} of {facts['rotary_dim']}"
     )
+    for line in laws.lines(facts["laws"]):
+        print(f"       {shown(line)}")
     books = shown(f"{args.books}: {', '.join(facts['documents'])}")
     print(f"books  {books}, {length} tokens each\n")
     print(attention_table(facts))
@@ -167,7 +171,8 @@ def _measured(
         "documents": [document.name for document, _ in documents],
         "length": length,
         "train_length": rotary.train_length,
-        "extrapolation_bound": rotary.extrapolation_bound,
+        "extrapolation_bound": rotary.bound[0],
+        "laws": rotary.laws.to_dict(),
         "critical_dimension": rotary.critical_dimension,
         "rotary_dim": rotary.geometry.rotary_dim,
         "bins": _bins(profile),

@@ -121,6 +121,7 @@ def _engine(args: argparse.Namespace) -> dict[str, Any]:
 
 def _text(facts: dict[str, Any], place: str) -> str:
     from rope_eval.report.tables import curve_table
+    from rope_eval.rope import laws
     from rope_eval.rope.spec import RopeSpec
 
     bound = facts["extrapolation_bound"]
@@ -129,7 +130,8 @@ def _text(facts: dict[str, Any], place: str) -> str:
         (
             f"model  {shown(facts['model'])}",
             f"rope   {RopeSpec.from_dict(facts['rope'])}",
-            f"bound  {f'{bound:.0f} tokens' if bound else 'unknown: the config has no length'}",
+            f"bound  {f'{bound:.0f} tokens' if bound else 'none: ' + facts['no_bound']}",
+            *(f"       {shown(line)}" for line in laws.lines(facts["laws"])),
             f"books  {shown(facts['books'])}: {documents} document{'' if documents == 1 else 's'}, "
             f"{facts['tokens']} scored tokens",
             *(f"failed {shown(one['error'])}" for one in facts["failed"]),

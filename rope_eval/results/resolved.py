@@ -1,4 +1,4 @@
-"""What a model's files settle before it is loaded: its dtype and, of a hub name, its commit."""
+"""What a model's files settle before it is loaded: dtype, commit, what its laws stand on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import json
 import struct
 from pathlib import Path
 from typing import Any
+
+from rope_eval.errors import DataError
+from rope_eval.rope.geometry import RopeConfig
+from rope_eval.rope.methods import NEED_LENGTHS
+from rope_eval.rope.spec import RopeSpec
 
 AUTO = "auto"
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -38,6 +43,28 @@ def hub_commit(model: str) -> str | None:
     """Return the commit that a name on the hub has in the local cache, or None if it is unknown."""
     folder = None if Path(model).is_dir() else _folder(model)
     return None if folder is None else folder.name
+
+
+def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any] | None:
+    """Return what the numbers of a setting stand on beside it, by the names of the facts.
+
+    It is known of families or read from the config, so that another release may know better.
+
+    Args:
+        model: a directory, or a name on the hub.
+        rope: the setting.
+
+    Returns:
+        The values; none for a setting that needs none; None where only loading tells.
+    """
+    if not any(name in rope.to_dict() for name in NEED_LENGTHS):
+        return {}
+    folder = _folder(model)
+    try:
+        facts = {} if folder is None else RopeConfig.read(folder).laws.under(rope).to_dict()
+    except DataError:
+        return None
+    return {name: fact["value"] for name, fact in facts.items()} or None
 
 
 def _folder(model: str) -> Path | None:

@@ -47,7 +47,8 @@ def test_a_rows_field_is_switched_off(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["serve", *words, "--hf-overrides", '{"head_dim": 8}']) == 0
     words = shlex.split(capsys.readouterr().out)
     given = json.loads(words[words.index("--additional-config") + 1])
-    assert given == {"rope_eval": {"rope_theta": 100000.0, "train_length": 128, "tune_length": 128}}
+    made = {"pretrain_theta": 10000.0, "train_length": 128, "tune_length": 128}
+    assert given == {"rope_eval": {"rope_theta": 100000.0, **made}}
     assert words[-5:] == ["--port", "1", "--hf-overrides", '{"head_dim": 8}', "--host=127.0.0.1"]
     assert Path(words[2]).samefile(asset("model_configs") / "lab" / "base-1e5-drop")
 

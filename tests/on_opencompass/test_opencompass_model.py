@@ -194,9 +194,13 @@ def test_tokens_and_texts(neutral: ScalingRope) -> None:
 def test_a_row_of_the_catalogue_is_a_model() -> None:
     model = ScalingRope(config="lab/base-1e4", rope_theta=300, tokenizer_only=True)
     assert Path(model.path).samefile(LAB)
-    assert model.rope_spec == RopeSpec(rope_theta=300, train_length=128, tune_length=128)
+    assert model.rope_spec == RopeSpec(
+        rope_theta=300, pretrain_theta=1e4, train_length=128, tune_length=128
+    )
     off = ScalingRope(config="lab/base-1e5-drop", beyond_critical="keep", tokenizer_only=True)
-    assert off.rope_spec == RopeSpec(rope_theta=1e5, train_length=128, tune_length=128)
+    assert off.rope_spec == RopeSpec(
+        rope_theta=1e5, pretrain_theta=1e4, train_length=128, tune_length=128
+    )
 
 
 @pytest.mark.parametrize(

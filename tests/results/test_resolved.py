@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from rope_eval.paths import asset
-from rope_eval.results.resolved import hub_commit, resolved_dtype
+from rope_eval.results.resolved import hub_commit, resolved_dtype, resolved_laws
+from rope_eval.rope.families import FAMILIES
+from rope_eval.rope.spec import RopeSpec
 
 LAB = asset("model_configs") / "lab"
 
@@ -44,3 +47,24 @@ def test_what_says_nothing_is_auto(tmp_path: Path, header: bytes) -> None:
     assert resolved_dtype(str(folder), "auto", "hf") == "auto"
     (folder / "config.json").unlink()
     assert resolved_dtype(str(folder), "auto", "hf") == "auto"
+
+
+def test_what_the_laws_stand_on_is_read_for_a_method_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    values = {"model_type": "llama", "head_dim": 16, "rope_theta": 500000}
+    values |= {"max_position_embeddings": 8192, "vocab_size": 77}
+    (model / "config.json").write_text(json.dumps(values))
+    name, scaled = str(model), RopeSpec(log_scale=True)
+    assert resolved_laws(name, RopeSpec(rope_theta=500)) == {}
+    own = {"pretrain_theta": 500000, "train_length": 8192, "tune_length": None}
+    assert resolved_laws(name, scaled) == own
+    assert resolved_laws(name, scaled.replace(train_length=4096)) == own | {"train_length": 4096}
+    known = replace(FAMILIES[0], vocab_size=(77,), rope_theta=(5e5,), max_length=(8192,))
+    monkeypatch.setattr("rope_eval.rope.families.FAMILIES", (known,))
+    assert resolved_laws(name, scaled) == own | {"pretrain_theta": 1e4, "train_length": 2048}
+    (model / "config.json").write_text("[")
+    assert resolved_laws(name, scaled) is None
+    assert resolved_laws("no/model-of-ours", scaled) is None

@@ -12,9 +12,11 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
 from rope_eval import __version__
+from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError
 from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
+from rope_eval.rope.facts import Facts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,19 +29,24 @@ class DocumentsMixin(ABC):
 
     rope_spec: Any
     proof: Any
+    _config: Any
     tokenizer: Any
     max_length: Any
     rank: Any
     cache_hook: Any
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return what lm-eval records of a model, the RoPE setting and its proof included."""
+        """Return what lm-eval records of a model; also the setting, its grounds and proof."""
         host: Any = getattr(super(), "get_model_info", dict)
         return host() | {
             "rope": self.rope_spec.to_dict(),
             "rope_fingerprint": self.rope_spec.fingerprint(),
             "proof": self.proof,
+            "laws": self._laws(),
         }
+
+    def _laws(self) -> dict[str, Any]:
+        return Facts(self.rope_spec, config_geometry(self._config)).laws.to_dict()
 
     @abstractmethod
     def _identity(self) -> dict[str, Any]:
@@ -51,6 +58,7 @@ class DocumentsMixin(ABC):
             "model": type(self).__name__,
             "version": __version__,
             "rope": self.rope_spec.to_dict(),
+            "laws": self._laws(),
             "max_length": self.max_length,
             "tokenizer": tokenizer_digest(self.tokenizer),
         }

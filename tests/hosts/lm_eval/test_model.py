@@ -301,7 +301,8 @@ def test_a_field_of_the_row_is_switched_off() -> None:
     row = ScalingRopeLM(config="lab/base-1e5-drop", device="cpu")
     off = ScalingRopeLM(config="lab/base-1e5-drop", beyond_critical="keep", device="cpu")
     assert row.rope_spec.beyond_critical == "drop"
-    assert off.rope_spec == RopeSpec(rope_theta=1e5, train_length=128, tune_length=128)
+    lengths = {"train_length": 128, "tune_length": 128}
+    assert off.rope_spec == RopeSpec(rope_theta=1e5, pretrain_theta=1e4, **lengths)
     scored = requests("loglikelihood_rolling", [("a longer text of forty bytes or so " * 20,)])
     one, two = (lm.loglikelihood_rolling(scored, disable_tqdm=True)[0] for lm in (row, off))
     assert abs(one - two) > 1
@@ -391,6 +392,8 @@ def test_the_command_prints_every_length(checkpoint: str, tmp_path: Path) -> Non
     assert results["documents,none"] == 1
     assert results["tokens,none"] == 299
     assert stored["config"]["rope"] == spec.to_dict()
+    base = {"value": 10000.0, "source": "the config's own base"}
+    assert stored["config"]["laws"]["pretrain_theta"] == base
     asked = stored["configs"]["builtin_cumulative"]
     assert asked["metadata"]["lengths"] == [64, 300]
     assert asked["metadata"]["books"] == "builtin"
