@@ -18,7 +18,6 @@ from rope_eval.results.documents import (
     Scored,
     TokenCount,
     TokenCounts,
-    of_known_shape,
 )
 from rope_eval.results.provenance import provenance, timed
 from rope_eval.results.resolved import AUTO, resolved_dtype, resolved_laws
@@ -173,16 +172,7 @@ def answer(
 
 
 def curve(run: Run) -> dict[str, Any]:
-    """Return a done run of `measure` as the facts that people and tables want.
-
-    Raises:
-        StoreError: for a stored run of another shape.
-    """
-    with of_known_shape(run):
-        return _curve(run)
-
-
-def _curve(run: Run) -> dict[str, Any]:
+    """Return a done run of `measure` as the facts that people and tables want."""
     totals = [Sums(**sums) for sums in run.results["totals"]]
     dtypes = [ran["dtype"] for ran in run.provenance["ran"]]
     failed = run.results["failed"]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from helpers.watched import rope_eval
+from rope_eval.paths import asset
 
 LONG = "x" * 300
+MODEL = asset("model_configs") / "lab" / "base-20"
 LAWS = ("theory", "--train-length=4k", "--pretrain-theta=1e4", "--rope-theta=1e4", "--head-dim=128")
 
 
@@ -84,3 +89,43 @@ def test_small_files_are_small(refused: Callable[..., str], tmp_path: Path, name
     (tmp_path / name).write_text(bomb if name.endswith("yaml") else json.dumps([[[]]]))
     words = ("list", "models") if name.endswith("yaml") else ("import", ".")
     assert len(refused(*words)) < 10_000
+
+
+def test_sixty_four_tokens_of_fifty_megabytes_take_little_memory(tmp_path: Path) -> None:
+    line = "It was a long book, and nothing in it was new, but the words went on.\n"
+    (tmp_path / "small.txt").write_text(line * 50)
+    (tmp_path / "big.txt").write_text(line * (50_000_000 // len(line)))
+    program = (
+        "import resource, sys\n"
+        "from rope_eval.cli import main\n"
+        "book = ['--books', sys.argv[1], '--results', f'{sys.argv[1]}.runs']\n"
+        f"assert main(['ppl', '--model={MODEL}', '--lengths=64', '--device=cpu', *book]) == 0\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, book],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for book in ("small.txt", "big.txt")
+    ]
+    small, big = (int(process.communicate()[0].split()[-1]) for process in processes)
+    assert big - small < 100  # MiB
+
+
+def test_a_bomb_is_refused_in_seconds(refused: Callable[..., str], tmp_path: Path) -> None:
+    compressor = zstandard.ZstdCompressor().compressobj()
+    with (tmp_path / "bomb.jsonl.zst").open("wb") as file:
+        for _ in range(200):
+            file.write(compressor.compress(bytes(10 << 20)))
+        file.write(compressor.flush())
+    assert (tmp_path / "bomb.jsonl.zst").stat().st_size < 1 << 20
+    books = ("ppl", "--model", str(MODEL), "--lengths=64", "--books")
+    assert "longer than 67,108,864 bytes" in refused(*books, "bomb.jsonl.zst")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "this is a pipe" in refused(*books, "pipe.jsonl")
+    (tmp_path / "endless.txt").symlink_to("/dev/zero")
+    assert "this is a device" in refused(*books, "endless.txt")

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
     setting = resolve(args.model, args.config, args.rope)
 
     from rope_eval import runner
+    from rope_eval.results.documents import of_known_shape
     from rope_eval.results.store import DEFAULT_ROOT, Store
     from rope_eval.scoring.documents import Loading
 
@@ -98,9 +99,11 @@ def run(args: argparse.Namespace) -> int:
         measured, from_store = answer.run, not answer.scored
     except runner.NotKeptError as error:
         lost, measured, from_store = error, error.run, False
-    facts = runner.curve(measured) | {"from_store": from_store}
-    place = "not kept" if lost else str(store.place(facts["key"]))
-    print(json.dumps(facts, indent=2) if args.json else _text(facts, place))
+    with of_known_shape(measured):
+        facts = runner.curve(measured) | {"from_store": from_store}
+        place = "not kept" if lost else str(store.place(facts["key"]))
+        text = json.dumps(facts, indent=2) if args.json else _text(facts, place)
+    print(text)
     if lost is not None:
         raise lost
     return 1 if facts["failed"] else 0

@@ -197,10 +197,6 @@ def _row_document(row: dict[str, Any], where: str, *, fallback_name: str) -> Doc
             f"{where}: want a 'text' that is a string, got {type(text).__name__} "
             f"(the row has {', '.join(sorted(row)) or 'no keys'})"
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where}: the text holds a lone surrogate, not a character") from error
     meta = row.get("meta")
     names = (
         row.get("title"),
@@ -209,6 +205,13 @@ def _row_document(row: dict[str, Any], where: str, *, fallback_name: str) -> Doc
         row.get("id"),
     )
     name = next((str(name) for name in names if name not in (None, "")), fallback_name)
+    for what, value in (("text", text), ("title", name)):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{where}: the {what} holds a lone surrogate, not a character"
+            ) from error
     return _document(name, text, where)
 
 

@@ -185,6 +185,11 @@ def read(name: str, data_dir: str | Path | None = None) -> list[Row]:
                 f"{where}, row {number}: has no {', '.join(missing)} (it has "
                 f"{', '.join(row) or 'nothing'}); want the columns {', '.join(source.columns)}"
             )
+        try:
+            json.dumps(row, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            where = f"{where}, row {number}"
+            raise DataError(f"{where}: holds a lone surrogate, not a character") from error
     return rows
 
 

@@ -30,6 +30,7 @@ from rope_eval.hosts.lm_eval.plugin import register
 from rope_eval.lengths import check_count
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import by_base
+from rope_eval.scoring.logits import check_vocabulary
 from rope_eval.scoring.tokens import score_lengths, score_tokens
 
 LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
@@ -158,6 +159,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
         lengths = [len(context) + len(continuation) for _, context, continuation in requests]
+        check_vocabulary(self.model, max((max(c + k) for _, c, k in requests), default=0))
         longest = self.max_length + 1
         if (most := max(lengths, default=0)) > longest and not self.truncation:
             raise LengthError(
