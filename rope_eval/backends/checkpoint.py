@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from rope_eval.backends.gguf import check_gguf, is_gguf
 from rope_eval.errors import DataError
+from rope_eval.files import parse_json, read_small
 from rope_eval.rope.geometry import RopeConfig
 
 INDEX = "model.safetensors.index.json"
@@ -230,9 +231,4 @@ def _weights(directory: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not JSON: {error}") from error
+    return parse_json(read_small(file), str(file))

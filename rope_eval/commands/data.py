@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError, RopeEvalError, SpecError, did_you_mean
+from rope_eval.files import parse_json, read_small
 from rope_eval.paths import write_whole
 from rope_eval.safe_text import shown
 
@@ -84,9 +85,9 @@ def _checksums(record: Path) -> dict[str, Any]:
     if not record.is_file():
         return {}
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{record}: not valid JSON: {error}. Delete it") from error
+        found = parse_json(read_small(record), str(record))
+    except DataError as error:
+        raise DataError(f"{error}. Delete it") from error
     if not isinstance(found, dict):
         raise DataError(f"{record}: want an object, got {type(found).__name__}. Delete it")
     return found

@@ -20,6 +20,7 @@ from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import (
     check_device,
     check_weights,
+    refuse_hub_kernels,
     take_gguf,
     take_setting,
 )
@@ -110,6 +111,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     def _get_config(self, pretrained: str, **arguments: Any) -> None:
         with readable(f"the config of {pretrained}"):
             super()._get_config(pretrained, **arguments)
+        refuse_hub_kernels({"attn_implementation": self._config._attn_implementation})
 
     def _create_model(self, pretrained: str, **arguments: Any) -> None:
         """Load the model as lm-eval does, and refuse weights that are not whole."""

@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -475,6 +476,21 @@ def test_arguments_that_make_no_sense(
 ) -> None:
     with pytest.raises(RopeEvalError, match=message):
         ScalingRopeLM(pretrained=checkpoint, **({"device": "cpu"} | arguments))
+
+
+def test_kernels_that_the_config_of_a_model_on_the_hub_asks_for(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["attn_implementation"] = "kernels-community/flash-attn"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="would fetch code from the hub"):
+        ScalingRopeLM(pretrained=str(tmp_path), device="cpu")
+    # the files of a name on the hub are not there to be looked at
+    monkeypatch.setattr("rope_eval.hosts.lm_eval.model.check_weights", lambda *_, **__: None)
+    with pytest.raises(SpecError, match="would fetch code from the hub"):
+        ScalingRopeLM(pretrained=str(tmp_path), device="cpu")
 
 
 def test_the_plugin_is_free_elsewhere() -> None:
