@@ -41,7 +41,7 @@ from rope_eval.results.run_file import Run, decode, decode_arrays, encode
 from rope_eval.rope.spec import FIELDS
 
 INPUTS = int(os.environ.get("ROPE_EVAL_INPUTS", "150"))
-KINDS = 13
+KINDS = 11
 MODEL = asset("model_configs") / "lab" / "base-20"
 BOOK = "It was a long book, and nothing in it was new.\n" * 20
 PPL = ("ppl", "--model=model", "--books=book.txt", "--lengths=16,64", "--device=cpu")

@@ -514,3 +514,23 @@ def test_a_model_that_is_not_there() -> None:
             ),
             Store(Path("/no/such/store")),
         )
+
+
+def test_a_setting_that_the_lengths_never_reach(
+    books: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ppl", "--model", str(LAB / "base-1e5"), "--books", str(books), "--device", "cpu"]
+    words += ["--rope", "log_scale=true,pretrain_theta=10000,reference_length=100.5"]
+    words += ["--results", str(store.root)]
+    line = "log_scale changes nothing in 101 tokens, the longest text: it begins at 102"
+    assert main([*words, "--lengths", "64,101", "--strict"]) == 2
+    assert line in capsys.readouterr().err
+    assert list(store.runs()) == []
+    assert main([*words, "--lengths", "64,101", "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err.endswith(f"note: {line}\n")
+    assert json.loads(said.out)["effective_from"] == {"log_scale": 102}
+    assert main([*words, "--lengths", "64,101", "--strict"]) == 2  # from the store too
+    assert "begins" in capsys.readouterr().err
+    assert main([*words, "--lengths", "64,102", "--strict"]) == 0
+    assert "begins" not in capsys.readouterr().err

@@ -12,6 +12,7 @@ import pytest
 from helpers.lm_eval_files import write
 from rope_eval.cli import main
 from rope_eval.report.formats import FORMATS, Table, render
+from rope_eval.report.terminal import fitted
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.safe_text import for_spreadsheet, masked, masked_values, masked_words, shown
 
@@ -24,7 +25,7 @@ def test_what_a_terminal_would_obey_is_written_out() -> None:
     assert shown("β é 漢 🎉 a b") == "β é 漢 🎉 a b"
 
 
-@pytest.mark.parametrize("style", [style for style in FORMATS if style != "json"])
+@pytest.mark.parametrize("style", ["terminal", *(style for style in FORMATS if style != "json")])
 def test_no_format_of_a_table_has_an_escape(style: str) -> None:
     table = Table(
         name="1",
@@ -33,7 +34,7 @@ def test_no_format_of_a_table_has_an_escape(style: str) -> None:
         columns=("4K", HOSTILE),
         rows=((HOSTILE, Decimal("1.0"), None),),
     )
-    text = render(table, style)
+    text = fitted(table, 80) if style == "terminal" else render(table, style)
     assert all(letter.isprintable() or letter == "\n" for letter in text)
     if style == "markdown":
         assert text.splitlines()[2].startswith(f"| {WRITTEN_OUT} ")

@@ -6,6 +6,7 @@ import argparse
 import functools
 import json
 import operator
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.backends.hf.loading import check_checkpoint, load_model, load_tokenizer
     from rope_eval.report.figures.attention import plot_attention
     from rope_eval.report.tables import attention_table
+    from rope_eval.rope.reach import without_effect
     from rope_eval.scoring.books import long_enough
 
     safety = {
@@ -105,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
         facts = _measured(name, model, rope, args, documents, report)
     if args.output is not None:
         plot_attention(facts, args.output)
+    if line := without_effect(facts["effective_from"], length):
+        print(f"note: {line}", file=sys.stderr)
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0
@@ -173,6 +177,7 @@ def _measured(
         "train_length": rotary.train_length,
         "extrapolation_bound": rotary.bound[0],
         "laws": rotary.laws.to_dict(),
+        "effective_from": rotary.effective_from,
         "critical_dimension": rotary.critical_dimension,
         "rotary_dim": rotary.geometry.rotary_dim,
         "bins": _bins(profile),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
@@ -50,6 +51,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--engine", default="{}", metavar="JSON", help="arguments of vllm.LLM, as a JSON object")
     add("--chunk-size", action=Positive, metavar="N", help="tokens at a time: memory against speed")
+    add("--strict", action="store_true", help="refuse a setting that changes nothing at --lengths")
     add("--force", action="store_true", help="score again what is already there")
     add_shared(parser, *LOADING, "--results", "--json")
     parser.set_defaults(run=run)
@@ -71,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval import runner
     from rope_eval.results.documents import of_known_shape
     from rope_eval.results.store import DEFAULT_ROOT, Store
+    from rope_eval.rope.reach import without_effect
     from rope_eval.scoring.documents import Loading
 
     request = runner.CumulativeRequest(
@@ -95,7 +98,9 @@ def run(args: argparse.Namespace) -> int:
     lost: runner.NotKeptError | None = None
     try:
         with progress_bar("loading") as report:
-            answer = runner.answer(request, store, force=args.force, progress=report)
+            answer = runner.answer(
+                request, store, force=args.force, strict=args.strict, progress=report
+            )
         measured, from_store = answer.run, not answer.scored
     except runner.NotKeptError as error:
         lost, measured, from_store = error, error.run, False
@@ -104,6 +109,8 @@ def run(args: argparse.Namespace) -> int:
         place = "not kept" if lost else str(store.place(facts["key"]))
         text = json.dumps(facts, indent=2) if args.json else _text(facts, place)
     print(text)
+    if line := without_effect(facts["effective_from"], facts["lengths"][-1]):
+        print(f"note: {line}", file=sys.stderr)
     if lost is not None:
         raise lost
     return 1 if facts["failed"] else 0

@@ -195,8 +195,6 @@ def read(name: str, data_dir: str | Path | None = None) -> list[Row]:
 
 def check_folder(data_dir: str | Path) -> None:
     """Raise `DataError` for a folder that holds none of the data sets, or is none."""
-    if not isinstance(data_dir, str | Path):
-        raise DataError(f"data_dir must be a folder, got {data_dir!r}: write it as ./{data_dir}")
     folder = Path(data_dir)
     if not is_directory(str(folder)) or not any(
         (folder / f"{name}.jsonl").is_file() for name in SOURCES

@@ -19,8 +19,7 @@ from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.attention import ATTRIBUTE, RopeAttention, rotary_of, sequence_lengths
 from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.patch import patched
-from rope_eval.errors import LengthError
-from rope_eval.lengths import check_count
+from rope_eval.errors import LengthError, SpecError
 from rope_eval.rope.rotary import rotate
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
@@ -58,7 +57,7 @@ def score_tokens(
         raise LengthError(
             f"scoring needs a row of at least 2 tokens, got shape {list(input_ids.shape)}"
         )
-    check_count("chunk_size", chunk_size)
+    check_chunk_size(chunk_size)
     check_vocabulary(model, int(input_ids.max()))
     if not hasattr(model, ATTRIBUTE):
         with patched(model, RopeSpec()):
@@ -74,6 +73,13 @@ def score_tokens(
             vocabulary=model.config.vocab_size,
         )
     return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
+
+
+def check_chunk_size(chunk_size: object) -> None:
+    """Raise `SpecError` for what is neither None nor a whole number of 1 or more."""
+    whole = isinstance(chunk_size, int) and not isinstance(chunk_size, bool)
+    if chunk_size is not None and not (whole and chunk_size >= 1):  # type: ignore[operator]
+        raise SpecError(f"chunk_size must be a whole number of 1 or more, got {chunk_size!r}")
 
 
 def score_lengths(

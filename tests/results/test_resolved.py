@@ -11,6 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from rope_eval import __version__
 from rope_eval.paths import asset
 from rope_eval.results.resolved import hub_commit, resolved_dtype, resolved_laws
 from rope_eval.rope.families import FAMILIES
@@ -34,7 +35,8 @@ def test_auto_is_what_transformers_takes(tmp_path: Path, stored: str, said: str 
     assert f"torch.{found}" == str(loaded.dtype)
     assert found == ("bfloat16" if said else stored)
     assert resolved_dtype(str(tmp_path), "float16", "hf") == "float16"
-    assert resolved_dtype(str(tmp_path), "auto", "vllm") == "auto"  # the engine's rules
+    in_vllm = "bfloat16" if found == "float32" else found  # its own rule: vllm issue 18751
+    assert resolved_dtype(str(tmp_path), "auto", "vllm") == in_vllm
     assert hub_commit(str(tmp_path)) is None
 
 
@@ -66,5 +68,5 @@ def test_what_the_laws_stand_on_is_read_for_a_method_that_needs_it(
     monkeypatch.setattr("rope_eval.rope.families.FAMILIES", (known,))
     assert resolved_laws(name, scaled) == own | {"pretrain_theta": 1e4, "train_length": 2048}
     (model / "config.json").write_text("[")
-    assert resolved_laws(name, scaled) is None
-    assert resolved_laws("no/model-of-ours", scaled) is None
+    for unread in (name, "no/model-of-ours", str(tmp_path / "a.gguf")):
+        assert resolved_laws(unread, scaled) == {"rope_eval": __version__}

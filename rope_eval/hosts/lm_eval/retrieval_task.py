@@ -16,6 +16,7 @@ from rope_eval.data.books import read_books
 from rope_eval.data.probes import CHARACTERS_A_TOKEN, PASSKEY, Form, Probe, ProbePlan
 from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
+from rope_eval.hosts.lm_eval.metadata import check_names, text
 from rope_eval.scores import Sums, total
 
 VARIETY = 4  # times the text that the longest probe needs, for samples to be of different places
@@ -32,10 +33,12 @@ class RetrievalTask(LocalTask):
 
     VERSION = 1
     OUTPUT_TYPE = "retrieval_probe"
+    OWN = ("lengths", "depths", "samples", "facts", "probe_seed", "filler")
     FORM: ClassVar[Form] = PASSKEY
 
     def __init__(self, config: Mapping[str, Any]):
         given = dict(config["metadata"])
+        check_names(config["task"], "retrieval tasks", given, self.OWN)
         for name in ("lengths", "depths", "samples", "probe_seed", "facts", "filler"):
             needed(given, name, config["task"])
         empty = self._planned(given, "")  # a mistake is told before anything is read
@@ -64,7 +67,7 @@ class RetrievalTask(LocalTask):
     def filler(self, metadata: Mapping[str, Any], longest: int) -> str:
         """Return the text that needles are put into: whole documents, and not more than needed."""
         parts: list[str] = []
-        for document in read_books(metadata["filler"]):
+        for document in read_books(text("filler", metadata["filler"])):
             parts.append(document.text)
             if sum(map(len, parts)) >= VARIETY * CHARACTERS_A_TOKEN * longest:
                 break
