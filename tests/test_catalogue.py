@@ -333,3 +333,14 @@ def test_files_that_are_not_as_documented(
 def test_an_unknown_row_names_the_nearest() -> None:
     with pytest.raises(DataError, match="Did you mean 'lab/pretrained'"):
         catalogue.find("lab/pretrain")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 20_000, b"\xff", b'{"weight_map": {"a": ["b"]}}', b'{"weight_map": {"a": 1}}'],
+)
+def test_an_index_that_is_none_is_an_obstacle(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_bytes(content)
+    row = rows.ModelSpec(name="a/b", checkpoint=str(tmp_path), fields={})
+    assert row.obstacle() == f"{tmp_path} has no readable model.safetensors.index.json"

@@ -13,6 +13,7 @@ import yaml
 
 from rope_eval.catalogue.rows import ModelSpec
 from rope_eval.errors import DataError, SpecError, did_you_mean
+from rope_eval.files import read_small
 from rope_eval.paths import asset, is_directory
 from rope_eval.rope.config_words import refuse_config_words
 from rope_eval.rope.spec import FIELDS
@@ -164,11 +165,9 @@ def beside(file: Path, checkpoint: str) -> str:
 
 def _yaml(file: Path) -> Any:
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
+        return yaml.safe_load(read_small(file))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        raise DataError(f"{file} is not YAML: {error}") from error
+        raise DataError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError:
         raise DataError(f"{file} is nested too deeply") from None
 

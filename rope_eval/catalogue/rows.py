@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError
+from rope_eval.files import parse_json, read_small
 from rope_eval.paths import asset, checkout, is_directory
 from rope_eval.rope.spec import RopeSpec
 
@@ -118,12 +118,12 @@ def _lacking(directory: Path) -> str | None:
         return "config.json"
     for index in directory.glob("*.safetensors.index.json"):
         try:
-            parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            parts = set(parse_json(read_small(index), str(index))["weight_map"].values())
+            missing = [part for part in sorted(parts) if not (directory / part).is_file()]
+        except (DataError, OSError, ValueError, LookupError, TypeError, AttributeError):
             return f"readable {index.name}"
-        for part in sorted(set(parts)):
-            if not (directory / part).is_file():
-                return str(part)
+        if missing:
+            return str(missing[0])
     if not any(any(directory.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
         return "weights (*.safetensors or *.bin)"
     return None

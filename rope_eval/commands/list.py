@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rope_eval.commands.options import add_shared
 from rope_eval.errors import DataError
+from rope_eval.safe_text import shown
 
 EPILOG = """\
 examples:
@@ -90,11 +91,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     lines = [
         (
-            row.name,
+            shown(row.name),
             "no" if obstacles[row.name] else "yes",
             ",".join(sorted(row.paper)),
             str(row.rope),
-            obstacles[row.name] or "",
+            shown(obstacles[row.name] or ""),
         )
         for row in rows
     ]

@@ -8,6 +8,7 @@ import sys
 from rope_eval.commands.options import add_shared
 from rope_eval.commands.store import open_store
 from rope_eval.errors import SpecError
+from rope_eval.safe_text import shown_lines
 
 EPILOG = """\
 examples:
@@ -84,5 +85,5 @@ def run(args: argparse.Namespace) -> int:
     width = terminal_width() if args.format == "markdown" else None
     print(formats.render(table, args.format) if width is None else fitted(table, width))
     if source != "paper" and args.format == "csv":
-        print(table.caption, file=sys.stderr)
+        print(shown_lines(table.caption), file=sys.stderr)
     return 0

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from tabulate import tabulate
 
 from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.safe_text import for_spreadsheet, shown, shown_lines
 
 Cell: TypeAlias = Decimal | str | None
 """A number with the decimals it is written with, a text, or a blank."""
@@ -124,14 +125,14 @@ def render(table: Table, style: str) -> str:
 
 
 def _text(cell: Cell) -> str:
-    return "" if cell is None else str(cell)
+    return "" if cell is None else shown(cell)
 
 
 def _markdown(table: Table) -> str:
     positions = range(len(table.header))
     header, *rows = (
         [cell.replace("|", r"\|") for cell in row]
-        for row in (table.header, *map(table.shown, range(len(table.rows))))
+        for row in (map(_text, table.header), *map(table.shown, range(len(table.rows))))
     )
     grid = tabulate(
         rows,
@@ -140,14 +141,17 @@ def _markdown(table: Table) -> str:
         disable_numparse=True,
         colalign=["right" if table.is_numeric(position) else "left" for position in positions],
     )
-    return f"{grid}\n\n{table.caption}"
+    return f"{grid}\n\n{shown_lines(table.caption)}"
 
 
 def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.header)
-    writer.writerows([_text(cell) for cell in row] for row in table.rows)
+    for row in (table.header, *table.rows):
+        writer.writerow(
+            _text(cell) if isinstance(cell, Decimal) else for_spreadsheet(_text(cell))
+            for cell in row
+        )
     return text.getvalue().removesuffix("\n")
 
 
@@ -173,10 +177,10 @@ def _latex(table: Table) -> str:
         r"% needs \usepackage{booktabs,pifont}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{table.caption.translate(_LATEX)}}}",
+        rf"\caption{{{shown_lines(table.caption).translate(_LATEX)}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        " & ".join(name.translate(_LATEX) for name in table.header) + r" \\",
+        " & ".join(_text(name).translate(_LATEX) for name in table.header) + r" \\",
     ]
     group = None
     for index, row in enumerate(table.rows):
@@ -198,9 +202,9 @@ def _html(table: Table) -> str:
 
     lines = [
         "<table>",
-        f"<caption>{html.escape(table.caption)}</caption>",
+        f"<caption>{html.escape(shown_lines(table.caption))}</caption>",
         "<thead>",
-        line("th", list(table.header)),
+        line("th", [_text(name) for name in table.header]),
         "</thead>",
         "<tbody>",
         *(line("td", table.shown(index)) for index in range(len(table.rows))),

@@ -9,6 +9,7 @@ import textwrap
 from tabulate import tabulate
 
 from rope_eval.report.formats import Table
+from rope_eval.safe_text import shown, shown_lines
 
 _BETWEEN = 2  # spaces
 
@@ -25,7 +26,7 @@ def fitted(table: Table, width: int) -> str:
     the caption are wrapped. No terminal that is narrower than 40 is taken account of.
     """
     width = max(width, 40)
-    grid = [list(table.header), *map(table.shown, range(len(table.rows)))]
+    grid = [list(map(shown, table.header)), *map(table.shown, range(len(table.rows)))]
     count = len(table.labels)
     widths = [max(map(len, cells)) for cells in zip(*grid, strict=True)]
     room = width // 2 - _BETWEEN * count
@@ -35,7 +36,8 @@ def fitted(table: Table, width: int) -> str:
     free = width - sum(widths[:count]) - _BETWEEN * count
     widths[count:] = [min(wide, free) for wide in widths[count:]]
     captions = (
-        textwrap.fill(line, width, break_on_hyphens=False) for line in table.caption.splitlines()
+        textwrap.fill(line, width, break_on_hyphens=False)
+        for line in shown_lines(table.caption).splitlines()
     )
     blocks = [_block(table, grid, widths, positions) for positions in _blocks(widths, count, free)]
     return "\n\n".join([*blocks, "\n".join(captions)])

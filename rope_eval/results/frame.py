@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rope_eval.results.conditions import CONDITIONS, conditions
 from rope_eval.results.naming import Names, setting_text, weights
 from rope_eval.results.store import Run, Store
+from rope_eval.safe_text import for_spreadsheet, shown
 from rope_eval.scores import Sums
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 )
 """The columns of `frame`, and their types."""
 
+_KINDS: Mapping[str, Any] = {"string": str, "Int64": int, "float64": (int, float)}
+_MOST = 1 << 63
 _NO_NUMBER = "its score is not a number"
 
 
@@ -80,18 +83,19 @@ def frame(store: Store, names: Names | None = None) -> pd.DataFrame:
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose texts no spreadsheet takes for a formula: those have ' before them."""
+    """Return a frame whose texts no spreadsheet takes for a formula, and no terminal obeys."""
     texts = [name for name, kind in COLUMNS.items() if kind == "string"]
-    formula = r"^(\s*[=+\-@])"
-    return table.assign(
-        **{name: table[name].str.replace(formula, r"'\1", regex=True) for name in texts}
-    )
+    safe = {
+        name: table[name].map(lambda text: for_spreadsheet(shown(text)), na_action="ignore")
+        for name in texts
+    }
+    return table.assign(**safe).astype(dict(COLUMNS))
 
 
 def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
     host = run.request.get("harness", run.kind)
     common = {
-        "row": names.row(run),
+        "row": shown(names.row(run)),
         "model": run.request["model"],
         "weights": weights(run),
         "setting": setting_text(run),
@@ -105,10 +109,22 @@ def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
     if run.status == "failed":
         common["remark"] = f"failed: {run.error}"
         if run.kind != "cumulative":
-            yield common
+            yield _checked(common)
             return
     for measured in _READERS[run.kind](run):
-        yield measured | common
+        yield _checked(measured | common)
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row; a cell that is not of its column's type is a `TypeError`."""
+    for name, value in row.items():
+        if value is not None and not (
+            isinstance(value, _KINDS[COLUMNS[name]]) and not isinstance(value, bool)
+        ):
+            raise TypeError(f"{name} is {value!r:.60}")
+        if COLUMNS[name] == "Int64" and not -_MOST < (value or 0) < _MOST:
+            raise TypeError(f"{name} is {value!r:.60}")
+    return row
 
 
 def _curve(run: Run) -> Iterator[dict[str, Any]]:

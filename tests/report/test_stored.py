@@ -116,7 +116,9 @@ def test_cumulative_results_of_lm_eval_are_in_table_1(store: Store) -> None:
 
 
 def test_what_is_not_there(store: Store) -> None:
-    with pytest.raises(SpecError, match="nothing for the table 'ruler': measure or import it first"):
+    with pytest.raises(
+        SpecError, match="nothing for the table 'ruler': measure or import it first"
+    ):
         stored_table(store, "ruler")
     put(store, {"piqa": {"acc,none": 0.1}})
     with pytest.raises(SpecError, match="Did you mean 'piqa'"):
