@@ -24,7 +24,7 @@ from rope_eval.rope.rotary import rotate
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
-from rope_eval.scoring.logits import score_hidden
+from rope_eval.scoring.logits import check_vocabulary, score_hidden
 
 CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
 
@@ -49,6 +49,7 @@ def score_tokens(
 
     Raises:
         LengthError: for fewer than two tokens.
+        DataError: for a token that the model does not have.
         ScoreError: for a score that is NaN or infinite.
         UnsupportedModelError: for a model the mechanism does not fit.
     """
@@ -56,8 +57,8 @@ def score_tokens(
         raise LengthError(
             f"scoring needs a row of at least 2 tokens, got shape {list(input_ids.shape)}"
         )
-    if chunk_size is not None and chunk_size < 1:
-        raise SpecError(f"chunk_size must be 1 or more, got {chunk_size}")
+    check_chunk_size(chunk_size)
+    check_vocabulary(model, int(input_ids.max()))
     if not hasattr(model, ATTRIBUTE):
         with patched(model, RopeSpec()):
             return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
@@ -72,6 +73,13 @@ def score_tokens(
             vocabulary=model.config.vocab_size,
         )
     return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
+
+
+def check_chunk_size(chunk_size: object) -> None:
+    """Raise `SpecError` for what is neither None nor a whole number of 1 or more."""
+    whole = isinstance(chunk_size, int) and not isinstance(chunk_size, bool)
+    if chunk_size is not None and not (whole and chunk_size >= 1):  # type: ignore[operator]
+        raise SpecError(f"chunk_size must be a whole number of 1 or more, got {chunk_size!r}")
 
 
 def score_lengths(

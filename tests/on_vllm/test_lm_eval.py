@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pydoc_data.topics
@@ -182,6 +183,26 @@ def test_a_few_scores_are_those_of_the_reference(
     )
 
 
+IN_IDENTITY = {"max_length": "max_length", "rolling_bos": "rolling_bos", "chunk_size": "asked"}
+HARMLESS = {
+    "pretrained": "its content is in the identity, as weights",
+    "config": "its checkpoint and its setting are in the identity",
+    "truncation": "without it there is no answer where it would cut",
+    "max_model_len": "another name of max_length",
+    "strict": "refuses requests, and changes none",
+    "proof": "what is shown of the weights before the work",
+}
+
+
+def test_every_argument_is_in_the_identity_or_harmless(vllm: Any) -> None:
+    own = set(inspect.signature(type(vllm).__init__).parameters) - {"self", "arguments"}
+    assert own == set(IN_IDENTITY) | set(HARMLESS)
+    assert all(HARMLESS.values())
+    identity = vllm.answers_depend_on()
+    assert identity.keys() >= {*IN_IDENTITY.values(), "weights", "rope", "dtype", "tokenizer"}
+    assert identity["asked"].keys() >= {"chunk_size", "enforce_eager", "block_size"}
+
+
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
 def test_auto_is_the_dtype_that_the_key_has(
     stored: str, tmp_path: Path, checkpoint: Any, engine: Any
@@ -221,6 +242,8 @@ def test_too_long_is_an_error_and_not_a_cut(vllm: Any) -> None:
         ("max_length=0", "max_length must be a whole number of 2 or more tokens, got 0"),
         ("chunk_size=abc", "chunk_size must be a whole number"),
         ("seed=x", "seed must be a whole number, got 'x'"),
+        ("strict=maybe", "strict must be True or False, got 'maybe'"),
+        ("truncation=left", "truncation must be True or False, got 'left'"),
         ("max_length=64,max_model_len=128", "two names of one length"),
     ],
 )

@@ -108,6 +108,13 @@ class DocumentsMixin(ABC):
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Keep answers under --use_cache apart from those of another setting."""
+        if cache_hook.dbdict is not None:
+            keep_apart(cache_hook, self.answers_depend_on())
+        host: Any = super()
+        host.set_cache_hook(cache_hook)
+
+    def answers_depend_on(self) -> dict[str, Any]:
+        """Return all that can change an answer."""
         shared = {
             "model": type(self).__name__,
             "version": __version__,
@@ -118,10 +125,7 @@ class DocumentsMixin(ABC):
             "dtype": self._dtype(),
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
-        if cache_hook.dbdict is not None:
-            keep_apart(cache_hook, shared | self._identity())
-        host: Any = super()
-        host.set_cache_hook(cache_hook)
+        return shared | self._identity()
 
     @abstractmethod
     def _score_lengths(

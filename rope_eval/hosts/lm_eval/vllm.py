@@ -77,7 +77,8 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         wanted = is_wanted(proof)
         self.rolling_bos = check_rolling_bos(rolling_bos)
         lengths = {"max_length": max_length, "max_model_len": max_model_len}
-        check_values({"chunk_size": chunk_size, **lengths, **arguments}, VLLM.__init__)
+        own = {"chunk_size": chunk_size, "strict": strict, "truncation": truncation, **lengths}
+        check_values({**own, **arguments}, VLLM.__init__, ScalingRopeVLLM.__init__)
         if max_length and max_model_len and max_length != max_model_len:
             raise SpecError(
                 f"max_length={max_length} and max_model_len={max_model_len} are two names of one "

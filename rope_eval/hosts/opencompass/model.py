@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,10 @@ from rope_eval.protocols.truncation import SIDES, cut
 from rope_eval.rope.reach import Reach, without_effect
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.texts import Ids, token_nll, whole_nll
-from rope_eval.scoring.tokens import score_lengths
+from rope_eval.scoring.tokens import check_chunk_size, score_lengths
 from rope_eval.setting import Caller, resolve
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class ScalingRope(BaseModel):
@@ -83,6 +86,19 @@ class ScalingRope(BaseModel):
             raise SpecError(f"truncation must be one of {', '.join(SIDES)}, got {truncation!r}")
         if isinstance(max_seq_len, bool) or not isinstance(max_seq_len, int) or max_seq_len < 2:
             raise SpecError(f"max_seq_len must be 2 or more tokens, got {max_seq_len!r}")
+        check_chunk_size(chunk_size)
+        if dtype not in DTYPES:
+            raise SpecError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        for name, value in (
+            ("trust_remote_code", trust_remote_code),
+            ("allow_pickle", allow_pickle),
+            ("tokenizer_only", tokenizer_only),
+            ("strict", strict),
+        ):
+            if not isinstance(value, bool):
+                raise SpecError(f"{name} must be True or False, got {value!r}")
+        if not isinstance(generation_kwargs or {}, dict):
+            raise SpecError(f"generation_kwargs must be a dict, got {generation_kwargs!r}")
         setting = resolve(path, config, rope, caller=CALLER)
         path, self.rope_spec = setting.checkpoint, setting.rope
         super().__init__(
@@ -312,6 +328,20 @@ class ScalingRope(BaseModel):
             texts = [text.split(stop)[0] for text in texts]
         return texts
 
+
+NOT_IN_KEY: Mapping[str, str] = MappingProxyType(
+    {
+        "path": "its content is, as the model's fingerprint",
+        "backend": "it is a part of every request",
+        "proof": "what is shown of the weights before the work; the provenance says it",
+        "strict": "refuses a run, and changes none",
+        "allow_pickle": "safetensors win, and all weights are in the fingerprint",
+        "tokenizer_only": "no weights are loaded, so that nothing is scored",
+        "abbr": "a name, made of the others",
+        "run_cfg": "how OpenCompass starts its processes",
+    }
+)
+"""Arguments of a model that are not in the key of its runs, and why; every other one is."""
 
 CALLER = Caller(
     name="ScalingRope",

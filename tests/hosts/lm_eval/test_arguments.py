@@ -60,7 +60,10 @@ def test_what_lm_eval_takes_is_taken() -> None:
     )
 
 
-def test_the_model_checks_them() -> None:
-    for given in ({"chunk_size": "abc"}, {"max_length": -1.0}, {"rolling_bos": "two"}):
-        with pytest.raises(SpecError, match=next(iter(given))):
-            ScalingRopeLM(config="lab/base-20", device="cpu", **given)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("strict", "maybe"), ("chunk_size", "abc"), ("max_length", -1.0), ("rolling_bos", "two")],
+)
+def test_the_model_checks_them(name: str, value: object) -> None:
+    with pytest.raises(SpecError, match=name):
+        ScalingRopeLM(**{"config": "lab/base-20", "device": "cpu", name: value})  # type: ignore[arg-type]
