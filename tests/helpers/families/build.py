@@ -17,8 +17,8 @@ from helpers.families.table import FAMILIES, SHAPE, SMALL, VARIANTS, VOCABULARY,
 
 BASE = 500.0  # what every base is changed to
 FELT = 1.0  # nats that the change of base moves a log-probability by, at least
-SHARPER = (1.0, 1.6, 2.5)  # what queries and keys are multiplied by until it does
-LOGITS = 3.0  # their standard deviation
+SHARPER = (0.7, 1.0, 1.6, 2.5)  # what queries and keys are multiplied by until it does
+LOGITS = 2.0  # their standard deviation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -153,7 +153,7 @@ def _fill(model: PreTrainedModel, seed: int, sharper: float) -> None:
         if x.ndim == 1 or "A_log" in name or "norm" in name:
             x.add_(0.2 * noise)
             if _is_norm_of_queries_or_keys(name):
-                x.add_(0.6 * sharper)
+                x.add_(sharper - 0.5)
         elif "embed" in name:
             x.copy_(noise)
         else:
