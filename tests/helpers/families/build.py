@@ -155,7 +155,7 @@ def _fill(model: PreTrainedModel, seed: int, sharper: float) -> None:
             if _is_norm_of_queries_or_keys(name):
                 x.add_(sharper - 0.5)
         elif "embed" in name:
-            x.copy_(noise)
+            x.copy_(noise * (0.25 if "gemma" in model.config.model_type else 1.0))  # it is scaled
         else:
             gain = 1.6 * sharper if _makes_queries_or_keys(name) else 1.2
             x.copy_(noise * gain / math.sqrt(x.shape[-1]))

@@ -161,8 +161,8 @@ FAMILIES: dict[str, Fields] = {
     "persimmon": rope(partial_rotary_factor=0.5),
     "falcon": {"num_kv_heads": 4, "alibi": False},
     # windows, soft caps
-    "gemma2": {**MIXED, "attn_logit_softcapping": 20.0, "query_pre_attn_scalar": 16},
-    "vaultgemma": {**MIXED, "attn_logit_softcapping": 20.0, "query_pre_attn_scalar": 16},
+    "gemma2": {**MIXED, "attn_logit_softcapping": 4.0, "query_pre_attn_scalar": 16},
+    "vaultgemma": {**MIXED, "attn_logit_softcapping": 4.0, "query_pre_attn_scalar": 16},
     "granite_swa": {
         **MIXED,
         "layer_rope_theta": [10000.0, 40000.0] * 2,
@@ -200,7 +200,7 @@ FAMILIES: dict[str, Fields] = {
     },
     "mimo_v2_flash": {**MIXED, **SPARSE, "head_dim": 24},
     "lfm3": {"num_hidden_layers": 4, "layer_types": ["conv", FULL, SLIDING, FULL]},
-    "modernbert-decoder": {**MIXED, "global_attn_every_n_layers": 2, "local_attention": 24},
+    "modernbert-decoder": MIXED,
     # sinks
     "gpt_oss": {**MIXED, **yarn(truncate=False)},
     # interleaved pairs
@@ -345,7 +345,11 @@ VARIANTS: list[tuple[str, str, Fields]] = [  # family, what is changed, and how
     ("llama", "yarn", yarn()),
     ("llama", "longrope, short", longrope(SHORT)),
     ("llama", "longrope, long", longrope(LONG)),
-    ("llama", "dynamic", rope(rope_type="dynamic", factor=2.0)),
+    (
+        "llama",
+        "dynamic",
+        {**rope(rope_type="dynamic", factor=2.0), "max_position_embeddings": 32},
+    ),
     ("llama", "tied embeddings", {"tie_word_embeddings": True}),
     ("mistral", "window", {"sliding_window": WINDOW}),
     ("mistral", "window of 2", {"sliding_window": 2}),
@@ -460,7 +464,6 @@ VARIANTS: list[tuple[str, str, Fields]] = [  # family, what is changed, and how
         {"use_sliding_window": True, "layer_types": [SLIDING, FULL] * 2},
     ),
     ("hunyuan_v1_dense", "yarn", yarn()),
-    ("hunyuan_v1_dense", "no norms", {"use_qk_norm": False}),
     ("deepseek_v2", "no query rank", {"q_lora_rank": None}),
     ("deepseek_v2", "yarn", yarn(mscale=0.707, mscale_all_dim=0.707)),
     ("deepseek_v3", "half-split", {"rope_interleave": False}),
