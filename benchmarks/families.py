@@ -75,6 +75,7 @@ def measure(names: list[str], *, ways: bool) -> dict[str, dict[str, Any]]:
             "worst": float(f"{outcome.worst:.1e}"),
             "where": outcome.where,
             "reason": outcome.reason,
+            "left_out": outcome.left_out,
         }
     return found
 
