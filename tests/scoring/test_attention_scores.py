@@ -192,10 +192,11 @@ def test_a_stock_model_and_its_restoration() -> None:
     assert not hasattr(model, ATTRIBUTE)
     assert np.array_equal(score_tokens(model, ids).nll, before)
     with patched(model, RopeSpec()):
-        attention = getattr(model, ATTRIBUTE)
+        attentions = getattr(model, ATTRIBUTE).layers
         with pytest.raises(LengthError):
             attention_by_distance(model, ids[:1], first_pair_beyond=first, bin_edges=EDGES)
-        assert all(getattr(layer.self_attn, ATTRIBUTE) is attention for layer in model.model.layers)
+        for layer, attention in zip(model.model.layers, attentions, strict=True):
+            assert getattr(layer.self_attn, ATTRIBUTE) is attention
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.patch import patched, stock
+from rope_eval.backends.hf.replay import HIDDEN, Parts
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
 from rope_eval.rope.method import SHORTEST_LENGTH
@@ -115,7 +115,7 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
     expected = _scores(model(ids, use_cache=False).logits)
     if not bool(expected.isfinite().all()):
         raise ScoreError("the stock model's own scores are not numbers")
-    last = _LastLayer(model)
+    last = _LastLayer(model, ids, spec.layers)
     with patched(model, RopeSpec()), last.recorded():
         found = _scores(model(ids, use_cache=False).logits)
     neutral = _difference(expected, found)
@@ -147,29 +147,48 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
 
 
 class _LastLayer:
-    """The last layer of a model, to be run again on what reached it."""
+    """The last layer that takes settings and all after it, to be run again on what reached it."""
 
-    def __init__(self, model: PreTrainedModel):
-        self.model, self.parts = model, Anatomy.of(model)
-        self._call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    def __init__(self, model: PreTrainedModel, ids: Tensor, layers: str):
+        self.model, self.ids = model, ids
+        self.parts = Parts(model)
+        anatomy = self.parts.anatomy
+        self.place = max(anatomy.layers[i].block for i in anatomy.taking(layers))
+        self._reached = torch.empty(0)
         self._known: dict[RopeSpec, Tensor] = {}
 
     def recorded(self) -> AbstractContextManager[object]:
         """Keep what reaches the layer in the next forward pass."""
 
         def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._call = args, kwargs
+            self._reached = args[0] if args else kwargs[HIDDEN]
 
-        return self.parts.layers[-1].register_forward_pre_hook(keep, with_kwargs=True)
+        block = self.parts.blocks[self.place]
+        return block.register_forward_pre_hook(keep, with_kwargs=True)
 
     def scores(self, spec: RopeSpec) -> Tensor:
-        """Return logits ``[1, T, V]`` with a setting in this layer alone."""
+        """Return logits ``[1, T, V]`` with a setting in this layer and those after it alone."""
         if spec not in self._known:
-            args, kwargs = self._call
-            with patched(self.model, spec):
-                hidden = self.parts.layers[-1](*args, **kwargs)
-            self._known[spec] = _scores(self.parts.head(self.parts.norm(hidden)))
+            with (
+                patched(self.model, spec),
+                self.parts.standing_in(lambda *_: self._reached, self.place),
+                self._given(),
+            ):
+                self._known[spec] = _scores(self.model(self.ids, use_cache=False).logits)
         return self._known[spec]
+
+    def _given(self) -> AbstractContextManager[object]:
+        """Hand the layer what reached it, also where none before it can stand in."""
+
+        def give(
+            layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            if args:
+                return (self._reached, *args[1:]), kwargs
+            return args, kwargs | {HIDDEN: self._reached}
+
+        block = self.parts.blocks[self.place]
+        return block.register_forward_pre_hook(give, with_kwargs=True)
 
     def difference(self, one: RopeSpec, other: RopeSpec) -> float:
         """Return the largest difference of a logit between two settings, in nats."""

@@ -12,7 +12,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM
 
-from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
+from rope_eval.backends.hf.attention import rotaries_of, sequence_lengths
 from rope_eval.backends.hf.loading import WholeCausalLM, readable
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
@@ -155,11 +155,12 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
                 f"a request of {most} tokens is longer than max_length={self.max_length}: "
                 "give max_length=…, or truncation=True to lose its beginning"
             )
-        if self.rope_spec.base_changes != "per_sequence":
+        rotaries = rotaries_of(self.model)
+        if all(rotary.base_changes != "per_sequence" for rotary in rotaries):
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         answers: dict[int, tuple[float, bool]] = {}
-        rotary = rotary_of(self.model)
-        for same_base in by_base(rotary, range(len(requests)), lambda i: min(lengths[i], longest)):
+        shortened = [min(length, longest) for length in lengths]
+        for same_base in by_base(rotaries, range(len(requests)), shortened.__getitem__):
             length = min(lengths[same_base[0]], longest)
             with sequence_lengths(self.model, torch.tensor([length], device=self.device)):
                 some = super()._loglikelihood_tokens(

@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 from vllm import EngineArgs
 
-from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.loading import load_config
 from rope_eval.backends.vllm import engine as vllm_engine
+from rope_eval.backends.vllm.families import config_geometry
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import DocumentsMixin
@@ -101,7 +101,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         rotary = Rotary(self.rope_spec, config_geometry(self._config))
         tokens = ids.tolist()
         return score_by_base(
-            rotary, lengths, lambda longest, _: self._score_texts([tokens[:longest]])[0], progress
+            [rotary], lengths, lambda longest, _: self._score_texts([tokens[:longest]])[0], progress
         )
 
     def _score_windows(self, windows: Iterable[list[int]]) -> Iterator[TokenScores]:

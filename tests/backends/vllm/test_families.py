@@ -1,0 +1,96 @@
+"""A config alone says the geometry that its loaded model has."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch.testing import assert_close
+from transformers import AutoConfig, PreTrainedModel
+
+from helpers import models
+from rope_eval.backends.config import rope_config
+from rope_eval.backends.hf.anatomy import geometry
+from rope_eval.backends.vllm.families import FAMILIES, check_supported, config_geometry
+from rope_eval.errors import UnsupportedModelError
+
+
+def assert_the_same(model: PreTrainedModel, directory: Path) -> None:
+    model.config.save_pretrained(directory)
+    loaded = geometry(model)
+    for config in (model.config, AutoConfig.from_pretrained(directory)):
+        read = config_geometry(config)
+        for name in ("head_dim", "rotary_dim", "rope_theta", "train_length", "attention_factor"):
+            assert getattr(read, name) == getattr(loaded, name)
+        assert (read.inv_freq is None) == (loaded.inv_freq is None)
+        if read.inv_freq is not None and loaded.inv_freq is not None:
+            assert read.inv_freq.dtype == torch.float64
+            assert_close(read.inv_freq, loaded.inv_freq, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_every_family(family: str, tmp_path: Path) -> None:
+    assert_the_same(models.tiny(family), tmp_path)
+
+
+@pytest.mark.parametrize("rope_type", models.SCALED)
+def test_every_scaling(rope_type: str, tmp_path: Path) -> None:
+    assert_the_same(models.tiny_scaled(rope_type), tmp_path)
+
+
+def test_a_length_that_config_json_does_not_say_is_not_transformers_default(tmp_path: Path) -> None:
+    models.tiny().config.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    said = json.loads(file.read_text())
+    assert rope_config(AutoConfig.from_pretrained(tmp_path)).train_length == models.TRAIN_LENGTH
+    del said["max_position_embeddings"]
+    file.write_text(json.dumps(said))
+    config = AutoConfig.from_pretrained(tmp_path)
+    assert config.max_position_embeddings == 2048
+    assert config_geometry(config).train_length is None
+
+
+def test_every_served_family_is_tested() -> None:
+    assert {kind.model_type for kind, _ in models.FAMILIES.values()} == set(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("qwen2_vl", "qwen2_vl models use multi-section"),
+        ("qwen2_5_vl", "multi-section"),
+        ("gptj", "gptj models use interleaved"),
+        ("llama4_text", "interleaved"),
+        ("gemma3_text", "gemma3_text models are not served by vLLM"),
+    ],
+)
+def test_families_are_refused_by_their_config_alone(family: str, message: str) -> None:
+    config: Any = SimpleNamespace(model_type=family)
+    with pytest.raises(UnsupportedModelError, match=message):
+        check_supported(config)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("mistral", {"sliding_window": 16}),
+        ("phi3", {"sliding_window": 16}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0}),
+    ],
+)
+def test_sliding_windows_are_refused(family: str, changes: dict[str, Any]) -> None:
+    config = models.config_of(family, **changes)
+    with pytest.raises(UnsupportedModelError, match=f"{family} model uses a sliding window of 16"):
+        check_supported(config)
+
+
+@pytest.mark.parametrize("rope_type", models.SCALED)
+def test_another_base_of_a_config_that_scales(rope_type: str) -> None:
+    loaded, read = (
+        geometry(models.tiny_scaled(rope_type)),
+        config_geometry(models.tiny_scaled(rope_type).config),
+    )
+    assert_close(read.frequencies(500.0), loaded.frequencies(500.0), rtol=0, atol=0)
