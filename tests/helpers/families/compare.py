@@ -169,10 +169,10 @@ def _ways() -> dict[str, tuple[Rows, Rows]]:
     alone, said = partial(_alone, rows=rows), partial(_said, prompts=prompts)
     return {
         "forward": (partial(_alone, rows=rows[:1]),) * 2,
-        "left-padded": (partial(_padded_forward, rows=rows, side="left"), alone),
-        "right-padded": (partial(_padded_forward, rows=rows, side="right"), alone),
+        "left-padded": (partial(padded_forward, rows=rows, side="left"), alone),
+        "right-padded": (partial(padded_forward, rows=rows, side="right"), alone),
         "pieces through a cache": (
-            partial(_in_pieces, row=rows[0]),
+            partial(in_pieces, row=rows[0]),
             partial(_alone, rows=rows[:1]),
         ),
         "generation": (
@@ -197,7 +197,7 @@ def _padded(rows: list[Tensor], side: str) -> tuple[Tensor, Tensor]:
     return input_ids, mask
 
 
-def _padded_forward(model: PreTrainedModel, rows: list[Tensor], side: str) -> list[Tensor]:
+def padded_forward(model: PreTrainedModel, rows: list[Tensor], side: str) -> list[Tensor]:
     input_ids, mask = _padded(rows, side)
     position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
     log_p = log_probabilities(model, input_ids, attention_mask=mask, position_ids=position_ids)
@@ -205,7 +205,7 @@ def _padded_forward(model: PreTrainedModel, rows: list[Tensor], side: str) -> li
 
 
 @torch.no_grad()
-def _in_pieces(model: PreTrainedModel, row: Tensor) -> list[Tensor]:
+def in_pieces(model: PreTrainedModel, row: Tensor) -> list[Tensor]:
     """Return log p, the row given as a prompt, single tokens and the rest, to a cache."""
     cache: dict[str, Any] = {}
     found = []
