@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -43,6 +44,11 @@ class RotaryGeometry:
     rescaled: Callable[[float], Tensor] | None = None
     short_length: float = math.inf
     long: RotaryGeometry | None = None
+
+    def without_factor(self) -> RotaryGeometry:
+        """Return the geometry of a model that takes the factor off again."""
+        longer = self.long and self.long.without_factor()
+        return dataclasses.replace(self, attention_factor=1.0, long=longer)
 
     def frequencies(self, rope_theta: float) -> Tensor | None:
         """Return the config's own scaling of a base, float64 ``[F]``; None where it scales none.

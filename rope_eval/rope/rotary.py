@@ -129,14 +129,17 @@ class Rotary(Facts):
         cos = torch.empty(length, self.pairs, device=device)
         sin = torch.empty_like(cos)
         inv_freq = self.inv_freq(alpha).to(device)
+        factor = self.attention_factor
+        if self.geometry.long is not None and alpha == LONG:
+            factor *= self.geometry.long.attention_factor / self.geometry.attention_factor
         for start in range(0, length, ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, length)
             positions = torch.arange(start, stop, device=device, dtype=torch.float64)[:, None]
             for of_pairs in self._positions:
                 positions = of_pairs(positions.expand(-1, self.pairs))
             angles = positions * inv_freq
-            cos[start:stop] = angles.cos() * self.attention_factor
-            sin[start:stop] = angles.sin() * self.attention_factor
+            cos[start:stop] = angles.cos() * factor
+            sin[start:stop] = angles.sin() * factor
         return cos, sin
 
     # ---- scales --------------------------------------------------------------------------------

@@ -123,7 +123,8 @@ def _last_hidden(
     tokens = input_ids[None, :-1].to(model.device)
     keys = _Keys(attention, len(input_ids))
     chunks = _chunks(attention, tokens.shape[1], chunk_size)
-    with sequence_lengths(model, length), _rotated_keys(attention, not _keeps_chunks(attention)):
+    rotated = not _keeps_chunks(attention) and not attention.anatomy.shares_keys
+    with sequence_lengths(model, length), _rotated_keys(attention, rotated):
         replay = Replay(model, tokens, chunks, keys.update)
         steps = replay.depth * len(chunks)
         for depth in range(replay.depth):
@@ -176,8 +177,9 @@ class _Keys:
         self._used: dict[int, _LayerKeys] = {}
 
     def next_block(self) -> None:
-        """Begin the next decoder layer."""
-        self._used = {}
+        """Begin the next decoder layer; what another may attend with is kept."""
+        if not self.attention.anatomy.shares_keys:
+            self._used = {}
 
     def update(self, number: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
         """Take a chunk's keys and values of an attention layer; return all that it has seen."""

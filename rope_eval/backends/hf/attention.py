@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.kernels import Scores, causal_attention, masked_attention
 from rope_eval.backends.hf.layers import Layer, Pattern
+from rope_eval.backends.hf.masks import checked
 from rope_eval.backends.hf.overrides import ATTRIBUTE
 from rope_eval.backends.hf.spans import Span, spans
 from rope_eval.errors import UnsupportedModelError
@@ -67,8 +68,8 @@ class RopeAttention:
         self.keys_are_rotated = False
 
     def begin(self, positions: Tensor) -> None:
-        """Begin a forward pass (or a chunk) at these positions."""
-        self.positions = positions
+        """Begin a forward pass (or a chunk) at these positions: of a text if they are several."""
+        self.positions = positions[0] if positions.ndim == 3 else positions
 
     def forget(self) -> None:
         """Let go of the last forward pass's tables: its tensors may be changed in place."""
@@ -108,11 +109,14 @@ class LayerAttention:
         model: the attention of the whole model.
         layer: what is known of the layer.
         rotary: the numbers that it turns by.
+        gain: what turned queries are multiplied by, ``[H]``: the weights of norms that follow the
+            rotation, of queries and of keys; None where none do.
     """
 
     def __init__(self, model: RopeAttention, layer: Layer, plan: _Plan):
         self.model, self.layer = model, layer
         self.rotary = plan.rotary
+        self.gain: Tensor | None = None
         self._plan = plan
 
     @property
@@ -166,6 +170,8 @@ class LayerAttention:
         if span.q_scale is not None:
             query = (query * span.q_scale).to(query.dtype)
         query = rotate(query, *span.q_table)
+        if self.gain is not None:
+            query = query * layout.canonical(self.gain)
         if not self.keys_are_rotated:
             key = rotate(layout.canonical(key), *span.k_table)
         if span.q_pairs is not None and span.k_pairs is not None:
@@ -207,13 +213,8 @@ def attention_function(
         raise UnsupportedModelError(
             f"attention dropout of {dropout:g} is not supported: call model.eval()"
         )
-    if attention_mask is not None and attention_mask.dtype != torch.int64:
-        raise UnsupportedModelError(
-            f"a ready-made attention mask of {attention_mask.ndim} dimensions is not supported: "
-            "give the padding mask [batch, tokens]"
-        )
     attention: LayerAttention = getattr(module, ATTRIBUTE)
-    places = None if attention_mask is None else attention_mask[:, 0, -1]
+    places = checked(attention_mask)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     out = attention.attend(query, key, value, places, Scores(scale, softcap=softcap, sinks=s_aux))
     return out.transpose(1, 2).contiguous(), None

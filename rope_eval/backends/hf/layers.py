@@ -23,24 +23,30 @@ class Layout:
         offset: the first dimension that turns.
         interleaved: pair n is made of dimensions 2n and 2n + 1 past the offset, and not of n and
             n + F.
+        backwards: pairs turn the other way about: the second dimension of each is the first.
     """
 
     pairs: int
     offset: int = 0
     interleaved: bool = False
+    backwards: bool = False
 
     def canonical(self, x: Tensor) -> Tensor:
         """Return x ``[…, H]`` with the first dimensions of the pairs first, then the second ones.
 
         Queries and keys so ordered have the products that they had.
         """
-        if not self.offset and not self.interleaved:
+        if self.offset == 0 and not self.interleaved and not self.backwards:
             return x
         end = self.offset + 2 * self.pairs
         turning = x[..., self.offset : end]
         if self.interleaved:
-            turning = torch.cat((turning[..., 0::2], turning[..., 1::2]), dim=-1)
-        return torch.cat((turning, x[..., : self.offset], x[..., end:]), dim=-1)
+            halves = turning[..., 0::2], turning[..., 1::2]
+        else:
+            halves = turning[..., : self.pairs], turning[..., self.pairs :]
+        if self.backwards:
+            halves = halves[1], halves[0]
+        return torch.cat((*halves, x[..., : self.offset], x[..., end:]), dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -129,14 +135,14 @@ class Table:
     Attributes:
         module: the name of the rotary module that makes it.
         layer_type: what the module is asked for, where it makes several.
-        geometry: what the checkpoint says of it.
         identity: what takes its place.
+        geometry: what the checkpoint says of it.
     """
 
     module: str
     layer_type: str | None
-    geometry: RotaryGeometry
     identity: Identity
+    geometry: RotaryGeometry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +158,8 @@ class Layer:
         pattern: which keys its queries see.
         caches_keys: whether what it puts into a cache are the keys that it attends with, and not
             something that they are made from.
+        norms: the names of the modules that normalise its queries and its keys after they turned:
+            their weights do not commute with turning.
     """
 
     module: str
@@ -161,3 +169,4 @@ class Layer:
     layout: Layout | None
     pattern: Pattern
     caches_keys: bool
+    norms: tuple[str, str] | None = None

@@ -25,6 +25,13 @@ _ONLY_CAUSAL = (
     "another pattern (packed sequences, attention to both sides)"
 )
 
+_DROPPED = (
+    "the cache has dropped tokens that this model's layers attend to: give it a DynamicCache() "
+    "made without the model's config"
+)
+_WHY = (_ONLY_CAUSAL, _DROPPED)
+_UNFIT = -(1 << 40)  # in a mask: the first of these reasons, and below it the others
+
 
 def pattern_of(function: MaskFunction) -> Pattern | None:
     """Return which keys a mask function lets a query see, by asking it.
@@ -94,8 +101,9 @@ def mask_function(
     kv_offset = int(kwargs.get("kv_offset", 0))
     function: MaskFunction = kwargs["mask_function"]
     pattern = next((some for some in PATTERNS.get(()) if is_pattern(function, some)), None)
+    shape = batch_size, 1, q_length, kv_length
     if pattern is None:
-        raise UnsupportedModelError(_ONLY_CAUSAL)
+        return _unfit(_ONLY_CAUSAL, shape, kwargs.get("device"))
     seen = int(q_offset) + q_length
     if attention_mask is not None and attention_mask.shape[-1] != seen:
         raise UnsupportedModelError(
@@ -108,12 +116,33 @@ def mask_function(
             "cache_implementation at its default, the dynamic cache"
         )
     if kv_offset and pattern.is_full:
-        raise UnsupportedModelError(
-            f"the cache has dropped {kv_offset} tokens, and this model's layers attend to all: "
-            "give it a DynamicCache() made without the model's config"
-        )
+        return _unfit(_DROPPED, shape, kwargs.get("device"))
     if attention_mask is None or bool(attention_mask.all()):
         return None
     counted = attention_mask.cumsum(-1)
     places = torch.where(attention_mask.bool(), counted, -counted)[:, kv_offset:]
     return places[:, None, None, :].expand(-1, -1, q_length, -1)
+
+
+def _unfit(why: str, shape: tuple[int, ...], device: Any) -> Tensor:
+    """Return a mask that no layer may attend by; a model may make masks that none does."""
+    return torch.full((1, 1, 1, 1), _UNFIT - _WHY.index(why), device=device).expand(shape)
+
+
+def checked(mask: Tensor | None) -> Tensor | None:
+    """Return what `mask_function` says of the keys, as it reached a layer: int64 ``[B, K]``.
+
+    Raises:
+        UnsupportedModelError: for a mask that is not ours, or that no layer may attend by.
+    """
+    if mask is None:
+        return None
+    if mask.dtype != torch.int64:
+        raise UnsupportedModelError(
+            f"a ready-made attention mask of {mask.ndim} dimensions is not supported: give the "
+            "padding mask [batch, tokens]"
+        )
+    places = mask[:, 0, -1]
+    if (unfit := _UNFIT - int(places[0, 0])) >= 0:
+        raise UnsupportedModelError(_WHY[unfit])
+    return places

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 ATTRIBUTE = "_rope_eval"  # where a patched model holds its RopeAttention, a layer its own
@@ -40,6 +41,18 @@ def attend_by(undo: ExitStack, model: nn.Module, implementation: str) -> None:
                 configs[id(config)] = copy.copy(config)
                 configs[id(config)]._attn_implementation = implementation
             override(undo, module, "config", configs[id(config)])
+
+
+def unweighted(undo: ExitStack, norm: nn.Module) -> Tensor:
+    """Take the weights off a normalisation, and return them: ``[H]``."""
+    before = norm._parameters["weight"]
+    assert before is not None
+    ones = torch.ones_like(before)
+    weighted = norm(ones)
+    undo.callback(norm._parameters.__setitem__, "weight", before)
+    norm._parameters["weight"] = nn.Parameter(ones, requires_grad=False)
+    weights: Tensor = weighted / norm(ones)
+    return weights.detach()
 
 
 @contextmanager

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from rope_eval.backends.hf.anatomy import Anatomy, without_adapter
 from rope_eval.backends.hf.attention import NAME, RopeAttention, attention_function
 from rope_eval.backends.hf.layers import Identity
 from rope_eval.backends.hf.masks import PATTERNS, mask_function
-from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, override
+from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, override, unweighted
+from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.tables import arguments_of
 from rope_eval.errors import SpecError
 from rope_eval.rope.spec import RopeSpec
@@ -48,7 +49,7 @@ class patched(AbstractContextManager[PreTrainedModel]):  # noqa: N801  (it reads
         """Put the setting on the model, and return it."""
         if self._settings is not None:
             raise RuntimeError("this setting is on its model already: make another `patched`")
-        attention = RopeAttention(self.spec, Anatomy.of(self.model))
+        attention = RopeAttention(self.spec, anatomy_of(self.model))
         inner = without_adapter(self.model)
         settings = vars(inner).get(_SETTINGS) or _Settings(inner)
         settings.put([*settings.entered, attention])
@@ -106,6 +107,7 @@ class _Settings:
         self.entered: list[RopeAttention] = []
         self._model = model
         self._attentions: list[nn.Module] = []
+        self._gains: list[Tensor | None] = []
         self._undo = ExitStack()
 
     def put(self, entered: list[RopeAttention]) -> None:
@@ -117,7 +119,9 @@ class _Settings:
             self._undo.close()
             return
         setattr(self._model, ATTRIBUTE, entered[-1])
-        for module, layer in zip(self._attentions, entered[-1].layers, strict=True):
+        layers = entered[-1].layers
+        for module, layer, gain in zip(self._attentions, layers, self._gains, strict=True):
+            layer.gain = gain
             setattr(module, ATTRIBUTE, layer)
 
     def without(self, attention: RopeAttention) -> list[RopeAttention]:
@@ -129,13 +133,18 @@ class _Settings:
         AttentionMaskInterface.register(NAME, mask_function)
         model, undo = self._model, self._undo
         attend_by(undo, model, NAME)
-        tables: dict[str, dict[str | None, Identity]] = {}
+        identities: dict[str, dict[str | None, Identity]] = {}
         for table in anatomy.tables:
-            tables.setdefault(table.module, {})[table.layer_type] = table.identity
-        for name, identities in tables.items():
+            identities.setdefault(table.module, {})[table.layer_type] = table.identity
+        for name, of_types in identities.items():
             rotary = model.get_submodule(name)
-            override(undo, rotary, "forward", self._identity(arguments_of(rotary), identities))
+            override(undo, rotary, "forward", self._identity(arguments_of(rotary), of_types))
         self._attentions = [model.get_submodule(layer.module) for layer in anatomy.layers]
+        self._gains = []
+        for layer in anatomy.layers:
+            norms = [model.get_submodule(name) for name in layer.norms or ()]
+            weights = [unweighted(undo, norm) for norm in norms]
+            self._gains.append(weights[0] * weights[1] if weights else None)
         for module in (model, *self._attentions):
             override(undo, module, ATTRIBUTE, None)
         override(undo, model, _SETTINGS, self)

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.patch import patched, stock
-from rope_eval.backends.hf.replay import HIDDEN, Parts
+from rope_eval.backends.hf.replay import HIDDEN, Extra, Parts
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
 from rope_eval.rope.method import SHORTEST_LENGTH
@@ -154,14 +154,15 @@ class _LastLayer:
         self.parts = Parts(model)
         anatomy = self.parts.anatomy
         self.place = max(anatomy.layers[i].block for i in anatomy.taking(layers))
-        self._reached = torch.empty(0)
+        self._args: tuple[Any, ...] = ()
+        self._kwargs: dict[str, Any] = {}
         self._known: dict[RopeSpec, Tensor] = {}
 
     def recorded(self) -> AbstractContextManager[object]:
         """Keep what reaches the layer in the next forward pass."""
 
         def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._reached = args[0] if args else kwargs[HIDDEN]
+            self._args, self._kwargs = args, kwargs
 
         block = self.parts.blocks[self.place]
         return block.register_forward_pre_hook(keep, with_kwargs=True)
@@ -171,11 +172,15 @@ class _LastLayer:
         if spec not in self._known:
             with (
                 patched(self.model, spec),
-                self.parts.standing_in(lambda *_: self._reached, self.place),
+                self.parts.standing_in(lambda *_: self._reached(), self.place),
                 self._given(),
             ):
                 self._known[spec] = _scores(self.model(self.ids, use_cache=False).logits)
         return self._known[spec]
+
+    def _reached(self) -> Tensor:
+        hidden: Tensor = self._args[0] if self._args else self._kwargs[HIDDEN]
+        return hidden
 
     def _given(self) -> AbstractContextManager[object]:
         """Hand the layer what reached it, also where none before it can stand in."""
@@ -183,9 +188,13 @@ class _LastLayer:
         def give(
             layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            if args:
-                return (self._reached, *args[1:]), kwargs
-            return args, kwargs | {HIDDEN: self._reached}
+            args = tuple(
+                self._args[i] if i == 0 or isinstance(x, Extra) else x for i, x in enumerate(args)
+            )
+            for name, x in kwargs.items():
+                if name == HIDDEN or isinstance(x, Extra):
+                    kwargs[name] = self._kwargs[name]
+            return args, kwargs
 
         block = self.parts.blocks[self.place]
         return block.register_forward_pre_hook(give, with_kwargs=True)

@@ -18,13 +18,21 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from rope_eval.backends.hf.anatomy import Anatomy, without_adapter
+from rope_eval.backends.hf.anatomy import without_adapter
 from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.overrides import override
+from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.errors import UnsupportedModelError
 
 Update = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor] | None]
 HIDDEN = "hidden_states"
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Stands for what a layer returns beside hidden states, at a place of its tuple."""
+
+    place: int
 
 
 class Parts:
@@ -32,7 +40,7 @@ class Parts:
 
     def __init__(self, model: PreTrainedModel):
         self.model = without_adapter(model)
-        self.anatomy = Anatomy.of(model)
+        self.anatomy = anatomy_of(model)
         self.base = self.model.get_submodule(self.anatomy.base)
         self.blocks: list[nn.Module] = list(
             self.model.get_submodule(self.anatomy.blocks).children()
@@ -74,7 +82,11 @@ class Parts:
     def _stand_in(self, forward: Callable[..., Tensor], place: int) -> Callable[..., Any]:
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             hidden = forward(place, args, kwargs)
-            return (hidden,) if self.anatomy.tuples[place] else hidden
+            outputs = self.anatomy.outputs[place]
+            if outputs is None:
+                return hidden
+            extras = [Extra(i) if some else None for i, some in enumerate(outputs)]
+            return (hidden, *extras[1:])
 
         return stand_in
 
@@ -94,11 +106,17 @@ class Chunk:
         part: their places in the text.
         positions: int64 ``[1, T]``.
         calls: what each decoder layer is called with, but for the hidden states.
+        extras: what the last layer returned, where it was more than hidden states.
     """
 
     part: slice
     positions: Tensor
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
+    extras: tuple[Any, ...] = ()
+
+    def given(self, x: object) -> Any:
+        """Return what a layer is to be called with in the place of what was recorded."""
+        return self.extras[x.place] if isinstance(x, Extra) else x
 
 
 class Replay:
@@ -157,9 +175,14 @@ class Replay:
     def run(self, block: int, chunk: Chunk) -> None:
         """Send a chunk through a decoder layer: its hidden states become what comes out."""
         args, kwargs = chunk.calls[block]
+        args = tuple(chunk.given(x) for x in args)
+        kwargs = {name: chunk.given(x) for name, x in kwargs.items()}
         self._at(chunk)
         out = self.parts.blocks[block](self.hidden[..., chunk.part, :], *args, **kwargs)
-        self.hidden[..., chunk.part, :] = out[0] if isinstance(out, tuple) else out
+        if isinstance(out, tuple):
+            chunk.extras = out
+            out = out[0]
+        self.hidden[..., chunk.part, :] = out
 
     def last(self) -> Tensor:
         """Return what the model makes of what the last layer returned, ``[1, T, D]``."""
@@ -213,6 +236,6 @@ def plain_cache(model: PreTrainedModel) -> DynamicCache | None:
 
     It keeps all keys, whatever the windows: a layer's pattern is known, and not taken from it.
     """
-    anatomy = Anatomy.of(model)
+    anatomy = anatomy_of(model)
     cropped = not anatomy.keeps_state and anatomy.cache == DynamicCache
     return DynamicCache() if cropped else None

@@ -37,17 +37,47 @@ def named(rotary: nn.Module, layer_type: str | None, what: str) -> str:
 
 
 def with_frequencies(rotary: nn.Module, layer_type: str | None, inv_freq: Tensor) -> nn.Module:
-    """Return a copy of a rotary module, one of whose tables has other frequencies for good."""
+    """Return a copy of a rotary module, one of whose tables has other frequencies for good.
+
+    Raises:
+        UnsupportedModelError: for a module that does not take them.
+    """
     made: Any = copy.deepcopy(rotary)
     setattr(made, named(made, layer_type, INV_FREQ), inv_freq)
     kinds = getattr(made, "rope_type", None)
     made.rope_type = dict.fromkeys(kinds, "default") if isinstance(kinds, dict) else "default"
-    return made
+    for again in (False, True):  # it may compute them in every call
+        if again:
+            made.rope_init_fn = lambda *_, **__: (inv_freq, getattr(made, SCALING, 1.0))
+        found = measured(made, layer_type)[0]
+        if found.shape == inv_freq.shape and torch.allclose(found, inv_freq.double(), atol=1e-5):
+            return made
+    raise UnsupportedModelError(
+        f"the rotary module {type(rotary).__name__} does not turn by its inv_freq"
+    )
 
 
-def scaling(rotary: nn.Module, layer_type: str | None) -> float:
-    """Return what a table's cos and sin are multiplied by."""
-    return float(getattr(rotary, named(rotary, layer_type, SCALING), 1.0))
+def measured(rotary: nn.Module, layer_type: str | None, position: int = 2) -> tuple[Tensor, float]:
+    """Return what a table turns by, whatever the module says: it is called, and its angles read.
+
+    Args:
+        rotary: the module.
+        layer_type: which table of it.
+        position: the last one of the sequence.
+
+    Returns:
+        The angle of each pair at position 1, float64 ``[F]``, and what cos and sin are multiplied
+        by.
+    """
+    device = getattr(rotary, named(rotary, layer_type, INV_FREQ)).device
+    positions = torch.tensor([[0, 1, max(position, 2)]], device=device)
+    found = call(rotary, layer_type, torch.zeros(1, 3, 1, device=device), positions)
+    cos, sin = (found.real, found.imag) if isinstance(found, Tensor) else found
+    angles = torch.atan2(sin[0, 1].double(), cos[0, 1].double())
+    F = len(getattr(rotary, named(rotary, layer_type, INV_FREQ)))
+    if len(angles) == 2 * F:
+        angles = angles[:F] if torch.equal(angles[:F], angles[F:]) else angles[::2]
+    return angles, float(cos[0, 0].abs().max())
 
 
 def arguments_of(
@@ -113,7 +143,7 @@ def geometry_of_table(
     parameters = _parameters(own, layer_type)
     rope_type = str(parameters.get("rope_type", "default"))
     refuse_rope_type(rope_type)
-    inv_freq = _read(rotary, layer_type, 0)
+    inv_freq, factor = _read(rotary, layer_type, 0)
     rotary_dim = 2 * len(inv_freq)
     if rotary_dim < 4:
         raise UnsupportedModelError(
@@ -125,7 +155,7 @@ def geometry_of_table(
         rotary_dim=rotary_dim,
         rope_theta=theta,
         train_length=said.train_length,
-        attention_factor=scaling(rotary, layer_type),
+        attention_factor=factor,
     )
     if rope_type == "default" and _close(inv_freq, inverse_frequencies(theta, rotary_dim)):
         return geometry
@@ -135,18 +165,18 @@ def geometry_of_table(
     if rope_type == "longrope":
         border = float(_number(parameters, own, "original_max_position_embeddings") or math.inf)
         positions.append(int(border))
-    made = [
-        RotaryGeometry(
-            head_dim=head_dim,
-            rotary_dim=rotary_dim,
-            rope_theta=theta,
-            train_length=said.train_length,
-            inv_freq=_read(rotary, layer_type, position).double().cpu(),
-            attention_factor=geometry.attention_factor,
-            rescaled=rebuilt.frequencies(position) if rebuilt.makes(inv_freq, theta) else None,
+    knows = rebuilt.makes(inv_freq, theta)
+    made = []
+    for position in positions:
+        frequencies, factor = _read(rotary, layer_type, position)
+        made.append(
+            dataclasses.replace(
+                geometry,
+                inv_freq=frequencies.double().cpu(),
+                attention_factor=factor,
+                rescaled=rebuilt.frequencies(position) if knows else None,
+            )
         )
-        for position in positions
-    ]
     if len(made) == 1:
         return made[0]
     return dataclasses.replace(made[0], short_length=border, long=made[1])
@@ -166,7 +196,7 @@ class _Rebuilt:
             _parameters(config, self.layer_type)["rope_theta"] = rope_theta
             with torch.device("cpu"):
                 rotary: Any = self.kind(config)
-            return _read(rotary, self.layer_type, position).double()
+            return _read(rotary, self.layer_type, position)[0].double()
 
         return of_base
 
@@ -201,15 +231,19 @@ def _base(parameters: Mapping[str, Any], config: Any, inv_freq: Tensor) -> float
     return float(inv_freq[-1].double() ** (-F / (F - 1)))
 
 
-def _read(rotary: nn.Module, layer_type: str | None, position: int) -> Tensor:
-    """Return the frequencies that a sequence which ends at a position takes, ``[F]``."""
+def _read(rotary: nn.Module, layer_type: str | None, position: int) -> tuple[Tensor, float]:
+    """Return the frequencies ``[F]`` and the factor of a sequence that ends at a position.
+
+    They are those that the module holds once it was called, where it turns by them.
+    """
     rotary = copy.deepcopy(rotary)
-    name = named(rotary, layer_type, INV_FREQ)
-    inv_freq: Tensor = getattr(rotary, name)
-    at = torch.tensor([[position]], device=inv_freq.device)
-    call(rotary, layer_type, torch.zeros(1, 1, 1, device=inv_freq.device), at)
-    found: Tensor = getattr(rotary, name)
-    return found.detach()
+    angles, factor = measured(rotary, layer_type, position)
+    held: Tensor = getattr(rotary, named(rotary, layer_type, INV_FREQ)).detach()
+    same = held.shape == angles.shape and torch.allclose(
+        held.double(), angles, rtol=1e-2 if held.dtype.itemsize < 4 else 1e-4, atol=1e-7
+    )
+    said = getattr(rotary, named(rotary, layer_type, SCALING), factor)
+    return (held if same else angles), said if abs(said - factor) < 1e-2 * factor else factor
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

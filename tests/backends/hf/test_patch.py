@@ -16,8 +16,8 @@ from transformers import (
 
 from helpers import brute_force, models
 from rope_eval import RopeSpec, patched, score_tokens
-from rope_eval.backends.hf.anatomy import geometry
 from rope_eval.backends.hf.compat import cache_argument
+from rope_eval.backends.hf.probe import geometry
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.rope.method import Field
 from rope_eval.rope.methods import FIELDS, METHODS

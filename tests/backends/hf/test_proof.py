@@ -12,7 +12,7 @@ import torch
 from helpers import models
 from rope_eval import RopeSpec, patched
 from rope_eval.backends.hf import attention as hf_attention
-from rope_eval.backends.hf.anatomy import Anatomy
+from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.proof import TOKENS, proof_of, prove
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
@@ -113,7 +113,7 @@ def test_a_setting_that_is_on_the_model_is_not_taken_for_the_stock_one() -> None
 def test_a_layer_that_rotates_otherwise_is_refused(layer: int) -> None:
     """As where a model normalises, or rotates a second time, after the place we replace."""
     model = copy.deepcopy(models.tiny())
-    Anatomy.of(model)  # what it was when it was probed
+    anatomy_of(model)  # what it was when it was probed
     attention: Any = model.model.layers[layer].self_attn
     forward = attention.forward
 
@@ -128,7 +128,7 @@ def test_a_layer_that_rotates_otherwise_is_refused(layer: int) -> None:
 
 def test_a_layer_that_goes_past_our_attention_is_refused() -> None:
     model = copy.deepcopy(models.tiny())
-    Anatomy.of(model)  # what it was when it was probed
+    anatomy_of(model)  # what it was when it was probed
     attention: Any = model.model.layers[1].self_attn
     forward, rotary = attention.forward, type(model.model.rotary_emb)(model.config)
 

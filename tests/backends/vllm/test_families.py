@@ -12,7 +12,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from helpers import models
 from rope_eval.backends.config import rope_config
-from rope_eval.backends.hf.anatomy import geometry
+from rope_eval.backends.hf.probe import geometry
 from rope_eval.backends.vllm.families import FAMILIES, check_supported, config_geometry
 from rope_eval.errors import UnsupportedModelError
 
