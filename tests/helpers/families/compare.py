@@ -157,7 +157,7 @@ def _settings(model: PreTrainedModel) -> Iterator[tuple[str, RopeSpec, PreTraine
     chosen = any(f.name == "layers" for f in FIELDS)
     whole = fields | ({"layers": "all"} if chosen else {})
     yield "another base", RopeSpec.from_dict(whole), twin(model, rebased(config))
-    if chosen and has_tables_by_type(config) and FULL in config.rope_parameters:
+    if chosen and has_tables_by_type(config) and FULL in config.layer_types:
         other = twin(model, rebased(config, only=FULL))
         yield "another base of full layers", RopeSpec.from_dict(fields), other
 
