@@ -25,6 +25,8 @@ class Anatomy:
         cache: the type of cache that it makes for itself, None where it makes none.
         keeps_state: whether a decoder layer keeps more of a text than keys and values.
         shares_keys: whether a layer attends with keys of another.
+        misfit: how far our attention was from the model's own on a few tokens, in the layer where
+            it was furthest: the largest difference of an output, of the largest output.
     """
 
     tables: tuple[Table, ...]
@@ -37,6 +39,7 @@ class Anatomy:
     cache: type | None
     keeps_state: bool
     shares_keys: bool
+    misfit: float
 
     def taking(self, layers: str) -> frozenset[int]:
         """Return which layers take a setting: places in `layers`.

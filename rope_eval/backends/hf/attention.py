@@ -6,7 +6,7 @@ Shape letters: B batch, N heads, M key-value heads, Q queries, K keys, H head_di
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -195,6 +195,16 @@ def _same(asked: tuple[Any, ...], planned: tuple[Any, ...]) -> bool:
     )
 
 
+def scores_of(query: Tensor, keywords: Mapping[str, Any]) -> Scores:
+    """Return what the keywords of an attention function say of its scores."""
+    scaling = keywords.get("scaling")
+    return Scores(
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        softcap=keywords.get("softcap"),
+        sinks=keywords.get("s_aux"),
+    )
+
+
 def attention_function(
     module: nn.Module,
     query: Tensor,
@@ -202,11 +212,8 @@ def attention_function(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    scaling: float | None = None,
     dropout: float = 0.0,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **_: Any,
+    **keywords: Any,
 ) -> tuple[Tensor, None]:
     """Attend as transformers' attention interface asks; the output is ``[B, Q, N, V]``."""
     if dropout:
@@ -215,8 +222,7 @@ def attention_function(
         )
     attention: LayerAttention = getattr(module, ATTRIBUTE)
     places = checked(attention_mask)
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    out = attention.attend(query, key, value, places, Scores(scale, softcap=softcap, sinks=s_aux))
+    out = attention.attend(query, key, value, places, scores_of(query, keywords))
     return out.transpose(1, 2).contiguous(), None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -53,6 +53,12 @@ def unweighted(undo: ExitStack, norm: nn.Module) -> Tensor:
     norm._parameters["weight"] = nn.Parameter(ones, requires_grad=False)
     weights: Tensor = weighted / norm(ones)
     return weights.detach()
+
+
+def gain(undo: ExitStack, norms: Sequence[nn.Module]) -> Tensor | None:
+    """Take the weights off the norms of queries and keys, and return their product: ``[H]``."""
+    weights = [unweighted(undo, norm) for norm in norms]
+    return weights[0] * weights[1] if weights else None
 
 
 @contextmanager

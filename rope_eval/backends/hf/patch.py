@@ -13,7 +13,7 @@ from rope_eval.backends.hf.anatomy import Anatomy, without_adapter
 from rope_eval.backends.hf.attention import NAME, RopeAttention, attention_function
 from rope_eval.backends.hf.layers import Identity
 from rope_eval.backends.hf.masks import PATTERNS, mask_function
-from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, override, unweighted
+from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, gain, override
 from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.tables import arguments_of
 from rope_eval.errors import SpecError
@@ -120,8 +120,8 @@ class _Settings:
             return
         setattr(self._model, ATTRIBUTE, entered[-1])
         layers = entered[-1].layers
-        for module, layer, gain in zip(self._attentions, layers, self._gains, strict=True):
-            layer.gain = gain
+        for module, layer, weights in zip(self._attentions, layers, self._gains, strict=True):
+            layer.gain = weights
             setattr(module, ATTRIBUTE, layer)
 
     def without(self, attention: RopeAttention) -> list[RopeAttention]:
@@ -140,11 +140,10 @@ class _Settings:
             rotary = model.get_submodule(name)
             override(undo, rotary, "forward", self._identity(arguments_of(rotary), of_types))
         self._attentions = [model.get_submodule(layer.module) for layer in anatomy.layers]
-        self._gains = []
-        for layer in anatomy.layers:
-            norms = [model.get_submodule(name) for name in layer.norms or ()]
-            weights = [unweighted(undo, norm) for norm in norms]
-            self._gains.append(weights[0] * weights[1] if weights else None)
+        self._gains = [
+            gain(undo, [model.get_submodule(name) for name in layer.norms or ()])
+            for layer in anatomy.layers
+        ]
         for module in (model, *self._attentions):
             override(undo, module, ATTRIBUTE, None)
         override(undo, model, _SETTINGS, self)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,10 +20,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.anatomy import Anatomy, without_adapter
+from rope_eval.backends.hf.attended import differences
+from rope_eval.backends.hf.attention import RopeAttention
 from rope_eval.backends.hf.fit import Fit, differ, nearest, tolerance
 from rope_eval.backends.hf.layers import Identity, Layer, Pattern, Table
 from rope_eval.backends.hf.masks import pattern_of
-from rope_eval.backends.hf.overrides import ATTRIBUTE, evaluating, unweighted
+from rope_eval.backends.hf.overrides import ATTRIBUTE, evaluating, gain, unweighted
 from rope_eval.backends.hf.recording import Call, Recorded, recording
 from rope_eval.backends.hf.tables import (
     INV_FREQ,
@@ -37,8 +40,11 @@ from rope_eval.backends.hf.tables import (
 from rope_eval.backends.hf.watching import Watched, norms_of
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.geometry import RotaryGeometry
+from rope_eval.rope.spec import RopeSpec
 
 TOKENS = 4
+ATTENDS = {torch.float32: 1e-4, torch.float64: 1e-4}  # of the largest output of a layer
+ATTENDS_COARSE = 0.05
 SLOWEST, FASTEST = 0.2, 1.4  # radians a token, of the probe's own frequencies
 KNOWN = frozenset(  # keywords of an attention function that ours obeys, or that change no score
     (
@@ -137,7 +143,7 @@ class _Probe:
             )
         base = blocks.split(".")[0]
         outputs = watched.outputs(blocks)
-        return Anatomy(
+        anatomy = Anatomy(
             tables=tuple(self.table(*key) for key in asked),
             layers=tuple(layers),
             patterns=tuple(dict.fromkeys(filter(None, map(pattern_of, still.masks)))),
@@ -149,15 +155,24 @@ class _Probe:
             keeps_state=len({layer.block for layer in layers}) < len(outputs)
             or watched.keeps_state,
             shares_keys=any(layer.number is None for layer in layers),
+            misfit=0.0,
         )
+        return replace(anatomy, misfit=self.misfit(anatomy))
 
     # ---- passes --------------------------------------------------------------------------------
 
-    def run(self, turning: Asked | None) -> tuple[Recorded, Tensor]:
-        """Run the probe with one table of our frequencies, and the others not turning."""
+    def run(self, turning: Asked | None, *, stock: bool = False) -> tuple[Recorded, Tensor]:
+        """Run the probe with one table of our frequencies, and the others not turning.
+
+        Args:
+            turning: the table; None for none.
+            stock: have all tables as the model has them, and its norms their weights.
+        """
         table = None if turning is None else self.ours(turning)
 
         def turn(*asked: Any) -> Callable[..., Any]:
+            if stock:
+                return self.copies[asked[0]]
             if asked == turning:
                 assert table is not None
                 return table
@@ -170,7 +185,7 @@ class _Probe:
         with ExitStack() as undo:
             undo.enter_context(evaluating(self.model))
             undo.enter_context(torch.no_grad())
-            for name in {name for pair in self.norms.values() for name in pair}:
+            for name in {name for pair in self.norms.values() for name in pair if not stock}:
                 unweighted(undo, self.model.get_submodule(name))
             recorded = undo.enter_context(recording(self.model, self.rotaries, turn))
             mask = torch.ones_like(ids)  # without one, positions may look like packed texts
@@ -307,6 +322,25 @@ class _Probe:
         self.norms = norms
         still, scores = self.run(None)
         return self.turns(still, scores, self.calls(still))
+
+    def misfit(self, anatomy: Anatomy) -> float:
+        """Return how far our attention is from the model's own, in the worst layer."""
+        attention = RopeAttention(RopeSpec(), anatomy)
+        with ExitStack() as undo, torch.no_grad():
+            for layer in attention.layers:
+                norms = [self.model.get_submodule(name) for name in layer.layer.norms or ()]
+                layer.gain = gain(undo, norms)
+        still, _ = self.run(None)
+        stock, _ = self.run(None, stock=True)
+        with torch.no_grad():
+            found = differences(attention, still, stock, self.names)
+        worst = max(found, key=found.__getitem__, default="")
+        if worst and not found[worst] <= ATTENDS.get(self.model.dtype, ATTENDS_COARSE):
+            raise self.refused(
+                f"attends in {worst} otherwise than ours does: the outputs are {found[worst]:.2g} "
+                "off, of the largest"
+            )
+        return found.get(worst, 0.0)
 
     def table(self, asked: Asked, head_dim: int, keeps_factor: bool) -> Table:
         """Return what is known of a table."""

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.patch import patched, stock
+from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.replay import HIDDEN, Extra, Parts
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
@@ -41,6 +42,8 @@ class Proof:
     Attributes:
         neutral: the largest difference of a logit between the stock model and the
             neutral setting, in nats.
+        layers: how far our attention is from the model's own in its furthest layer, of the largest
+            output of that layer, where both get the same.
         moves: by how much the setting without a field scores the probe otherwise: the largest
             difference of a logit, in nats. It is 0 for a base that is the model's own,
             for a field that the others leave nothing to do, and for one that the dtype does not
@@ -50,6 +53,7 @@ class Proof:
     """
 
     neutral: float
+    layers: float
     moves: dict[str, float]
     tokens: int
     seconds: float
@@ -140,6 +144,7 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
             )
     return Proof(
         neutral=neutral,
+        layers=anatomy_of(model).misfit,
         moves=moves,
         tokens=TOKENS,
         seconds=round(time.perf_counter() - started, 3),
