@@ -32,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", help="families or configurations; all without any")
     parser.add_argument("--ways", action="store_true", help="also print every way's difference")
-    parser.add_argument("--json", type=Path, help="also write what was found to this file")
+    parser.add_argument("--json", type=Path, help="also write what was found into this file")
     parser.add_argument("--page", action="store_true", help="print docs/models.md and stop")
     args = parser.parse_args()
     if args.page:
@@ -42,6 +42,9 @@ def main() -> None:
     counts = Counter(case["kind"] for case in cases.values())
     print(", ".join(f"{n} {kind}" for kind, n in sorted(counts.items())))
     if args.json:
+        if args.names and args.json.is_file():  # the others stay as they were
+            cases = json.loads(args.json.read_bytes())["cases"] | cases
+        cases = {case.name: cases[case.name] for case in CASES if case.name in cases}
         facts = {name: version(name) for name in ("transformers", "torch")}
         args.json.write_text(json.dumps(facts | {"cases": cases}, indent=1) + "\n", "utf-8")
     sys.exit(bool(counts["wrong"] + counts["crashed"]))

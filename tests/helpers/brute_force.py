@@ -78,7 +78,8 @@ class Method:
     def __init__(self, spec: RopeSpec, config: Any, number: int = 0):
         layers = layers_of(config)
         self.layer = layers[number]
-        self.spec = spec if takes(spec, layers, number) else RopeSpec()
+        self.taken = takes(spec, layers, number)
+        self.spec = spec if self.taken else RopeSpec()
         self.config = config
         own = self.layer.parameters
         self.head_dim, self.d = self.layer.head_dim, self.layer.d

@@ -19,9 +19,11 @@ HEAD = """# Models
 
 Written by `python benchmarks/families.py --page` from `results/benchmarks/families-cpu.json`.
 
-What came of {configurations} configurations of {families} families under our settings, each a tiny
-random model with random norm weights and sharp attention: transformers {transformers}, torch
-{torch}, float32.
+There is no list of supported models. What a causal language model does with positions is learnt
+from the model itself when it is loaded ([mechanism](mechanism.md)); one that cannot be understood
+is refused with the reason. What came of it for {configurations} configurations of {families} families,
+each a tiny random model with random norm weights and sharp attention: transformers {transformers},
+torch {torch}, float32.
 
 "Exact" means: in a forward pass, in batches padded on either side, in pieces through a cache, in
 generation with and without padding, and in the scorer in chunks of 7, 32 and 4096 tokens, no
@@ -94,11 +96,11 @@ def _row(name: str, variants: Mapping[str, Mapping[str, Any]]) -> str:
     plain = variants[""]
     worst = f"{plain['worst']:.0e}" if plain["kind"] == "exact" else ""
     others = [
-        f"{', '.join(v.replace(', ', ' and ') for v in some)}: {kind}"
+        f"{kind}: {'; '.join(some)}"
         for kind in KINDS
         if (some := [v for v, case in variants.items() if v and case["kind"] == kind])
     ]
-    return f"| {name} | {plain['kind']} | {worst} | {'; '.join(others)} |"
+    return f"| {name} | {plain['kind']} | {worst} | {'. '.join(others)} |"
 
 
 def _left_out(cases: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -111,4 +113,5 @@ def _left_out(cases: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 def _why(case: Mapping[str, Any]) -> str:
     """Return one line on a case that is not exact."""
     said = f"{case['worst']:.1e} nats" if case["kind"] == "wrong" else case["reason"]
-    return f"{case['kind']} ({case['where']}): {said}".replace("|", "\\|").replace("\n", " ")
+    where = "" if case["where"] == "neutral, forward" else f" ({case['where']})"
+    return f"{case['kind']}{where}: {said}".replace("|", "\\|").replace("\n", " ")

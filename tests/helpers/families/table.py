@@ -481,5 +481,10 @@ VARIANTS: list[tuple[str, str, Fields]] = [  # family, what is changed, and how
     ("bamba", "attention first", {"attn_layer_indices": [0, 2]}),
     ("lfm2", "attention first", {"layer_types": [FULL, "conv"] * 2}),
     ("minimax", "attention last", {"layer_types": [LINEAR] * 3 + [FULL]}),
+    (
+        "minimax_m3_vl_text",
+        "an indexer",
+        {"layer_types": ["minimax_m3_sparse"] * 2, "index_block_size": 8, "index_topk_blocks": 2},
+    ),
     ("zaya", "windows", {"sliding_window": WINDOW, "layer_types": ["hybrid_sliding", "hybrid"]}),
 ]
