@@ -21,9 +21,9 @@ Written by `python benchmarks/families.py --page` from `results/benchmarks/famil
 
 There is no list of supported models. What a causal language model does with positions is learnt
 from the model itself when it is loaded ([mechanism](mechanism.md)); one that cannot be understood
-is refused with the reason. What came of it for {configurations} configurations of {families} families,
-each a tiny random model with random norm weights and sharp attention: transformers {transformers},
-torch {torch}, float32.
+is refused with the reason. What came of it for {configurations} configurations of {families}
+families, each a tiny random model with random norm weights and sharp attention: transformers
+{transformers}, torch {torch}, float32.
 
 "Exact" means: in a forward pass, in batches padded on either side, in pieces through a cache, in
 generation with and without padding, and in the scorer in chunks of 7, 32 and 4096 tokens, no
