@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.errors import DataError, ScoreError, StoreError
+from rope_eval.errors import DataError, ScoreError, SpecError, StoreError
 from rope_eval.results import identity
 from rope_eval.results.documents import Documents, Scored, TokenCount, TokenCounts
 from rope_eval.results.provenance import provenance, timed
-from rope_eval.results.resolved import AUTO, resolved_dtype
+from rope_eval.results.resolved import AUTO, resolved_dtype, resolved_laws
 from rope_eval.results.store import Run, Store
+from rope_eval.rope.reach import without_effect
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import Sums, sums_at, total
 from rope_eval.scoring.books import first_documents
@@ -95,6 +96,7 @@ def answer(
     store: Store,
     *,
     force: bool = False,
+    strict: bool = False,
     progress: Progress = lambda what, part: None,
 ) -> Answer:
     """Answer a request from the store, as far as it has the documents, and score the others.
@@ -107,6 +109,7 @@ def answer(
         request: what is asked.
         store: where runs and documents are kept.
         force: score all documents, whatever is stored.
+        strict: refuse a field that changes nothing at these lengths.
         progress: told the document at work, and the part of all work that is done.
 
     Raises:
@@ -115,6 +118,7 @@ def answer(
         ScoreError: where every document failed; the run is stored as failed.
         StoreError: for a store that cannot be written, or a damaged run that `force` would replace.
         NotKeptError: where it could not be written after all; the error has the run.
+        SpecError: where `strict` refuses.
         RopeEvalError: any other of its kinds, for what cannot be done.
     """
     texts = _Texts(request, store, force=force)
@@ -129,9 +133,10 @@ def answer(
     key = identity.run_key(asked)
     old = None if force else store.get(key)
     if old is not None and old.status == "done" and not old.results.get("failed"):
+        _check_effect(old.results, request.lengths[-1], strict)
         return Answer(run=old, scored=0)
 
-    work = _Work(request, Documents(store, setting), texts, progress)
+    work = _Work(request, Documents(store, setting), texts, progress, strict)
     found = {} if force else work.stored(documents)
     record = provenance() | {"row": request.row}
     missing = list({d.digest: d for d in documents if d.digest not in found}.values())
@@ -142,6 +147,8 @@ def answer(
             for document, outcome in work.score(missing, record):
                 (failed if isinstance(outcome, str) else found)[document.digest] = outcome
     done = [found[d.digest] for d in documents if d.digest in found]
+    if done:
+        _check_effect(done[0].facts, request.lengths[-1], strict)
     error = next(iter(failed.values())) if not done else None
     run = Run(
         key=key,
@@ -179,6 +186,9 @@ def curve(run: Run) -> dict[str, Any]:
         "failed": [{"name": one["name"], "error": one["error"]} for one in failed],
         "tokens": totals[-1].tokens,
         "extrapolation_bound": run.results["extrapolation_bound"],
+        "no_bound": run.results.get("no_bound", ""),
+        "laws": run.results.get("laws", {}),
+        "effective_from": run.results.get("effective_from", {}),
         "lengths": run.request["lengths"],
         "perplexity": [sums.perplexity for sums in totals],
         "accuracy": [sums.accuracy for sums in totals],
@@ -197,6 +207,7 @@ def _setting(request: CumulativeRequest) -> dict[str, Any]:
         backend=loading.backend,
         dtype=dtype,
         protocol=PROTOCOL,
+        laws=resolved_laws(request.model, request.rope),
         **loading.changing(dtype),
     )
 
@@ -269,7 +280,9 @@ class _Work:
         documents: Documents,
         texts: _Texts,
         progress: Progress,
+        strict: bool,
     ) -> None:
+        self.strict = strict
         self.request = request
         self.documents = documents
         self.texts = texts
@@ -291,6 +304,7 @@ class _Work:
             request.model, request.rope, request.lengths[-1], request.loading
         ) as scorer:
             self._check_ran(scorer)
+            _check_effect(_facts(scorer), request.lengths[-1], self.strict)
             record["machine"]["gpu"] = scorer.gpu
             record["proof"] = scorer.proof
             self._try_to(lambda: self.texts.keep_counts(record))
@@ -314,9 +328,7 @@ class _Work:
         own = {**record, "document": document.name, "ran": dict(scorer.ran), "proof": scorer.proof}
         with timed(own):
             scores = scorer.score(self.texts.ids(document), self.request.lengths, report)
-        rotary = scorer.rotary
-        bound = rotary.extrapolation_bound if rotary.knows_train_length else None
-        facts = {"extrapolation_bound": bound}
+        facts = _facts(scorer)
         self._try_to(lambda: self.documents.keep(document.digest, scores, facts, own))
         sums = tuple(sums_at(scores[n], n) for n in self.request.lengths)
         return Scored(sums=sums, facts=facts, ran=scorer.ran)
@@ -339,6 +351,23 @@ class _Work:
                     f"machine said {keyed}: run it again"
                     + (f", with --dtype {ran}" if name == "dtype" else "")
                 )
+
+
+def _facts(scorer: DocumentScorer) -> dict[str, Any]:
+    """Return what is known of the setting on the checkpoint beside the scores."""
+    bound, no_bound = scorer.rotary.bound
+    return {
+        "extrapolation_bound": bound,
+        "no_bound": no_bound,
+        "laws": scorer.rotary.laws.to_dict(),
+        "effective_from": scorer.rotary.effective_from,
+    }
+
+
+def _check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
+    line = without_effect(facts["effective_from"], longest)
+    if strict and line:
+        raise SpecError(f"{line}. Ask for longer texts, or leave it or --strict out")
 
 
 def _results(

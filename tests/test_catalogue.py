@@ -35,7 +35,9 @@ rows:
 def test_the_lab_family() -> None:
     rows = catalogue.load()
     row = rows["lab/base-20"]
-    assert row.rope == RopeSpec(rope_theta=20, train_length=128, tune_length=128)
+    assert row.rope == RopeSpec(
+        rope_theta=20, pretrain_theta=10000, train_length=128, tune_length=128
+    )
     assert (Path(row.require_checkpoint()) / "model.safetensors").is_file()
     assert row.obstacle() is None
     assert catalogue.find("lab/base-20") == row
@@ -46,7 +48,7 @@ def test_the_lab_family() -> None:
 
 def spec_of(table: str, label: str) -> RopeSpec:
     """Return the setting that a row's label and the paper's appendix B.1 say."""
-    fields: dict[str, object] = {"train_length": 4096}
+    fields: dict[str, object] = {"pretrain_theta": 10000, "train_length": 4096}
     if match := re.match(r"base=(\d+)", label):
         fields |= {"rope_theta": int(match[1])}
         fields |= {"tune_length": 16384 if table == "1" or label.endswith("16K") else 4096}
@@ -206,7 +208,7 @@ def test_a_row_keeps_its_fields_as_they_were_given(tmp_path: Path) -> None:
     )
     (row,) = catalogue.load(tmp_path).values()
     assert row.fields == {"pretrain_theta": 10000, "dynamic_ntk": False}
-    assert row.rope == RopeSpec()
+    assert row.rope == RopeSpec(pretrain_theta=10000)
 
 
 # --- files ----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             str(Path(sys.executable).with_name("lm_eval")),
             "--model=scaling_rope",
-            f"--model_args=pretrained={model},log_scale=True,max_length=16384",
+            f"--model_args=pretrained={model},log_scale=True,pretrain_theta=10000,max_length=16384",
             "--tasks=rope_paper",
             f"--include_path={task_folder()}",
             f"--metadata=data_dir={data}",

@@ -23,8 +23,8 @@ from rope_eval.scoring.documents import Loading
 model, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 torch.set_num_threads(1)
 request = runner.CumulativeRequest(
-    model=model, rope=RopeSpec(log_scale=True), books="builtin-chapters", lengths=(64, 256),
-    documents=40, loading=Loading(device="cpu"),
+    model=model, rope=RopeSpec(log_scale=True, pretrain_theta=10000),
+    books="builtin-chapters", lengths=(64, 256), documents=40, loading=Loading(device="cpu"),
 )
 
 def child(store, log):

@@ -39,6 +39,7 @@ HARMLESS = {  # what makes none, and why
     "force": (("--force",), "scores again under the same key"),
     "chunk_size": (("--chunk-size", "32"), "in float32 to rounding"),
     "device": (("--device", "cpu"), "in float32 to rounding"),
+    "strict": (("--strict",), "refuses, and changes no score"),
     "proof": (("--proof", "off"), "what is shown of the weights before the work"),
 }
 

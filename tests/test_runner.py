@@ -55,7 +55,7 @@ def request(books: Path, **changes: object) -> runner.CumulativeRequest:
             loading[name] = changes.pop(name)
     fields = {
         "model": str(LAB / "base-20"),
-        "rope": RopeSpec(log_scale=True),
+        "rope": RopeSpec(log_scale=True, pretrain_theta=10000),
         "books": str(books),
         "lengths": LENGTHS,
         "loading": Loading(**loading),
@@ -274,7 +274,14 @@ def test_a_failed_document_leaves_the_others(
     assert runner.answer(request(books, model=broken), store).scored == 1  # it alone, once more
 
     words = ["ppl", "--model", broken, "--books", str(books), "--lengths", "64,200"]
-    words += ["--rope", "log_scale=true", "--results", str(store.root), "--device", "cpu"]
+    words += [
+        "--rope",
+        "log_scale=true,pretrain_theta=10000",
+        "--results",
+        str(store.root),
+        "--device",
+        "cpu",
+    ]
     assert main(words) == 1
     text = capsys.readouterr().out
     assert f"failed {failed['error']}\n" in text
@@ -344,7 +351,8 @@ def test_the_command_prints_facts(
     books: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["ppl", "--model", str(LAB / "base-1e5"), "--books", str(books), "--lengths", "64,200"]
-    words += ["--results", str(tmp_path / "runs"), "--rope", "log_scale=true", "--device", "cpu"]
+    words += ["--results", str(tmp_path / "runs"), "--rope", "log_scale=true,pretrain_theta=10000"]
+    words += ["--device", "cpu"]
     assert main([*words, "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["lengths"] == [64, 200]
@@ -352,20 +360,24 @@ def test_the_command_prints_facts(
     assert facts["documents"] == 2
     assert facts["tokens"] == 398
     assert facts["extrapolation_bound"] == pytest.approx(329, abs=0.5)
-    assert facts["rope"] == {"log_scale": True}
     assert facts["from_store"] is False
+    assert facts["rope"] == {"log_scale": True, "pretrain_theta": 10000}
+    assert facts["laws"]["pretrain_theta"] == {"value": 10000, "source": "given"}
+    said = "the config's max_position_embeddings"
+    assert facts["laws"]["train_length"] == {"value": 128, "source": said}
     assert main(words) == 0
     text = capsys.readouterr().out
     assert text.endswith(".zip, from the store\n")
     assert "log_scale=True" in text
     assert "329 tokens" in text
+    assert f"train_length 128: {said}" in text
     assert f"{facts['perplexity'][1]:.2f}" in text
 
 
 def test_a_hit_loads_no_torch(books: Path, store: Store) -> None:
     runner.measure(request(books), store)
     words = ["ppl", "--model", str(LAB / "base-20"), "--books", str(books), "--rope"]
-    words += ["log_scale=true", "--results", str(store.root), "--lengths"]
+    words += ["log_scale=true,pretrain_theta=10000", "--results", str(store.root), "--lengths"]
     script = (
         "import sys; from rope_eval.cli import main; assert main(sys.argv[1:]) == 0; "
         "print(sorted({'torch', 'transformers', 'pandas', 'datasets'} & set(sys.modules)))"
@@ -380,7 +392,12 @@ def test_a_row_of_the_catalogue(books: Path, store: Store) -> None:
     words = ["ppl", "--books", str(books), "--lengths", "64", "--results", str(store.root)]
     assert main([*words, "--config", "lab/base-20"]) == 0
     (run,) = store.runs()
-    assert run.request["rope"] == {"rope_theta": 20, "train_length": 128, "tune_length": 128}
+    assert run.request["rope"] == {
+        "rope_theta": 20,
+        "pretrain_theta": 10000,
+        "train_length": 128,
+        "tune_length": 128,
+    }
     assert run.provenance["row"] == "lab/base-20"
 
 
@@ -497,3 +514,23 @@ def test_a_model_that_is_not_there() -> None:
             ),
             Store(Path("/no/such/store")),
         )
+
+
+def test_a_setting_that_the_lengths_never_reach(
+    books: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["ppl", "--model", str(LAB / "base-1e5"), "--books", str(books), "--device", "cpu"]
+    words += ["--rope", "log_scale=true,pretrain_theta=10000,reference_length=100.5"]
+    words += ["--results", str(store.root)]
+    line = "log_scale changes nothing in 101 tokens, the longest text: it begins at 102"
+    assert main([*words, "--lengths", "64,101", "--strict"]) == 2
+    assert line in capsys.readouterr().err
+    assert list(store.runs()) == []
+    assert main([*words, "--lengths", "64,101", "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err.endswith(f"note: {line}\n")
+    assert json.loads(said.out)["effective_from"] == {"log_scale": 102}
+    assert main([*words, "--lengths", "64,101", "--strict"]) == 2  # from the store too
+    assert "begins" in capsys.readouterr().err
+    assert main([*words, "--lengths", "64,102", "--strict"]) == 0
+    assert "begins" not in capsys.readouterr().err

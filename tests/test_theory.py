@@ -4,6 +4,7 @@ import argparse
 import inspect
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from helpers.configs import RELEASED
 from rope_eval import theory
 from rope_eval.commands import theory as command
 from rope_eval.errors import DataError, RopeEvalError, SpecError
@@ -345,9 +347,18 @@ def write_config(directory: Path, **config: Any) -> str:
     return str(directory)
 
 
+LLAMA = "--head-dim 128 --train-length 4k --pretrain-theta 1e4"
+LLAMA2_FLAGS = tuple(LLAMA.split())
+
+
 def test_command_json(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = theory_json(capsys, "--head-dim", "128", "--train-length", "4096")
+    facts = theory_json(capsys, *LLAMA2_FLAGS)
     assert facts.pop("pivot_bases") == pytest.approx([2607.5946, 1303.7973, 651.8986], abs=1e-4)
+    laws = facts.pop("laws")
+    assert {name: law["source"] for name, law in laws.items() if law["value"]} == {
+        "train_length": "given",
+        "pretrain_theta": "given",
+    }
     assert facts == {
         "head_dim": 128,
         "train_length": 4096,
@@ -363,8 +374,7 @@ def test_command_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_command_takes_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
-    llama2 = ["--head-dim", "128", "--train-length", "4k"]
-    facts = theory_json(capsys, *llama2, "--tune-length", "16k")
+    facts = theory_json(capsys, *LLAMA2_FLAGS, "--tune-length", "16k")
     assert round(facts["critical_base"]) == 71738
     assert facts["extrapolation_bound"] == 16384
     assert [round(pivot) for pivot in facts["pivot_bases"]] == [10430, 5215, 2608]
@@ -381,8 +391,7 @@ def test_command_takes_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_command_target_length(capsys: pytest.CaptureFixture[str]) -> None:
-    llama2 = ("--head-dim", "128", "--train-length", "4096")
-    facts = theory_json(capsys, *llama2, "--target-length", "2k")
+    facts = theory_json(capsys, *LLAMA2_FLAGS, "--target-length", "2k")
     assert facts["target_length"] == 2048
     assert facts["smallest_base"] == theory.smallest_base_for(2048, train_length=4096)
     assert f"{facts['base_lower_bound']:.2e}" == "1.16e+04"
@@ -390,7 +399,9 @@ def test_command_target_length(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["bases_per_decade"] == 1000
     assert facts["first_negative"] == 1707
 
-    facts = theory_json(capsys, *llama2, "--target-length", "100000", "--bases-per-decade", "10")
+    facts = theory_json(
+        capsys, *LLAMA2_FLAGS, "--target-length", "100000", "--bases-per-decade", "10"
+    )
     assert round(facts["smallest_base"]) == 938327
     assert facts["published_base_lower_bound"] is None
     assert facts["bases_per_decade"] == 10
@@ -398,13 +409,13 @@ def test_command_target_length(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_command_table(capsys: pytest.CaptureFixture[str]) -> None:
-    flags = ("--head-dim", "128", "--train-length", "1000000", "--rope-theta", "10000.5")
+    flags = (*LLAMA2_FLAGS, "--train-length", "1000000", "--rope-theta", "10000.5")
     assert theory_command(*flags) == 0
     out = capsys.readouterr().out
     assert "train_length 1000000 · tune_length 1000000 · rope_theta 10000.5" in out
-    assert "note: every pair turns fully in pre-training" in out
+    assert re.search(r"extrapolation bound +none  with a base of 10000 every pair turns fully", out)
 
-    flags = ("--head-dim", "128", "--train-length", "4k", "--rope-theta", "500")
+    flags = (*LLAMA2_FLAGS, "--rope-theta", "500")
     assert theory_command(*flags, "--target-length", "1k") == 0
     lines = capsys.readouterr().out.splitlines()
     table = {line[:19].strip(): line[19:].split(maxsplit=1) for line in lines[2:]}
@@ -473,9 +484,49 @@ def test_command_reads_a_model(
 ) -> None:
     facts = theory_json(capsys, "--model", write_config(tmp_path, **config))
     assert {key: facts[key] for key in expected} == expected
-    assert any("max_position_embeddings" in note for note in facts["notes"])
-    unequal = facts["rope_theta"] != facts["pretrain_theta"]
-    assert any("--pretrain-theta" in note for note in facts["notes"]) == unequal
+    base, length = facts["notes"]
+    assert base.startswith(f"pretrain_theta {facts['rope_theta']:.10g}: the config's own base (")
+    assert ": the config's max_position_embeddings (" in length
+
+
+@pytest.mark.parametrize(
+    ("name", "dimension", "bound", "sources"),
+    [
+        ("LLaMA2", 92, 4096, "known of LLaMA2"),
+        ("Code LLaMA", 92, 129027, "known of Code LLaMA"),  # arXiv 2310.05209
+        ("Llama 3", 70, 8192, "known of Llama 3"),  # 35 pairs: arXiv 2502.20082
+        ("Llama 3.1", 70, None, "known of Llama 3.1"),
+        ("Mistral v0.1", 100, 8192, "known of Mistral 7B v0.1"),
+        ("Mistral v0.3", 80, 32768, "the config's"),
+        ("Qwen2.5", 92, 129027, "known of Qwen2, Qwen2.5"),
+        ("Qwen3", 92, 129027, "known of Qwen3"),
+        ("Phi-3 mini 4k", 62, 4096, "known of Phi-3 mini 4k"),  # 31 pairs: arXiv 2502.20082
+        ("Phi-3 mini 128k", 62, None, "known of Phi-3 mini 128k"),
+        ("SmolLM2", 42, 12007, "known of SmolLM2"),  # its loss rises between 10,240 and 11,264
+    ],
+)
+def test_command_on_released_configs(
+    name: str,
+    dimension: int,
+    bound: int | None,
+    sources: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    facts = theory_json(capsys, "--model", write_config(tmp_path, **RELEASED[name]))
+    found = facts["extrapolation_bound"]
+    assert (facts["critical_dimension"], found and round(found)) == (dimension, bound)
+    assert facts["notes"]
+    assert all(f": {sources}" in note for note in facts["notes"])
+
+
+def test_command_needs_a_base_that_tuning_may_have_changed(tmp_path: Path) -> None:
+    model = write_config(tmp_path, **CONFIGS[0][0])
+    with pytest.raises(SpecError, match=r"may be another since.*tune_length of 16384.*give --pre"):
+        theory_command("--model", model, "--tune-length", "16k")
+    extended = write_config(tmp_path, **CONFIGS[0][0], original_max_position_embeddings=2048)
+    with pytest.raises(SpecError, match=r"extended from 2048 tokens\): give --pretrain-theta"):
+        theory_command("--model", extended)
 
 
 def test_command_flags_override_the_model(
@@ -498,12 +549,19 @@ def test_command_flags_override_the_model(
     assert facts["notes"] == []
 
 
-def test_command_notes_scaled_rope(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flat = CONFIGS[0][0]
-    for scaling in ({"rope_scaling": {"type": "linear", "factor": 2.0}}, {}):
-        facts = theory_json(capsys, "--model", write_config(tmp_path, **{**flat, **scaling}))
-        assert any("scales its RoPE (linear)" in note for note in facts["notes"]) == bool(scaling)
-        assert facts["rope_theta"] == 500
+def test_command_gives_no_bound_to_a_scaled_rope(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flat = CONFIGS[0][0] | {"rope_theta": 50000}
+    for scaling, bound in (({"rope_scaling": {"type": "linear", "factor": 2.0}}, None), ({}, 4096)):
+        model = write_config(tmp_path, **{**flat, **scaling})
+        facts = theory_json(capsys, "--model", model)
+        assert facts["extrapolation_bound"] == bound
+        assert (facts["effective_dimension"] is None) == (bound is None)
+        assert facts["critical_dimension"] == 78
+        assert theory_command("--model", model) == 0
+        out = capsys.readouterr().out
+        assert ("scales its frequencies (rope_type=linear)" in out) == (bound is None)
 
 
 @pytest.mark.parametrize(
@@ -527,7 +585,7 @@ def test_command_names_the_flag_for_what_a_config_lacks(
     [
         ({"rope_theta": "big"}, DataError, "rope_theta must be a finite number, got 'big'"),
         ({"rope_theta": math.nan}, DataError, "rope_theta must be a finite number, got nan"),
-        ({"rope_theta": 1}, SpecError, "rope_theta must be finite and greater than 1"),
+        ({"rope_theta": 1}, SpecError, "theta must be finite and greater than 1"),
         ({"hidden_size": "4096"}, DataError, "hidden_size must be a positive integer"),
         ({"num_attention_heads": 0}, DataError, "num_attention_heads must be a positive integer"),
         ({"hidden_size": 96}, SpecError, "head_dim must be an even positive integer, got 3"),
@@ -561,16 +619,27 @@ def test_command_refuses_what_is_no_config(tmp_path: Path) -> None:
     [
         ("--train-length 4k", "--head-dim is missing"),
         ("--head-dim 128", "--train-length is missing"),
-        ("--head-dim 127 --train-length 4k", "head_dim must be an even"),
+        ("--head-dim 128 --train-length 4k", "--pretrain-theta is missing"),
+        ("--head-dim 128 --train-length 4k --rope-theta 1e6", "--pretrain-theta is missing"),
+        ("--head-dim 127 --train-length 4k --pretrain-theta 1e4", "head_dim must be an even"),
         ("--head-dim 128 --train-length 4q", "positive whole number of tokens.*'4q'"),
-        ("--head-dim 128 --train-length 6", "train_length must be at least 7"),
-        ("--head-dim 128 --train-length 4k --rope-theta 1", "rope_theta must be finite"),
-        ("--head-dim 128 --train-length 4k --rope-theta nan", "rope_theta must be finite"),
-        ("--head-dim 128 --train-length 4k --pretrain-theta 0", "pretrain_theta must be finite"),
-        ("--head-dim 128 --train-length 4k --tune-length 2k", "tune_length must be at least"),
-        ("--head-dim 128 --train-length 4k --target-length 5", "target_length must be at least 7"),
+        ("--head-dim 128 --train-length 6", "train_length must be a finite number 7 or more"),
         (
-            "--head-dim 128 --train-length 4k --target-length 1k --bases-per-decade 0",
+            "--head-dim 128 --train-length 4k --rope-theta 1",
+            "rope_theta must be a finite number greater than 1",
+        ),
+        ("--head-dim 128 --train-length 4k --rope-theta nan", "rope_theta must be a finite"),
+        ("--head-dim 128 --train-length 4k --pretrain-theta 0", "pretrain_theta must be a finite"),
+        (
+            f"{LLAMA} --tune-length 2k",
+            "tune_length must be at least",
+        ),
+        (
+            f"{LLAMA} --target-length 5",
+            "target_length must be at least 7",
+        ),
+        (
+            f"{LLAMA} --target-length 1k --bases-per-decade 0",
             "bases_per_decade must be",
         ),
     ],
@@ -587,7 +656,10 @@ def test_command_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as caught:
         theory_command("--help")
     assert caught.value.code == 0
-    assert "rope-eval theory --head-dim 128 --train-length 4k\n" in capsys.readouterr().out
+    assert (
+        "rope-eval theory --head-dim 128 --train-length 4k --pretrain-theta 10000\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_the_laws_need_the_standard_library_alone() -> None:

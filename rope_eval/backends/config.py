@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
 from transformers import PreTrainedConfig
 
 from rope_eval.errors import UnsupportedModelError
@@ -21,9 +23,23 @@ def rope_config(config: PreTrainedConfig) -> RopeConfig:
     values = config.to_dict()
     name = config._name_or_path or ""
     file = Path(name, "config.json")
-    if file.is_file() and "max_position_embeddings" not in json.loads(file.read_bytes()):
-        del values["max_position_embeddings"]
+    if not file.is_file():
+        file = _on_the_hub(name, getattr(config, "_commit_hash", None)) or file
+    if file.is_file():
+        written = json.loads(file.read_bytes())
+        for length in ("max_position_embeddings", "original_max_position_embeddings"):
+            if length not in written:
+                values.pop(length, None)
     return RopeConfig(values, f"the config of {name or 'the model'}")
+
+
+def _on_the_hub(name: str, commit: str | None) -> Path | None:
+    """Return where the config.json of a hub name lies that was loaded, or None."""
+    try:
+        found = try_to_load_from_cache(name, "config.json", revision=commit)
+    except HFValidationError:
+        return None
+    return Path(found) if isinstance(found, str) else None
 
 
 def refuse_rope_type(rope_type: str) -> None:

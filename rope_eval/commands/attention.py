@@ -6,6 +6,7 @@ import argparse
 import functools
 import json
 import operator
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import Report, progress_bar
 from rope_eval.errors import DataError, SpecError
 from rope_eval.lengths import parse_length
+from rope_eval.rope import laws
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.backends.hf.loading import check_checkpoint, load_model, load_tokenizer
     from rope_eval.report.figures.attention import plot_attention
     from rope_eval.report.tables import attention_table
+    from rope_eval.rope.reach import without_effect
     from rope_eval.scoring.books import long_enough
 
     safety = {
@@ -97,15 +100,20 @@ def run(args: argparse.Namespace) -> int:
         facts = _measured(name, model, rope, args, documents, report)
     if args.output is not None:
         plot_attention(facts, args.output)
+    if line := without_effect(facts["effective_from"], length):
+        print(f"note: {line}", file=sys.stderr)
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0
+    bound = facts["extrapolation_bound"]
     print(f"model  {facts['model']}")
     print(f"rope   {facts['setting']}")
     print(
-        f"bound  {facts['extrapolation_bound']:.0f} tokens; critical dimension "
+        f"bound  {'none' if bound is None else f'{bound:.0f} tokens'}; critical dimension "
         f"{facts['critical_dimension']} of {facts['rotary_dim']}"
     )
+    for line in laws.lines(facts["laws"]):
+        print(f"       {line}")
     print(f"books  {args.books}: {', '.join(facts['documents'])}, {length} tokens each\n")
     print(attention_table(facts))
     return 0
@@ -160,7 +168,9 @@ def _measured(
         "documents": [document.name for document, _ in documents],
         "length": length,
         "train_length": rotary.train_length,
-        "extrapolation_bound": rotary.extrapolation_bound,
+        "extrapolation_bound": rotary.bound[0],
+        "laws": rotary.laws.to_dict(),
+        "effective_from": rotary.effective_from,
         "critical_dimension": rotary.critical_dimension,
         "rotary_dim": rotary.geometry.rotary_dim,
         "bins": _bins(profile),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import add_shared
@@ -14,6 +15,7 @@ from rope_eval.errors import SpecError
 if TYPE_CHECKING:
     from rope_eval.report.compare import Comparison
 
+_BEFORE_HOW = 66  # characters that the other columns of a comparison take
 EPILOG = """\
 examples:
   rope-eval compare llama2-7b/base-500 --baseline "paper:LLaMA2 7B/base=10000"
@@ -98,13 +100,17 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
             }
             for d in comparison.differences
         ],
-        "not_compared": list(comparison.not_compared),
+        "not_compared": dict(comparison.not_compared),
     }
 
 
 def _text(comparison: Comparison, style: str, protocol: str) -> str:
     from tabulate import tabulate
 
+    from rope_eval.report.terminal import terminal_width
+
+    width = terminal_width() if style == "simple" else None
+    wide = 10**6 if width is None else max(width - _BEFORE_HOW, 16)
     lines = [
         (
             d.column,
@@ -113,7 +119,7 @@ def _text(comparison: Comparison, style: str, protocol: str) -> str:
             f"{d.points:+.2f}",
             "" if d.interval is None else f"{d.interval[0]:+.2f} … {d.interval[1]:+.2f}",
             "*" if d.beyond_noise else "",
-            "; ".join((d.method, *d.notes)),
+            textwrap.fill("; ".join((d.method, *d.notes)), wide),
         )
         for d in comparison.differences
     ]
@@ -125,5 +131,8 @@ def _text(comparison: Comparison, style: str, protocol: str) -> str:
         colalign=("left", "right", "right", "right", "right", "left", "left"),
     )
     title = f"{comparison.run} against {comparison.baseline}, protocol {protocol}, in percent"
-    missing = ", ".join(comparison.not_compared)
-    return "\n\n".join([title, grid, *([f"not compared: {missing}"] if missing else [])])
+    missing: dict[str, list[str]] = {}
+    for column, why in comparison.not_compared.items():
+        missing.setdefault(why, []).append(column)
+    lost = [f"not compared: {', '.join(columns)} ({why})" for why, columns in missing.items()]
+    return "\n\n".join([title, grid, *(["\n".join(lost)] if lost else [])])

@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from rope_eval import catalogue
+    from rope_eval.report.terminal import terminal_width
 
     checkpoints = catalogue.read_checkpoints(args.checkpoints, args.checkpoint)
     rows = catalogue.load(checkpoints=checkpoints).values()
@@ -81,12 +82,17 @@ def run(args: argparse.Namespace) -> int:
         )
         for row in rows
     ]
-    print(
-        tabulate(
-            lines,
-            headers=["name", "can run", "tables", "rope", "why not"],
-            tablefmt="plain",
-            disable_numparse=True,
-        )
-    )
+    header = ["name", "can run", "tables", "rope", "why not"]
+    width = terminal_width()
+    if width is not None:
+        from rich import box, console, table, text
+
+        grid = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in header:
+            grid.add_column(name, overflow="fold")
+        for line in lines:
+            grid.add_row(*map(text.Text, line))
+        console.Console(width=width, highlight=False).print(grid)
+        return 0
+    print(tabulate(lines, headers=header, tablefmt="plain", disable_numparse=True))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from typing import Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
@@ -49,6 +50,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--engine", default="{}", metavar="JSON", help="arguments of vllm.LLM, as a JSON object")
     add("--chunk-size", action=Positive, metavar="N", help="tokens at a time: memory against speed")
+    add("--strict", action="store_true", help="refuse a setting that changes nothing at --lengths")
     add("--force", action="store_true", help="score again what is already there")
     add_shared(parser, *LOADING, "--results", "--json")
     parser.set_defaults(run=run)
@@ -69,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
     from rope_eval import runner
     from rope_eval.results.store import DEFAULT_ROOT, Store
+    from rope_eval.rope.reach import without_effect
     from rope_eval.scoring.documents import Loading
 
     request = runner.CumulativeRequest(
@@ -93,13 +96,17 @@ def run(args: argparse.Namespace) -> int:
     lost: runner.NotKeptError | None = None
     try:
         with progress_bar("loading") as report:
-            answer = runner.answer(request, store, force=args.force, progress=report)
+            answer = runner.answer(
+                request, store, force=args.force, strict=args.strict, progress=report
+            )
         measured, from_store = answer.run, not answer.scored
     except runner.NotKeptError as error:
         lost, measured, from_store = error, error.run, False
     facts = runner.curve(measured) | {"from_store": from_store}
     place = "not kept" if lost else str(store.place(facts["key"]))
     print(json.dumps(facts, indent=2) if args.json else _text(facts, place))
+    if line := without_effect(facts["effective_from"], facts["lengths"][-1]):
+        print(f"note: {line}", file=sys.stderr)
     if lost is not None:
         raise lost
     return 1 if facts["failed"] else 0
@@ -120,6 +127,7 @@ def _engine(args: argparse.Namespace) -> dict[str, Any]:
 
 def _text(facts: dict[str, Any], place: str) -> str:
     from rope_eval.report.tables import curve_table
+    from rope_eval.rope import laws
     from rope_eval.rope.spec import RopeSpec
 
     bound = facts["extrapolation_bound"]
@@ -128,7 +136,8 @@ def _text(facts: dict[str, Any], place: str) -> str:
         (
             f"model  {facts['model']}",
             f"rope   {RopeSpec.from_dict(facts['rope'])}",
-            f"bound  {f'{bound:.0f} tokens' if bound else 'unknown: the config has no length'}",
+            f"bound  {f'{bound:.0f} tokens' if bound else 'none: ' + facts['no_bound']}",
+            *(f"       {line}" for line in laws.lines(facts["laws"])),
             f"books  {facts['books']}: {documents} document{'' if documents == 1 else 's'}, "
             f"{facts['tokens']} scored tokens",
             *(f"failed {one['error']}" for one in facts["failed"]),

@@ -85,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 def command(name: str, model: str, rope: RopeSpec, rest: list[str]) -> list[str]:
     """Return the words of the `vllm serve` command that puts a RopeSpec on a model."""
-    given = {word.split("=")[0] for word in rest}
-    if "--additional-config" in given:
+    given = {word.split("=")[0].replace("_", "-") for word in rest}  # vLLM takes either
+    if any(word.split(".")[0] == "--additional-config" for word in given):
         raise SpecError("--additional-config is rope-eval's own here: give fields with --rope")
     _check_rope(rest)
     if model.startswith("-"):
@@ -103,7 +103,8 @@ def _check_rope(rest: list[str]) -> None:
     from rope_eval.rope.config_words import is_config_word, refuse_config_words
 
     for word, following in pairwise([*rest, ""]):
-        option, equals, value = word.partition("=")
+        written, equals, value = word.partition("=")
+        option = written.replace("_", "-")
         name = option.removeprefix("--hf-overrides.").removeprefix("--").replace("-", "_")
         if option == "--hf-overrides":
             try:
@@ -112,4 +113,6 @@ def _check_rope(rest: list[str]) -> None:
                 continue  # vLLM says what is wrong with it
             refuse_config_words({"hf_overrides": overrides})
         elif option.startswith("--") and is_config_word(name.split(".")[0]):
-            raise SpecError(f"{option} would set RoPE beside the RopeSpec: give fields with --rope")
+            raise SpecError(
+                f"{written} would set RoPE beside the RopeSpec: give fields with --rope"
+            )

@@ -10,24 +10,25 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from rope_eval import theory
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
-from rope_eval.rope.geometry import RopeConfig
-
-_T = TypeVar("_T")
-
-_PRETRAIN_THETA = 10000.0
+from rope_eval.rope import laws
+from rope_eval.rope.facts import Facts
+from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
+from rope_eval.rope.spec import RopeSpec
 
 _EPILOG = """\
 examples:
-  rope-eval theory --head-dim 128 --train-length 4k
-  rope-eval theory --head-dim 128 --train-length 4k --tune-length 16k --rope-theta 1000000
+  rope-eval theory --head-dim 128 --train-length 4k --pretrain-theta 10000
+  rope-eval theory --head-dim 128 --train-length 4k --pretrain-theta 10000 \\
+      --tune-length 16k --rope-theta 1000000
   rope-eval theory --model DIR --target-length 128k --json
 
-Lengths are in tokens; k = 1024 and m = 1024². Sources: arXiv 2310.05209 for the laws,
+Of a model, what is not given is what is known of its family, or what its config says: a note says
+which. Lengths are in tokens; k = 1024 and m = 1024². Sources: arXiv 2310.05209 for the laws,
 arXiv 2405.14591 for the lower bound on the base.
 """
 
@@ -56,7 +57,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--pretrain-theta",
         type=float,
         metavar="BASE",
-        help=f"base of the pre-training (default: {_PRETRAIN_THETA:g})",
+        help="base of the pre-training",
     )
     add("--target-length", metavar="LENGTH", help="also print the bases that a context needs")
     add(
@@ -77,14 +78,17 @@ def run(args: argparse.Namespace) -> int:
         SpecError: a value is missing or makes no sense.
         DataError: the model's config.json cannot be read.
     """
-    setting, notes = _setting(args)
-    facts = _laws(setting)
-    rows = _law_rows(setting, facts)
+    checkpoint, where = _facts(args)
+    setting = _Setting.of(checkpoint)
+    facts = _laws(setting, checkpoint)
+    rows = _law_rows(setting, facts, checkpoint.doubt)
     if args.target_length is not None:
         facts |= _target(setting, parse_length(args.target_length), args.bases_per_decade)
         rows += _target_rows(setting, facts)
+    notes = [f"{line} ({where})" for line in laws.lines(checkpoint.laws.to_dict())]
     if args.json:
-        print(json.dumps(asdict(setting) | facts | {"notes": notes}, indent=2, allow_nan=False))
+        more = {"laws": checkpoint.laws.to_dict(), "notes": notes}
+        print(json.dumps(asdict(setting) | facts | more, indent=2, allow_nan=False))
     else:
         _print_table(setting, rows)
         for note in notes:
@@ -100,64 +104,18 @@ class _Setting:
     rope_theta: float
     pretrain_theta: float
 
-
-def _setting(args: argparse.Namespace) -> tuple[_Setting, list[str]]:
-    """Put the flags and the model's config together, flags first; also return notes on them."""
-    config = None if args.model is None else _config(args.model)
-
-    def given_or(value: _T | None, flag: str, name: str, what: str) -> _T:
-        if value is not None:
-            return value
-        if config is None:
-            raise SpecError(f"{flag} is missing: give it, or take it from a model with --model DIR")
-        if config.differs_by_layer and name != "train_length":
-            raise SpecError(
-                f"{config.where} has RoPE parameters for each type of layer: choose with {flag}"
-            )
-        read: _T | None = getattr(config, name)
-        if read is None:
-            raise SpecError(f"{config.where} has no {what}: give {flag}")
-        return read
-
-    given_train = None if args.train_length is None else parse_length(args.train_length)
-    train_length = given_or(
-        given_train, "--train-length", "train_length", "max_position_embeddings"
-    )
-    pretrain_theta = _PRETRAIN_THETA if args.pretrain_theta is None else args.pretrain_theta
-    own = pretrain_theta if config is None else None
-    rope_theta = args.rope_theta if args.rope_theta is not None else own
-    rope_theta = given_or(rope_theta, "--rope-theta", "rope_theta", "rope_theta")
-    sizes = "head_dim, nor hidden_size and num_attention_heads"
-    setting = _Setting(
-        head_dim=given_or(args.head_dim, "--head-dim", "rotary_dim", sizes),
-        train_length=train_length,
-        tune_length=train_length if args.tune_length is None else parse_length(args.tune_length),
-        rope_theta=rope_theta,
-        pretrain_theta=pretrain_theta,
-    )
-
-    notes = []
-    if train_length > theory.TWO_PI * pretrain_theta:
-        notes.append(
-            "every pair turns fully in pre-training: the critical dimension is capped at head_dim, "
-            "a case that the laws do not treat"
+    @classmethod
+    def of(cls, facts: Facts) -> _Setting:
+        needed = {
+            name: facts.laws.require(name, "theory", f"--{name.replace('_', '-')} …")
+            for name in ("train_length", "pretrain_theta")
+        }
+        return cls(
+            head_dim=facts.geometry.rotary_dim,
+            tune_length=int(facts.laws.tune_length.value or needed["train_length"]),
+            rope_theta=facts.rope_theta,
+            **needed,
         )
-    if config is not None:
-        if given_train is None:
-            notes.append(
-                f"train_length {train_length} is the config's max_position_embeddings; "
-                "if pre-training had another length, give --train-length and --tune-length"
-            )
-        if args.pretrain_theta is None and rope_theta != pretrain_theta:
-            notes.append(
-                f"pretrain_theta is taken as {pretrain_theta:g}, as a config does not say it; "
-                "if pre-training had another base, give --pretrain-theta"
-            )
-        if config.rope_type != "default":
-            notes.append(
-                f"the config scales its RoPE ({config.rope_type}); the laws are for the base alone"
-            )
-    return setting, notes
 
 
 def _config(model: Path) -> RopeConfig:
@@ -171,18 +129,65 @@ def _config(model: Path) -> RopeConfig:
     return rope_config(load_config(str(model)))
 
 
-def _laws(s: _Setting) -> dict[str, Any]:
+def _facts(args: argparse.Namespace) -> tuple[Facts, str]:
+    """Put the flags and the model's config together, flags first; also say where the config is."""
+    given = {
+        name: None if value is None else parse_length(value)
+        for name, value in (("train_length", args.train_length), ("tune_length", args.tune_length))
+    }
+    spec = RopeSpec(pretrain_theta=args.pretrain_theta, rope_theta=args.rope_theta, **given)
+    if args.model is None:
+        for flag, value in (("--head-dim", args.head_dim), ("--train-length", args.train_length)):
+            _require(value, f"{flag} is missing", flag)
+        _require(args.pretrain_theta, "--pretrain-theta is missing", "--pretrain-theta")
+        geometry = RotaryGeometry(
+            head_dim=args.head_dim,
+            rotary_dim=args.head_dim,
+            rope_theta=args.pretrain_theta,
+            train_length=None,
+        )
+        return Facts(spec, geometry), ""
+    config = _config(args.model)
+    if config.differs_by_layer:
+        for flag in ("--head-dim", "--rope-theta", "--pretrain-theta"):
+            if getattr(args, flag[2:].replace("-", "_")) is None:
+                raise SpecError(
+                    f"{config.where} has RoPE parameters for each type of layer: choose with {flag}"
+                )
+    dim = config.rotary_dim if args.head_dim is None else args.head_dim
+    base = config.rope_theta if args.rope_theta is None else args.rope_theta
+    if dim is None:
+        sizes = "head_dim, nor hidden_size and num_attention_heads"
+        raise SpecError(f"{config.where} has no {sizes}: give --head-dim")
+    if base is None:
+        raise SpecError(f"{config.where} has no rope_theta: give --rope-theta")
+    geometry = RotaryGeometry(
+        head_dim=dim,
+        rotary_dim=dim,
+        rope_theta=base,
+        train_length=config.train_length,
+        rope_type=config.rope_type,
+        laws=config.laws,
+    )
+    return Facts(spec, geometry), config.where
+
+
+def _require(value: object, missing: str, flag: str) -> None:
+    if value is None:
+        raise SpecError(f"{missing}: give it, or take a model's with --model DIR")
+
+
+def _laws(s: _Setting, checkpoint: Facts) -> dict[str, Any]:
     tuned = asdict(s)
     rope_theta = tuned.pop("rope_theta")
+    doubt = checkpoint.doubt
     return {
-        "critical_dimension": theory.critical_dimension(
-            s.head_dim, s.train_length, pretrain_theta=s.pretrain_theta
-        ),
+        "critical_dimension": checkpoint.critical_dimension,
         "critical_base": theory.critical_base(
             s.train_length, s.tune_length, pretrain_theta=s.pretrain_theta
         ),
-        "extrapolation_bound": theory.extrapolation_bound(rope_theta, **tuned),
-        "effective_dimension": theory.effective_dimension(rope_theta, **tuned),
+        "extrapolation_bound": None if doubt else theory.extrapolation_bound(rope_theta, **tuned),
+        "effective_dimension": None if doubt else theory.effective_dimension(rope_theta, **tuned),
         "pivot_bases": list(theory.pivot_bases(s.tune_length)),
     }
 
@@ -202,16 +207,19 @@ def _target(s: _Setting, target_length: int, bases_per_decade: int) -> dict[str,
     }
 
 
-def _law_rows(s: _Setting, facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _law_rows(s: _Setting, facts: dict[str, Any], doubt: str) -> list[tuple[str, str, str]]:
     pairs, trained = s.head_dim // 2, facts["critical_dimension"] // 2
     pretrained = theory.periods(s.pretrain_theta, head_dim=s.head_dim)
     turns = f"pair {trained - 1} in {pretrained[trained - 1]:.0f} tokens"
     if trained < pairs:
         turns += f"; pair {trained} needs {pretrained[trained]:.0f}"
-    if s.rope_theta > facts["critical_base"]:
-        limit = "2π·rope_theta^(critical dimension/head_dim)"
+    bound, effective = facts["extrapolation_bound"], facts["effective_dimension"]
+    if bound is None:
+        limit = doubt
+    elif s.rope_theta > facts["critical_base"]:
+        limit = "tokens: 2π·rope_theta^(critical dimension/head_dim)"
     else:
-        limit = "the tune length, as rope_theta is not above the critical base"
+        limit = "tokens: the tune length, as rope_theta is not above the critical base"
         below = sum(s.rope_theta < pivot for pivot in facts["pivot_bases"])
         if below:
             part = ("a quarter of a period", "half a period", "a full period")[below - 1]
@@ -224,15 +232,15 @@ def _law_rows(s: _Setting, facts: dict[str, Any]) -> list[tuple[str, str, str]]:
         ),
         (
             "  after tuning",
-            str(facts["effective_dimension"]),
-            f"{facts['effective_dimension'] // 2} of {pairs} pairs",
+            "none" if effective is None else str(effective),
+            doubt if effective is None else f"{effective // 2} of {pairs} pairs",
         ),
         (
             "critical base",
             f"{facts['critical_base']:.0f}",
             "only above it does the bound grow with the base",
         ),
-        ("extrapolation bound", f"{facts['extrapolation_bound']:.0f}", f"tokens: {limit}"),
+        ("extrapolation bound", "none" if bound is None else f"{bound:.0f}", limit),
         (
             "pivot bases",
             " ".join(f"{pivot:.0f}" for pivot in facts["pivot_bases"]),

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.results.conditions import CONDITIONS, conditions
 from rope_eval.results.naming import Names, setting_text, weights
 from rope_eval.results.store import Run, Store
 from rope_eval.scores import Sums
@@ -39,6 +40,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "n_all": "Int64",  # how many items the task has
         "remark": "string",  # why there is no value, or how it was made
         "answer": "string",  # the one that was given to all items, if one was
+        "prompts": "string",  # the digest of a task's prompts
+        **dict.fromkeys(CONDITIONS, "string"),  # how it was asked for, as far as it is recorded
         "key": "string",
         "started": "string",
         "commit": "string",
@@ -118,7 +121,7 @@ def _curve(run: Run) -> Iterator[dict[str, Any]]:
     plural = "" if len(asked) == 1 else "s"
     books = f"{run.request['books']} ({len(documents)}{of} document{plural}, {content})"
     for i, length in enumerate(run.request["lengths"]):
-        common = {"task": books, "length": length}
+        common = {"task": books, "length": length} | conditions(run)
         if run.status == "failed":
             yield common | {"metric": "perplexity"}
             continue
@@ -138,7 +141,8 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
             "n": record["n"],
             "n_all": record["n_all"],
             "answer": _constant(record["answers"]),
-        }
+            "prompts": record["hash"],
+        } | conditions(run, record)
         missing = metadata.get("missing")
         if missing:
             yield common | {"remark": str(missing)}
@@ -146,17 +150,19 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
             if value is None and missing:
                 continue
             remark = _NO_NUMBER if value is None else _truncation(metadata)
-            name, _, length = metric.partition(",")[0].partition("@")
+            length = _LENGTH.fullmatch(metric.partition(",")[0])
+            of_ruler = length is not None and not length[1]
+            not_run = of_ruler and value == _NOT_RUN
             yield common | {
                 "metric": metric,
-                "length": int(length) if name in _BY_LENGTH and _LENGTH.fullmatch(length) else None,
-                "value": value,
-                "remark": remark or None,
+                "length": int(length[2]) if length else None,
+                "value": None if not_run else value,
+                "remark": "its length was not run" if not_run else remark or None,
             }
 
 
-_LENGTH = re.compile("[0-9]{1,15}")
-_BY_LENGTH = ("perplexity", "accuracy")  # of the cumulative tasks: perplexity@4096,none
+_LENGTH = re.compile("([a-z_]+@)?([0-9]{1,15})")  # perplexity@4096; of RULER 4096
+_NOT_RUN = -1  # what RULER writes there
 _READERS: Mapping[str, Callable[[Run], Iterator[dict[str, Any]]]] = MappingProxyType(
     {"cumulative": _curve} | dict.fromkeys(HARNESSES, _tasks)
 )

@@ -159,6 +159,12 @@ def adapter_base(directory: str) -> str | None:
     return base if isinstance(base, str) and base else None
 
 
+def adapter_digest(directory: str) -> str:
+    """Return the identity of an adapter's folder by content, or of what is none by its name."""
+    files = _matching(Path(directory), ("*",)) if Path(directory).is_dir() else set()
+    return _digest(sorted(files), set()) if files else directory
+
+
 def is_content(fingerprint: str) -> bool:
     """Tell a fingerprint of content from a name."""
     return _DIGEST.fullmatch(fingerprint) is not None

@@ -19,6 +19,7 @@ from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
+from rope_eval.results.conditions import prompting
 from rope_eval.results.provenance import masked
 from rope_eval.results.store import Run, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
@@ -129,10 +130,12 @@ def _read(file: Path, row: str | None) -> Imported:
         results={
             "row": row,
             "fingerprint": _fingerprint(arguments),
+            "prompting": prompting(record.data),
+            "dtype": setting.get("model_dtype", str),
             "protocols": sorted({task["protocol"] for task in tasks.values()}),
             "tasks": tasks,
         },
-        provenance=_provenance(file, record),
+        provenance=_provenance(file, record) | _ran(setting),
     )
     return Imported(run=run, arrays=arrays)
 
@@ -393,6 +396,12 @@ def _provenance(file: Path, record: _Fields) -> dict[str, Any]:
             "transformers": record.get("transformers_version", str),
         },
     }
+
+
+def _ran(config: _Fields) -> dict[str, Any]:
+    """Return the dtype that the model ran in, where lm-eval or our model has recorded it."""
+    dtype = config.get("dtype", str) or config.get("model_dtype", str)
+    return {"ran": [{"dtype": dtype.removeprefix("torch.")}]} if dtype else {}
 
 
 def _is_file(path: Path) -> bool:

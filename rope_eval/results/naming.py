@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rope_eval import catalogue
+from rope_eval.catalogue.files import OF_THE_WEIGHTS
 from rope_eval.results import identity
 from rope_eval.results.run_file import Run
 from rope_eval.rope.methods import NEED_LENGTHS
@@ -83,8 +84,8 @@ def _fingerprint(run: Run) -> str | None:
 
 
 def _effective(rope: RopeSpec) -> dict[str, Any]:
-    """Return the fields of a setting without the lengths, where nothing depends on them."""
+    """Return the fields of a setting without what the laws alone need, where none is asked for."""
     fields = rope.to_dict()
     if not any(name in fields for name in NEED_LENGTHS):
-        fields = {k: v for k, v in fields.items() if k not in ("train_length", "tune_length")}
+        fields = {k: v for k, v in fields.items() if k not in OF_THE_WEIGHTS}
     return fields

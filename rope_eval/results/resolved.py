@@ -1,4 +1,4 @@
-"""What a model's files settle before it is loaded: its dtype and, of a hub name, its commit."""
+"""What a model's files settle before it is loaded: dtype, commit, what its laws stand on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ import json
 import struct
 from pathlib import Path
 from typing import Any
+
+from rope_eval import __version__
+from rope_eval.errors import DataError
+from rope_eval.rope.geometry import RopeConfig
+from rope_eval.rope.methods import NEED_LENGTHS
+from rope_eval.rope.spec import RopeSpec
 
 AUTO = "auto"
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -15,17 +21,25 @@ _HEADER_BYTES = 100 << 20  # safetensors' own limit
 def resolved_dtype(model: str, asked: str, backend: str) -> str:
     """Return the dtype that a model will run in, or "auto" where only loading it tells.
 
-    transformers takes the config's, and without one that of the weights. vLLM has rules of its own,
-    by the platform too: what it took is in the record of the run.
+    transformers takes the config's, and without one that of the weights. vLLM takes the same, and
+    bfloat16 in the place of float32 (vllm issue 18751); what a platform of its own rules took
+    instead is found when the model is loaded, and refused. A GGUF file is unpacked into float32.
 
     Args:
         model: a directory, or a name on the hub.
         asked: "auto", or a dtype.
         backend: "hf", or "vllm".
     """
-    folder = _folder(model)
-    if asked != AUTO or backend != "hf" or folder is None:
+    if asked != AUTO:
         return asked
+    if model.lower().endswith(".gguf") and Path(model).is_file():
+        return "float32"
+    folder = _folder(model)
+    said = AUTO if folder is None else _said(folder)
+    return "bfloat16" if (backend, said) == ("vllm", "float32") else said
+
+
+def _said(folder: Path) -> str:
     config = _config(folder)
     said = config.get("dtype") or config.get("torch_dtype")
     if isinstance(said, str):
@@ -38,6 +52,30 @@ def hub_commit(model: str) -> str | None:
     """Return the commit that a name on the hub has in the local cache, or None if it is unknown."""
     folder = None if Path(model).is_dir() else _folder(model)
     return None if folder is None else folder.name
+
+
+def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any]:
+    """Return what the numbers of a setting stand on beside it, by the names of the facts.
+
+    It is known of families or read from the config, so that another release may know better.
+
+    Args:
+        model: a directory, or a name on the hub.
+        rope: the setting.
+
+    Returns:
+        The values; none for a setting that needs none. Where only loading tells, the release.
+    """
+    if not any(name in rope.to_dict() for name in NEED_LENGTHS):
+        return {}
+    folder = _folder(model)
+    try:
+        facts = {} if folder is None else RopeConfig.read(folder).laws.under(rope).to_dict()
+    except DataError:
+        facts = {}
+    if not facts:
+        return {"rope_eval": __version__}
+    return {name: fact["value"] for name, fact in facts.items()}
 
 
 def _folder(model: str) -> Path | None:

@@ -11,9 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError, SpecError
+from rope_eval.rope.families import family_of
+from rope_eval.rope.laws import Laws
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+DEFAULT_BASES = dict.fromkeys(
+    ("llama", "mistral", "phi", "phi3", "qwen2", "qwen3", "stablelm"), 10000.0
+)
+"""The base that transformers takes where the config of a model_type has none."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +31,7 @@ class RotaryGeometry:
         head_dim: dimensions of an attention head, H.
         rotary_dim: those of them that are rotated, d = 2F.
         rope_theta: the base.
-        train_length: max_position_embeddings, or None where the config has none.
+        train_length: the length that the config says, or None where it has none.
         inv_freq: the checkpoint's own frequencies, float64 ``[F]``, where its config already scales
             them (linear, llama3, yarn); None for plain RoPE.
         attention_factor: what cos and sin are multiplied by (YaRN's; 1 elsewhere).
@@ -33,6 +40,8 @@ class RotaryGeometry:
         short_length: where the config has two sets of frequencies (longrope): the longest sequence
             that takes `inv_freq`; longer ones take those of `long`.
         long: the geometry of longer sequences.
+        rope_type: how the config scales its frequencies, ``default`` where it does not.
+        laws: what the config says that the laws stand on; by default the base and the length here.
     """
 
     head_dim: int
@@ -41,6 +50,8 @@ class RotaryGeometry:
     train_length: int | None
     inv_freq: Tensor | None = None
     attention_factor: float = 1.0
+    rope_type: str = "default"
+    laws: Laws | None = None
     rescaled: Callable[[float], Tensor] | None = None
     short_length: float = math.inf
     long: RotaryGeometry | None = None
@@ -64,6 +75,11 @@ class RotaryGeometry:
                 f"are made of is not known, but their own base of {self.rope_theta:g}"
             )
         return self.rescaled(rope_theta)
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the config scales its frequencies: then they are not those of the base alone."""
+        return self.rope_type != "default" or self.inv_freq is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +144,35 @@ class RopeConfig:
 
     @property
     def rope_theta(self) -> float | None:
-        """The base."""
-        return self._number("rope_theta")
+        """The base; where the config is silent, what transformers takes for its model_type."""
+        own = self._number("rope_theta")
+        return DEFAULT_BASES.get(str(self.values.get("model_type"))) if own is None else own
 
     @property
     def train_length(self) -> int | None:
-        """The length the model was made for: max_position_embeddings."""
-        return self._integer("max_position_embeddings")
+        """The length before the config's own scaling, as far as it says one."""
+        return self._original_length or self._integer("max_position_embeddings")
 
     @property
-    def unscaled_length(self) -> int | None:
-        """The length before the config's own scaling: original_max_position_embeddings, if any."""
-        length = self.parameters.get("original_max_position_embeddings")
-        return self.train_length if length is None else int(length)
+    def laws(self) -> Laws:
+        """What the laws stand on, as far as the config says it."""
+        original = self._original_length
+        rope_theta = None if self.differs_by_layer else self.rope_theta
+        return Laws.of(
+            rope_theta=rope_theta,
+            train_length=self.train_length,
+            length_source=f"the config's {'original_' if original else ''}max_position_embeddings",
+            family=family_of(self.values, rope_theta),
+            tuned_from=original if self.rope_type == "default" else None,
+        )
+
+    @property
+    def _original_length(self) -> int | None:
+        """The length that the config says it was extended from, where that is shorter."""
+        name = "original_max_position_embeddings"
+        original = self._integer(name, self.parameters) or self._integer(name)
+        longest = self._integer("max_position_embeddings")
+        return original if original and original < (longest or math.inf) else None
 
     @property
     def rope_type(self) -> str:
@@ -161,8 +193,8 @@ class RopeConfig:
         found: float = value
         return found
 
-    def _integer(self, name: str) -> int | None:
-        value = self.values.get(name)
+    def _integer(self, name: str, values: Mapping[str, Any] | None = None) -> int | None:
+        value = (self.values if values is None else values).get(name)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:

@@ -77,6 +77,8 @@ class Effect:
             with a centre c within the block of queries.
         longest_block: queries that may share one centre.
         reference_length: T_ref of Eqs. 16-18, where they are computed with it.
+        effective_from: the first 1-based position whose query it changes; infinite where it changes
+            none. With a schedule it is where that leaves 1.
     """
 
     base: Callable[[float, float], float] | None = None
@@ -88,6 +90,11 @@ class Effect:
     pair_scale: Callable[[Tensor], Tensor] | None = None
     longest_block: float = math.inf
     reference_length: float = math.inf
+    effective_from: float = 2
+
+    def begins(self) -> float:
+        """Return `effective_from`, of a schedule too."""
+        return self.effective_from if self.schedule is None else self.schedule.end(1) + 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

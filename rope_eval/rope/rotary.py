@@ -17,7 +17,7 @@ from rope_eval.errors import SpecError
 from rope_eval.rope import methods
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.geometry import RotaryGeometry
-from rope_eval.rope.method import BaseChanges
+from rope_eval.rope.method import BaseChanges, Effect, Method
 from rope_eval.rope.spec import RopeSpec
 
 ROWS_AT_ONCE = 65536
@@ -36,6 +36,10 @@ class Rotary(Facts):
     Args:
         spec: the setting.
         geometry: what the checkpoint says.
+
+    Attributes:
+        effective_from: of each active field the shortest text, in tokens, of which it changes a
+            score; None where it changes none on this checkpoint.
 
     Raises:
         SpecError: where a law needs a train_length that neither gives, or both scale frequencies.
@@ -56,7 +60,8 @@ class Rotary(Facts):
                 f"the checkpoint's config has frequencies for long sequences (longrope), so {spec} "
                 "is ambiguous: set rope_parameters to rope_type=default in its config.json first"
             )
-        effects = [method.effect(self) for method in active if method.effect]
+        by_method = [(method, method.effect(self)) for method in active if method.effect]
+        effects = [effect for _, effect in by_method]
         self._bases = [e.base for e in effects if e.base]
         self._frequencies = [e.frequencies for e in effects if e.frequencies]
         self._positions = [e.positions for e in effects if e.positions]
@@ -68,7 +73,21 @@ class Rotary(Facts):
         self.schedule = next((e.schedule for e in effects if e.schedule), None)
         self.longest_block = min((e.longest_block for e in effects), default=math.inf)
         self.reference_length = min((e.reference_length for e in effects), default=math.inf)
+        self.effective_from = self._effective_from(by_method)
         self._tables: OrderedDict[tuple[float, torch.device], tuple[Tensor, Tensor]] = OrderedDict()
+
+    def _effective_from(self, by_method: list[tuple[Method, Effect]]) -> dict[str, int | None]:
+        # the last token of a text is no query, but counts in the length of its sequence
+        read = 0 if self.spec.base_changes == "per_sequence" else 1
+        begins = {
+            field: effect.begins() + (read if effect.schedule else 1)
+            for method, effect in by_method
+            for field in method.given(self.spec)
+        }
+        refers = any("bound" in method.needs for method, _ in by_method)
+        if "reference_length" in self.spec.to_dict() and not refers:
+            begins["reference_length"] = math.inf
+        return {f: None if math.isinf(start) else int(start) for f, start in begins.items()}
 
     # ---- the base ------------------------------------------------------------------------------
 

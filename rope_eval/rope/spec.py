@@ -125,7 +125,7 @@ if TYPE_CHECKING:
         """As a type checker sees it: what every setting has; a method's own fields are Any."""
 
         rope_theta: float | None
-        pretrain_theta: float
+        pretrain_theta: float | None
         train_length: int | None
         tune_length: int | None
 

@@ -35,7 +35,8 @@ class Loading:
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors.
         engine: arguments of `vllm.LLM`.
-        proof: whether to prove the setting on the weights; vLLM's workers are asked in any case.
+        proof: whether to prove the setting on the weights (under vLLM, to compare a few scores with
+            the reference where that is cheap; its workers are asked in any case).
     """
 
     backend: str = "hf"
@@ -173,10 +174,10 @@ def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator
         make_engine,
         score_texts,
     )
-    from rope_eval.backends.vllm.engine import proof as proof_of_engine
     from rope_eval.backends.vllm.families import config_geometry
     from rope_eval.rope.rotary import Rotary
     from rope_eval.scoring.by_base import score_by_base
+    from rope_eval.scoring.engine_proof import proof_of_engine
 
     config = load_config(name, trust_remote_code=loading.trust_remote_code)
     rotary = Rotary(rope, config_geometry(config))
@@ -200,7 +201,14 @@ def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator
             score=score,
             rotary=rotary,
             gpu=gpu_name(),
-            proof=proof_of_engine(rope),
+            proof=proof_of_engine(
+                llm,
+                name,
+                rope,
+                loading.engine_arguments,
+                wanted=loading.proof,
+                trust_remote_code=loading.trust_remote_code,
+            ),
             ran={
                 "dtype": str(engine_dtype(llm)).removeprefix("torch."),
                 "device": "cuda" if gpu_name() else "cpu",

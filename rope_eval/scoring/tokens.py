@@ -63,8 +63,7 @@ def score_tokens(
         raise LengthError(
             f"scoring needs a row of at least 2 tokens, got shape {list(input_ids.shape)}"
         )
-    if chunk_size is not None and chunk_size < 1:
-        raise SpecError(f"chunk_size must be 1 or more, got {chunk_size}")
+    check_chunk_size(chunk_size)
     if not hasattr(model, ATTRIBUTE):
         with patched(model, RopeSpec()):
             return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
@@ -79,6 +78,13 @@ def score_tokens(
                 vocabulary=model.config.get_text_config().vocab_size,
             )
     return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
+
+
+def check_chunk_size(chunk_size: object) -> None:
+    """Raise `SpecError` for what is neither None nor a whole number of 1 or more."""
+    whole = isinstance(chunk_size, int) and not isinstance(chunk_size, bool)
+    if chunk_size is not None and not (whole and chunk_size >= 1):  # type: ignore[operator]
+        raise SpecError(f"chunk_size must be a whole number of 1 or more, got {chunk_size!r}")
 
 
 def score_lengths(

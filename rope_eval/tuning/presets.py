@@ -14,7 +14,12 @@ from rope_eval.tuning.recipe import Recipe, tuning_name
 def _paper(name: str, *, length: int, batch_size: int, linear_factor: float = 1.0) -> Recipe:
     return Recipe(
         name=name,
-        rope=RopeSpec(train_length=4096, tune_length=length, linear_factor=linear_factor),
+        rope=RopeSpec(
+            pretrain_theta=1e4,
+            train_length=4096,
+            tune_length=length,
+            linear_factor=linear_factor,
+        ),
         start_from="meta-llama/Llama-2-13b-hf" if "13b" in name else "meta-llama/Llama-2-7b-hf",
         steps=1000,
         batch_size=batch_size,
@@ -88,13 +93,14 @@ def _find(preset: str) -> Recipe:
 
 
 def _as_pretrained(model: str) -> dict[str, Any]:
-    """Return what the laws need to know of a model's pre-training, as its config says it."""
+    """Return what is known of a model's pre-training: what the laws and the tuning need."""
     from rope_eval.backends.config import rope_config
     from rope_eval.backends.hf.loading import check_checkpoint, load_config
 
     check_checkpoint(model)
-    config = rope_config(load_config(model))
-    length, theta = config.unscaled_length, config.rope_theta
-    if length is None:
-        raise SpecError(f"the config of {model} has no max_position_embeddings")
-    return {"train_length": length} | ({"pretrain_theta": theta} if theta else {})
+    laws = rope_config(load_config(model)).laws
+    theta = laws.pretrain_theta.value
+    return {
+        "train_length": laws.require("train_length", f"tuning {model}"),
+        **({} if theta is None else {"pretrain_theta": theta}),
+    }

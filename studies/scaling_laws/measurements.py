@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.theory import extrapolation_bound
 from rope_eval.tuning.recipe import Recipe
-from studies.scaling_laws.recipes.grids import HEAD_DIM, Grid
+from studies.scaling_laws.recipes.grids import HEAD_DIM, PRETRAIN_THETA, Grid
 
 
 class Kind(StrEnum):
@@ -118,7 +118,7 @@ def _with_methods(recipe: Recipe) -> dict[str, RopeSpec]:
         head_dim=HEAD_DIM,
         train_length=rope.train_length,
         tune_length=rope.tune_length,
-        pretrain_theta=rope.pretrain_theta,
+        pretrain_theta=PRETRAIN_THETA,
     )
     settings = {}
     for name, fields in METHODS.items():
@@ -135,7 +135,7 @@ def _is_bounded_by_pretraining(recipe: Recipe) -> bool:
     rope = recipe.rope
     assert rope.rope_theta is not None
     same_length = rope.tune_length in (None, rope.train_length)
-    return same_length and rope.rope_theta >= rope.pretrain_theta
+    return same_length and rope.rope_theta >= PRETRAIN_THETA
 
 
 def _changed(recipe: Recipe, fields: Mapping[str, Any]) -> RopeSpec:

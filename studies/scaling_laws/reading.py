@@ -159,7 +159,7 @@ def _attention(run: Run, arrays: dict[str, npt.NDArray[Any]]) -> Attention:
 def _check_one_law(laboratory: Laboratory) -> None:
     """Refuse a grid whose checkpoints do not come from one pre-training."""
     laws = {
-        (c.checkpoint.train_length, c.checkpoint.rope.pretrain_theta, c.checkpoint.head_dim)
+        (c.checkpoint.train_length, c.checkpoint.pretrain_theta, c.checkpoint.head_dim)
         for c in laboratory.curves.values()
     }
     if len(laws) > 1:

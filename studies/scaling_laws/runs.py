@@ -13,6 +13,7 @@ from rope_eval import theory
 from rope_eval.errors import DataError
 from rope_eval.rope.spec import RopeSpec
 from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.recipes.grids import PRETRAIN_THETA
 from studies.scaling_laws.sampling import Floats, Sample
 
 
@@ -47,6 +48,11 @@ class Checkpoint:
         return self.rope.train_length
 
     @property
+    def pretrain_theta(self) -> float:
+        """The base of pre-training, β_pre."""
+        return self.rope.pretrain_theta or PRETRAIN_THETA
+
+    @property
     def tune_length(self) -> int:
         """T_tune: tokens of a window of this checkpoint's own training."""
         return self.rope.tune_length or self.train_length
@@ -60,14 +66,14 @@ class Checkpoint:
     def critical_dimension(self) -> int:
         """d_extra of Lemma 1, from pre-training."""
         return theory.critical_dimension(
-            self.head_dim, self.train_length, pretrain_theta=self.rope.pretrain_theta
+            self.head_dim, self.train_length, pretrain_theta=self.pretrain_theta
         )
 
     @property
     def critical_base(self) -> float:
         """β₀ of Theorem 3."""
         return theory.critical_base(
-            self.train_length, self.tune_length, pretrain_theta=self.rope.pretrain_theta
+            self.train_length, self.tune_length, pretrain_theta=self.pretrain_theta
         )
 
     @property
@@ -78,7 +84,7 @@ class Checkpoint:
             head_dim=self.head_dim,
             train_length=self.train_length,
             tune_length=self.tune_length,
-            pretrain_theta=self.rope.pretrain_theta,
+            pretrain_theta=self.pretrain_theta,
         )
 
 
@@ -199,7 +205,7 @@ class Laboratory:
     @property
     def pretrain_theta(self) -> float:
         """The base of pre-training, β_pre."""
-        return self._first.rope.pretrain_theta
+        return self._first.pretrain_theta
 
     @property
     def head_dim(self) -> int:

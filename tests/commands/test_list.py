@@ -12,6 +12,7 @@ import pytest
 from rope_eval.catalogue import rows
 from rope_eval.commands import list as command
 from rope_eval.errors import DataError
+from rope_eval.report import terminal
 
 
 def run(*words: str) -> int:
@@ -45,6 +46,18 @@ def test_text_shows_what_can_run_and_why_not(capsys: pytest.CaptureFixture[str])
         "never released: give your own as --checkpoint llama2-13b/base-500=DIR"
     )
     assert "is not downloaded" in lines["llama2-7b/ntk-dynamic"]
+
+
+def test_no_line_is_wider_than_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "terminal_width", lambda: 80)
+    run("models")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+    words = "".join(out.split())
+    assert all(word in words for word in ("lab/base-20", "tables", "yes"))
 
 
 def test_json_and_a_checkpoint_of_ones_own(

@@ -23,6 +23,9 @@ DIR = str(asset("model_configs") / "lab" / "base-20")
         (["lab/base-20", '--hf-overrides={"rope_theta": 5}'], "give the RopeSpec fields"),
         (["lab/base-20", "--hf-overrides.rope_theta", "5"], "--hf-overrides.rope_theta would set"),
         (["lab/base-20", "--hf-overrides.rope_scaling.factor=5"], "would set RoPE"),
+        (["lab/base-20", "--hf_overrides", '{"rope_theta": 5}'], "give the RopeSpec fields"),
+        (["lab/base-20", "--additional_config={}"], "--additional-config is rope-eval's own"),
+        (["lab/base-20", "--additional-config.rope_eval.xpos=1"], "--additional-config is"),
         ([""], "NAME is empty"),
         (["lab/base-20", "--model", ""], "a directory, a name on the hub or a loaded model"),
         (["lab/base-20", "--model=--trust-remote-code"], "reads as an option"),
@@ -41,6 +44,7 @@ def test_a_rows_field_is_switched_off(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["serve", *words, "--hf-overrides", '{"head_dim": 8}']) == 0
     words = shlex.split(capsys.readouterr().out)
     given = json.loads(words[words.index("--additional-config") + 1])
-    assert given == {"rope_eval": {"rope_theta": 100000.0, "train_length": 128, "tune_length": 128}}
+    made = {"pretrain_theta": 10000.0, "train_length": 128, "tune_length": 128}
+    assert given == {"rope_eval": {"rope_theta": 100000.0, **made}}
     assert words[-4:] == ["--port", "1", "--hf-overrides", '{"head_dim": 8}']
     assert Path(words[2]).samefile(asset("model_configs") / "lab" / "base-1e5-drop")

@@ -55,7 +55,7 @@ def test_any_model_is_tuned_on_windows_of_any_text(
     words = [*TUNE.split(), "--text", str(book), "--output", str(tmp_path)]
     assert main(words) == 0
     out = tmp_path / "base-500-256"
-    assert "--rope train_length=128,tune_length=256" in capsys.readouterr().err
+    assert "--rope pretrain_theta=10000,train_length=128,tune_length=256" in capsys.readouterr().err
     model = AutoModelForCausalLM.from_pretrained(out)
     assert model.config.rope_parameters == {"rope_type": "default", "rope_theta": 500.0}
     assert model.config.max_position_embeddings == 256
@@ -239,6 +239,6 @@ def test_what_is_given_wins_over_the_models_config_and_is_launched(
     words = f"--preset paper-7b-pi --model {model} --text x"
     assert plan(words)["rope"]["pretrain_theta"] == 1e5
     facts = plan(f"{words} --rope pretrain_theta=10000,linear_factor=1")
-    assert facts["rope"] == {"train_length": 128, "tune_length": 8192}
+    assert facts["rope"] == {"pretrain_theta": 1e4, "train_length": 128, "tune_length": 8192}
     launch = shlex.split(facts["launch"])
     assert plan(shlex.join(launch[launch.index("tune") + 1 :])) == facts

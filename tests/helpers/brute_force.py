@@ -84,17 +84,18 @@ class Method:
         own = self.layer.parameters
         self.head_dim, self.d = self.layer.head_dim, self.layer.d
         self.beta = self.spec.rope_theta if self.spec.rope_theta is not None else own["rope_theta"]
+        self.pretrain = self.spec.pretrain_theta or own["rope_theta"]
         self.train = self.spec.train_length or config.max_position_embeddings
         self.tune = self.spec.tune_length or self.train
         self.rope_type = own["rope_type"]
 
     def critical_dimension(self) -> int:
-        n = self.d / 2 * math.log(self.train / (2 * math.pi), self.spec.pretrain_theta)
+        n = self.d / 2 * math.log(self.train / (2 * math.pi), self.pretrain)
         return min(2 * math.ceil(n), self.d)
 
     def extrapolation_bound(self) -> float:
         power = math.log(self.tune / (2 * math.pi)) / math.log(self.train / (2 * math.pi))
-        if self.beta <= self.spec.pretrain_theta**power * (1 + 1e-12):
+        if self.beta <= self.pretrain**power * (1 + 1e-12):
             return self.tune
         return 2 * math.pi * self.beta ** (self.critical_dimension() / self.d)
 

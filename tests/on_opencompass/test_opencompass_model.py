@@ -194,9 +194,13 @@ def test_tokens_and_texts(neutral: ScalingRope) -> None:
 def test_a_row_of_the_catalogue_is_a_model() -> None:
     model = ScalingRope(config="lab/base-1e4", rope_theta=300, tokenizer_only=True)
     assert Path(model.path).samefile(LAB)
-    assert model.rope_spec == RopeSpec(rope_theta=300, train_length=128, tune_length=128)
+    assert model.rope_spec == RopeSpec(
+        rope_theta=300, pretrain_theta=1e4, train_length=128, tune_length=128
+    )
     off = ScalingRope(config="lab/base-1e5-drop", beyond_critical="keep", tokenizer_only=True)
-    assert off.rope_spec == RopeSpec(rope_theta=1e5, train_length=128, tune_length=128)
+    assert off.rope_spec == RopeSpec(
+        rope_theta=1e5, pretrain_theta=1e4, train_length=128, tune_length=128
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,6 +212,11 @@ def test_a_row_of_the_catalogue_is_a_model() -> None:
         ({"path": LAB, "truncation": "top"}, SpecError, "left, right, middle, got 'top'"),
         ({"path": LAB, "backend": "vllm"}, SpecError, "must be hf, got 'vllm'"),
         ({"path": LAB, "max_seq_len": "many"}, SpecError, "got 'many'"),
+        ({"path": LAB, "chunk_size": "abc"}, SpecError, "chunk_size must be a whole.*'abc'"),
+        ({"path": LAB, "chunk_size": 0}, SpecError, "chunk_size must be .* 1 or more, got 0"),
+        ({"path": LAB, "dtype": "abc"}, SpecError, "dtype must be one of auto.*'abc'"),
+        ({"path": LAB, "allow_pickle": "yes"}, SpecError, "allow_pickle must be True or False"),
+        ({"path": LAB, "generation_kwargs": "x"}, SpecError, "generation_kwargs must be a dict"),
         ({}, SpecError, "path=DIR, or config=NAME"),
         ({"config": "lab/base-2"}, DataError, "Did you mean 'lab/base-20'"),
         ({"config": "llama2-7b/base-500"}, DataError, "never released"),
@@ -222,3 +231,34 @@ def test_a_mistake_is_named(arguments: dict[str, Any], error: type, message: str
 def test_a_text_must_end_with_its_continuation(neutral: ScalingRope) -> None:
     with pytest.raises(SpecError, match="does not end with 'home'"):
         neutral.get_loglikelihood(["Ada went to sea"], ["home"])
+
+
+# ---- what changes nothing -----------------------------------------------------------------------
+
+
+def test_a_field_that_texts_are_too_short_for_is_said_in_the_end_and_strictly_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    setting: dict[str, Any] = {"path": LAB, "device": "cpu", "log_scale": True}
+    setting["reference_length"] = 40.5
+    model = ScalingRope(**setting, max_seq_len=64)
+    model.get_ppl(["x", "Ada"])
+    model.get_ppl(["Ada went"])
+    model.generate(["x"], 40)
+    assert model.reach.longest == {"get_ppl": 9, "generate": 42}
+    model.reach.say()
+    line = (
+        "note: log_scale changes nothing in 9 tokens, the longest get_ppl request: it begins at 42"
+    )
+    assert capsys.readouterr().err.splitlines()[-1:] == [line]
+    model.close()
+    strict = ScalingRope(**setting, max_seq_len=64, strict=True)
+    strict.get_ppl(["x"])  # a later one may be longer
+    with pytest.raises(SpecError, match="the longest score_document request: it begins at 42"):
+        strict.score_document("Ada went to sea. " * 9, (20, 41))
+    assert strict.score_document("Ada went to sea. " * 9, (20, 42))
+    strict.close()
+    shorter = ScalingRope(**setting, max_seq_len=41, strict=True)
+    with pytest.raises(SpecError, match="in 41 tokens, max_seq_len: it begins at 42"):
+        shorter.get_ppl(["x"])
+    shorter.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pydoc_data.topics
@@ -12,14 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lm_eval.api.instance import Instance
+from transformers import AutoModelForCausalLM
 
 from helpers.vllm_environment import FAST
+from rope_eval.backends.vllm.engine import engine_arguments, engine_dtype
 from rope_eval.data.probes import ProbePlan
-from rope_eval.errors import LengthError, SpecError
+from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.hosts.lm_eval.retrieval_task import RetrievalTask
 from rope_eval.paths import asset
+from rope_eval.results.resolved import resolved_dtype
+from rope_eval.rope.spec import RopeSpec
+from rope_eval.scoring import engine_proof
 from studies.scaling_laws.measuring.probe import LAB as PROBE
 from studies.scaling_laws.measuring.probe import held_out_text
 
@@ -137,11 +144,87 @@ def test_needles(vllm: Any, hf: ScalingRopeLM) -> None:
 def test_the_setting_is_recorded(vllm: Any, hf: ScalingRopeLM) -> None:
     assert vllm.get_model_info()["rope"] == hf.get_model_info()["rope"]
     assert vllm.get_model_info()["rope"]["rope_theta"] == 500
+    begins = hf.get_model_info()["reach"]["effective_from"]
+    assert begins == vllm.get_model_info()["reach"]["effective_from"] != {}
+
+
+def test_a_few_scores_are_those_of_the_reference(
+    vllm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = vllm.get_model_info()
+    assert info["dtype"] == "float32"
+    proof = info["proof"]
+    assert proof["workers"] == vllm.rope_spec.fingerprint()
+    assert 0 < proof["reference"]["difference"] < 1e-4
+    assert proof["reference"]["moves"] > 0.5
+    assert proof["reference"]["tokens"] == engine_proof.TOKENS
+    checkpoint = str(LAB / "base-1e4")
+
+    def again(spec: RopeSpec, wanted: bool = True, **arguments: Any) -> Any:
+        return engine_proof.proof_of_engine(vllm.model, checkpoint, spec, arguments, wanted=wanted)
+
+    other = vllm.rope_spec.replace(rope_theta=400.0)
+    for wanted in (True, False):
+        with pytest.raises(UnsupportedModelError, match="workers do not run"):
+            again(other, wanted)
+    assert again(vllm.rope_spec, False) == "off"
+    alone = again(vllm.rope_spec, quantization="fp8")
+    assert alone == {
+        "workers": vllm.rope_spec.fingerprint(),
+        "reference": "none: quantization is the engine's alone",
+    }
+    with monkeypatch.context() as patch:  # workers that only say that they run it
+        patch.setattr(engine_proof, "check_applied", lambda llm, spec: None)
+        with pytest.raises(UnsupportedModelError, match="differs from the Hugging Face backend's"):
+            again(other)
+    monkeypatch.setattr(engine_proof, "REFERENCE_BYTES", 1 << 20)
+    assert again(vllm.rope_spec)["reference"] == (
+        "none: 1 MiB of weights, and 1 are loaded a second time"
+    )
+
+
+IN_IDENTITY = {"max_length": "max_length", "rolling_bos": "rolling_bos", "chunk_size": "asked"}
+HARMLESS = {
+    "pretrained": "its content is in the identity, as weights",
+    "config": "its checkpoint and its setting are in the identity",
+    "truncation": "without it there is no answer where it would cut",
+    "max_model_len": "another name of max_length",
+    "strict": "refuses requests, and changes none",
+    "proof": "what is shown of the weights before the work",
+}
+
+
+def test_every_argument_is_in_the_identity_or_harmless(vllm: Any) -> None:
+    own = set(inspect.signature(type(vllm).__init__).parameters) - {"self", "arguments"}
+    assert own == set(IN_IDENTITY) | set(HARMLESS)
+    assert all(HARMLESS.values())
+    identity = vllm.answers_depend_on()
+    assert identity.keys() >= {*IN_IDENTITY.values(), "weights", "rope", "dtype", "tokenizer"}
+    assert identity["asked"].keys() >= {"chunk_size", "enforce_eager", "block_size"}
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
+def test_auto_is_the_dtype_that_the_key_has(
+    stored: str, tmp_path: Path, checkpoint: Any, engine: Any
+) -> None:
+    """FAULTS A4: `auto` of float32 weights is bfloat16 here, and was recorded as auto."""
+    loaded = AutoModelForCausalLM.from_pretrained(checkpoint(), dtype=getattr(torch, stored))
+    loaded.save_pretrained(tmp_path)
+    llm = engine(tmp_path, "", dtype="auto")
+    ran = str(engine_dtype(llm)).removeprefix("torch.")
+    assert resolved_dtype(str(tmp_path), "auto", "vllm") == ran
+    assert ran == ("bfloat16" if stored == "float32" else stored)
 
 
 def test_too_long_is_an_error_and_not_a_cut(vllm: Any) -> None:
     with pytest.raises(LengthError, match="a request of 308 tokens"):
         vllm.loglikelihood(requests("loglikelihood", (TEXT[:300], TEXT[300:307])))
+    with pytest.raises(LengthError, match="a continuation of 257 tokens is longer"):
+        vllm.truncation = True
+        try:
+            vllm.loglikelihood(requests("loglikelihood", (TEXT[:9], TEXT[9:266])))
+        finally:
+            vllm.truncation = False
     with pytest.raises(LengthError, match="leaves no room to generate 40"):
         vllm.generate_until(requests("generate_until", (TEXT[:230], {"max_gen_toks": 40})))
 
@@ -152,6 +235,16 @@ def test_too_long_is_an_error_and_not_a_cut(vllm: Any) -> None:
         ("rope_teta=500", "Did you mean 'rope_theta'"),
         ("dynamic_ntk=per_query", "per_query cannot be served"),
         ("worker_extension_cls=mine", "leave it out"),
+        ("enforce_eagre=True", "Did you mean 'enforce_eager'"),
+        ("foo=1", "scaling_rope has no 'foo'"),
+        ("proof=of", "proof must be on or off"),
+        ("rolling_bos=two", "rolling_bos must be one of hf, one"),
+        ("max_length=0", "max_length must be a whole number of 2 or more tokens, got 0"),
+        ("chunk_size=abc", "chunk_size must be a whole number"),
+        ("seed=x", "seed must be a whole number, got 'x'"),
+        ("strict=maybe", "strict must be True or False, got 'maybe'"),
+        ("truncation=left", "truncation must be True or False, got 'left'"),
+        ("max_length=64,max_model_len=128", "two names of one length"),
     ],
 )
 def test_mistakes(arguments: str, message: str) -> None:
@@ -159,6 +252,21 @@ def test_mistakes(arguments: str, message: str) -> None:
         ScalingRopeLM.create_from_arg_string(
             f"pretrained={LAB / 'base-20'},backend=vllm,{arguments}"
         )
+
+
+@pytest.mark.parametrize(
+    ("additional", "message"),
+    [
+        ({"rope_eval": {"rope_theta": 5}}, r"additional_config\['rope_eval'\] is rope-eval's own"),
+        ("rope_theta=5", "additional_config must be an object, got 'rope_theta=5'"),
+    ],
+)
+def test_a_setting_beside_the_setting_is_refused(additional: Any, message: str) -> None:
+    """It was replaced without a word."""
+    with pytest.raises(SpecError, match=message):
+        engine_arguments(RopeSpec(), {"additional_config": additional})
+    kept = engine_arguments(RopeSpec(rope_theta=5), {"additional_config": {"other": 1}})
+    assert kept["additional_config"] == {"other": 1, "rope_eval": {"rope_theta": 5}}
 
 
 def test_replicas_on_ray(hf: ScalingRopeLM, monkeypatch: pytest.MonkeyPatch) -> None:

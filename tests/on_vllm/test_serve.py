@@ -170,8 +170,8 @@ def test_print_composes_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert words[:2] == ["vllm", "serve"]
     assert words[words.index("--served-model-name") + 1] == "lab/base-1e5"
     assert words[words.index("--additional-config") + 1] == (
-        '{"rope_eval": {"rope_theta": 100000.0, "log_scale": true, "train_length": 128, '
-        '"tune_length": 128}}'
+        '{"rope_eval": {"rope_theta": 100000.0, "log_scale": true, '
+        '"pretrain_theta": 10000.0, "train_length": 128, "tune_length": 128}}'
     )
     assert words[-2:] == ["--port", "1"]
 

@@ -73,6 +73,7 @@ def test_curves(store: Store) -> None:
         "kind": "cumulative",
         "host": "rope-eval",
         "backend": "vllm",
+        "dtype": "auto",
         "key": key,
         "started": "2026",
         "commit": "abc",

@@ -75,6 +75,7 @@ def test_what_lm_eval_really_writes(tmp_path: Path) -> None:
     assert imported.arrays["tiny/acc,none"].tolist() == [1, 0]
     assert [name.split(":")[0] for name in imported.arrays["tiny/docs"]] == ["0", "1"]
     assert imported.run.provenance["versions"]["lm-eval"] == "0.4.13"
+    assert imported.run.provenance["ran"] == [{"dtype": "float32"}]  # what `auto` came to
     assert imported.run.provenance["started"].startswith("20")
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from rope_eval import __version__
 from rope_eval.paths import asset
-from rope_eval.results.resolved import hub_commit, resolved_dtype
+from rope_eval.results.resolved import hub_commit, resolved_dtype, resolved_laws
+from rope_eval.rope.families import FAMILIES
+from rope_eval.rope.spec import RopeSpec
 
 LAB = asset("model_configs") / "lab"
 
@@ -31,7 +35,8 @@ def test_auto_is_what_transformers_takes(tmp_path: Path, stored: str, said: str 
     assert f"torch.{found}" == str(loaded.dtype)
     assert found == ("bfloat16" if said else stored)
     assert resolved_dtype(str(tmp_path), "float16", "hf") == "float16"
-    assert resolved_dtype(str(tmp_path), "auto", "vllm") == "auto"  # the engine's rules
+    in_vllm = "bfloat16" if found == "float32" else found  # its own rule: vllm issue 18751
+    assert resolved_dtype(str(tmp_path), "auto", "vllm") == in_vllm
     assert hub_commit(str(tmp_path)) is None
 
 
@@ -44,3 +49,24 @@ def test_what_says_nothing_is_auto(tmp_path: Path, header: bytes) -> None:
     assert resolved_dtype(str(folder), "auto", "hf") == "auto"
     (folder / "config.json").unlink()
     assert resolved_dtype(str(folder), "auto", "hf") == "auto"
+
+
+def test_what_the_laws_stand_on_is_read_for_a_method_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    values = {"model_type": "llama", "head_dim": 16, "rope_theta": 500000}
+    values |= {"max_position_embeddings": 8192, "vocab_size": 77}
+    (model / "config.json").write_text(json.dumps(values))
+    name, scaled = str(model), RopeSpec(log_scale=True)
+    assert resolved_laws(name, RopeSpec(rope_theta=500)) == {}
+    own = {"pretrain_theta": 500000, "train_length": 8192, "tune_length": None}
+    assert resolved_laws(name, scaled) == own
+    assert resolved_laws(name, scaled.replace(train_length=4096)) == own | {"train_length": 4096}
+    known = replace(FAMILIES[0], vocab_size=(77,), rope_theta=(5e5,), max_length=(8192,))
+    monkeypatch.setattr("rope_eval.rope.families.FAMILIES", (known,))
+    assert resolved_laws(name, scaled) == own | {"pretrain_theta": 1e4, "train_length": 2048}
+    (model / "config.json").write_text("[")
+    for unread in (name, "no/model-of-ours", str(tmp_path / "a.gguf")):
+        assert resolved_laws(unread, scaled) == {"rope_eval": __version__}

@@ -95,7 +95,7 @@ def test_continuous_alpha(factor: float, reference: float) -> None:
     ("text", "expected"),
     [
         ("log_scale=true", 4096),
-        ("log_scale=true,rope_theta=500,tune_length=16384", 16384),
+        ("log_scale=true,rope_theta=500,pretrain_theta=1e4,tune_length=16384", 16384),
         ("log_scale=true,rope_theta=40000", 12762),
         ("xpos=true,rope_theta=1000000", 129027),
         ("dynamic_ntk=per_query,rope_theta=1000000,reference_length=train", 4096),
@@ -147,7 +147,7 @@ def test_frequencies_scaled_by_the_config_are_not_set(text: str) -> None:
         inv_freq=inverse_frequencies(1e4, 8) / 4,
         attention_factor=1.25,
     )
-    spec = RopeSpec.parse(text)
+    spec = RopeSpec.parse(text).replace(reference_length=32)
     if spec.yarn_factor != 1:
         with pytest.raises(SpecError, match="already scales its rotary frequencies"):
             Rotary(spec, geometry)
@@ -160,7 +160,10 @@ def test_frequencies_scaled_by_the_config_are_not_set(text: str) -> None:
         known = replace(geometry, rescaled=lambda base: inverse_frequencies(base, 8) / 4)
         base = Rotary(spec, replace(geometry, inv_freq=None)).inv_freq(3.0)
         assert_close(Rotary(spec, known).inv_freq(3.0), base / 4)
-    rotary = Rotary(RopeSpec(log_scale=True, xpos=True, beyond_critical="clip"), geometry)
+    scales = "log_scale=true,xpos=true,beyond_critical=clip"
+    with pytest.raises(SpecError, match=r"of the base alone.*Give reference_length=…"):
+        Rotary(RopeSpec.parse(scales), geometry)
+    rotary = Rotary(RopeSpec.parse(f"{scales},reference_length=32"), geometry)
     assert_close(rotary.inv_freq(), inverse_frequencies(1e4, 8) / 4)
     assert rotary.attention_factor == 1.25
 

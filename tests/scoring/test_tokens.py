@@ -172,7 +172,7 @@ def test_too_few_tokens(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("chunk_size", [0, -1])
 def test_a_chunk_has_tokens(chunk_size: int) -> None:
-    with pytest.raises(SpecError, match="chunk_size must be 1 or more"):
+    with pytest.raises(SpecError, match="chunk_size must be a whole number of 1 or more"):
         score_tokens(models.tiny(), torch.arange(4), chunk_size=chunk_size)
 
 

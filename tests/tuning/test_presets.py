@@ -38,7 +38,7 @@ def test_what_is_given_wins_over_config_and_preset_at_its_default_too() -> None:
     assert (plain.rope.pretrain_theta, plain.rope.linear_factor) == (1e5, 2.0)
     given = {"pretrain_theta": "10000", "linear_factor": 1.0, "train_length": 64}
     asked = tuning_recipe("paper-7b-pi", model=model, fields=given)
-    assert asked.rope == RopeSpec(train_length=64, tune_length=8192)
+    assert asked.rope == RopeSpec(train_length=64, tune_length=8192, pretrain_theta=10000)
 
 
 def test_without_a_preset_the_length_is_the_models_own_and_a_step_as_many_tokens() -> None:

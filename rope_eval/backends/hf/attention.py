@@ -182,6 +182,8 @@ class LayerAttention:
         """Return the spans of Q queries at the end of K keys."""
         positions = self.model.positions
         assert positions is not None
+        if positions.shape[1] > Q:  # a layer that a prompt's last token alone goes through
+            positions = positions[:, -Q:]
         if places is not None and places.shape[1] != K:
             raise UnsupportedModelError(
                 f"a mask of {places.shape[1]} columns reached {K} keys in {self.layer.module}"

@@ -16,7 +16,7 @@ from transformers import PreTrainedConfig
 from rope_eval.backends.config import refuse_rope_type, rope_config
 from rope_eval.backends.hf.layers import Identity
 from rope_eval.errors import UnsupportedModelError
-from rope_eval.rope.geometry import RotaryGeometry
+from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
 from rope_eval.rope.rotary import inverse_frequencies
 
 INV_FREQ = "inv_freq"
@@ -138,11 +138,11 @@ def geometry_of_table(
     Raises:
         UnsupportedModelError: for frequencies that depend on what ran before, or none to change.
     """
-    said = rope_config(config)
     own = getattr(rotary, "config", config)
     parameters = _parameters(own, layer_type)
-    rope_type = str(parameters.get("rope_type", "default"))
-    refuse_rope_type(rope_type)
+    whole = rope_config(config)
+    said = RopeConfig({**whole.values, "rope_parameters": parameters}, whole.where)
+    refuse_rope_type(said.rope_type)
     inv_freq, factor = _read(rotary, layer_type, 0)
     rotary_dim = 2 * len(inv_freq)
     if rotary_dim < 4:
@@ -156,13 +156,16 @@ def geometry_of_table(
         rope_theta=theta,
         train_length=said.train_length,
         attention_factor=factor,
+        rope_type=said.rope_type,
+        laws=said.laws,
     )
-    if rope_type == "default" and _close(inv_freq, inverse_frequencies(theta, rotary_dim)):
+    plain = inverse_frequencies(theta, rotary_dim)
+    if said.rope_type == "default" and _close(inv_freq, plain):
         return geometry
     rebuilt = _Rebuilt(type(rotary), own, layer_type)
     border = math.inf
     positions = [0]
-    if rope_type == "longrope":
+    if said.rope_type == "longrope":
         border = float(_number(parameters, own, "original_max_position_embeddings") or math.inf)
         positions.append(int(border))
     knows = rebuilt.makes(inv_freq, theta)

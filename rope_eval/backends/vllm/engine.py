@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rope_eval.backends.gguf import is_gguf
-from rope_eval.backends.vllm.serving import check_servable
+from rope_eval.backends.vllm.serving import KEY, check_servable
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope.config_words import refuse_config_words
 from rope_eval.rope.spec import RopeSpec
@@ -70,10 +70,17 @@ def engine_arguments(spec: RopeSpec, arguments: dict[str, Any]) -> dict[str, Any
     if "worker_extension_cls" in arguments:
         raise SpecError("worker_extension_cls is rope-eval's own here: leave it out")
     additional = arguments.get("additional_config") or {}
+    if not isinstance(additional, dict):
+        raise SpecError(f"additional_config must be an object, got {additional!r}")
+    if KEY in additional:
+        raise SpecError(
+            f"additional_config[{KEY!r}] is rope-eval's own here: give RopeSpec's fields by name "
+            "(of a command in --rope)"
+        )
     return {
         "max_num_batched_tokens": BATCHED_TOKENS,
         **arguments,
-        "additional_config": {**additional, "rope_eval": spec.to_dict()},
+        "additional_config": {**additional, KEY: spec.to_dict()},
         "worker_extension_cls": EXTENSION,
     }
 
@@ -86,11 +93,6 @@ def check_applied(llm: LLM, spec: RopeSpec) -> None:
             f"the engine's workers do not run {spec} (they answer {answers}): is rope-eval "
             "installed where they run?"
         )
-
-
-def proof(spec: RopeSpec) -> dict[str, Any]:
-    """Return what `check_applied` has shown: the setting that the engine's workers answered."""
-    return {"workers": spec.fingerprint()}
 
 
 def make_engine(model: str, spec: RopeSpec, max_length: int, **arguments: Any) -> LLM:

@@ -84,4 +84,6 @@ def config_geometry(config: PreTrainedConfig) -> RotaryGeometry:
         inv_freq=None if inv_freq is None else inv_freq.double(),
         attention_factor=float(attention_factor),
         rescaled=None if inv_freq is None else rescaled,
+        rope_type=said.rope_type,
+        laws=said.laws,
     )

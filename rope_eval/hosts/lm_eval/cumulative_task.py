@@ -11,6 +11,7 @@ from lm_eval.api.model import LM
 from rope_eval.data.books import read_books
 from rope_eval.errors import DataError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.local_task import LocalTask
+from rope_eval.hosts.lm_eval.metadata import check_names, text, whole
 from rope_eval.lengths import check_lengths
 from rope_eval.scores import Sums, sums_at, total
 
@@ -26,22 +27,28 @@ class CumulativeTask(LocalTask):
 
     VERSION = 1
     OUTPUT_TYPE = "token_loglikelihoods"
+    OWN = ("books", "lengths", "read_docs")
 
     def __init__(self, config: Mapping[str, Any]):
         metadata = config.get("metadata", {})
-        self.lengths = check_lengths(_as_list(metadata["lengths"]))
-        if metadata.get("books") is None:
-            raise DataError(
-                f"{config['task']} needs your own copy of its books: "
-                f"{config.get('description', '')} Give it as --metadata books=PATH"
-            )
+        name = config["task"]
         if "docs" in metadata:
             raise SpecError(
                 f"{config['task']} cannot choose the first docs={metadata['docs']} documents that "
                 "are long enough, as `rope-eval ppl --docs` does: give read_docs=N, the number of "
                 "documents to read, long enough or not"
             )
-        self._books = list(read_books(metadata["books"], limit=metadata.get("read_docs")))
+        check_names(name, "cumulative tasks", metadata, self.OWN)
+        self.lengths = check_lengths(_as_list(metadata["lengths"]))
+        if metadata.get("books") is None:
+            raise DataError(
+                f"{config['task']} needs your own copy of its books: "
+                f"{config.get('description', '')} Give it as --metadata books=PATH"
+            )
+        books = text("books", metadata["books"])
+        if (limit := metadata.get("read_docs")) is not None:
+            limit = whole("read_docs", limit)
+        self._books = list(read_books(books, limit=limit))
         super().__init__(
             task=config["task"],
             description=config.get("description", ""),

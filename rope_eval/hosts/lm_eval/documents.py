@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,13 +14,51 @@ from tqdm import tqdm
 
 from rope_eval import __version__
 from rope_eval.backends.hf.encoding import first_tokens
-from rope_eval.errors import LengthError
+from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
+from rope_eval.rope.reach import Reach
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rope_eval.rope.rotary import Rotary
     from rope_eval.scores import TokenScores
+
+
+LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
+ROLLING_BOS = ("hf", "one")
+log = logging.getLogger(__name__)
+
+
+def check_rolling_bos(rule: Any) -> str:
+    """Return how rolling perplexity begins; `SpecError` for another word."""
+    if rule not in ROLLING_BOS:
+        raise SpecError(f"rolling_bos must be one of {', '.join(ROLLING_BOS)}, got {rule!r}")
+    return str(rule)
+
+
+def check_fits(
+    requests: Sequence[LoglikelihoodRequest], max_length: int, *, truncation: bool
+) -> None:
+    """Raise `LengthError` for a request that is too long, or whose answer alone is.
+
+    Args:
+        requests: with the tokens of a context and of its continuation.
+        max_length: tokens that a model sees; the last of a request is never an input.
+        truncation: whether a request may lose its beginning.
+    """
+    most = max((len(context) + len(end) for _, context, end in requests), default=0)
+    if most > max_length + 1 and not truncation:
+        raise LengthError(
+            f"a request of {most} tokens is longer than max_length={max_length}: "
+            "give max_length=…, or truncation=True to lose its beginning"
+        )
+    most = max((len(end) for _, _, end in requests), default=0)
+    if most > max_length:
+        raise LengthError(
+            f"a continuation of {most} tokens is longer than max_length={max_length}, and "
+            "truncation takes tokens of a context alone: give max_length=…"
+        )
 
 
 class DocumentsMixin(ABC):
@@ -27,19 +66,38 @@ class DocumentsMixin(ABC):
 
     rope_spec: Any
     proof: Any
+    reach: Reach
+    _config: Any
+    _rotary: Rotary
+    rolling_bos: str
+    prefix_token_id: Any
+    tok_encode: Any
     tokenizer: Any
     max_length: Any
     rank: Any
     cache_hook: Any
 
     def get_model_info(self) -> dict[str, Any]:
-        """Return what lm-eval records of a model, the RoPE setting and its proof included."""
+        """Return what lm-eval records of a model; also the setting, its grounds and proof."""
         host: Any = getattr(super(), "get_model_info", dict)
         return host() | {
             "rope": self.rope_spec.to_dict(),
             "rope_fingerprint": self.rope_spec.fingerprint(),
             "proof": self.proof,
+            "laws": self._rotary.laws.to_dict(),
+            "reach": self.reach.to_dict(),
+            "dtype": self._dtype(),
+            "rolling_bos": {"rule": self.rolling_bos, "tokens": self._bos_of_rolling()},
         }
+
+    def _bos_of_rolling(self) -> int:
+        """Return how many BOS (or what lm-eval puts there) a text begins with when it rolls."""
+        twice = self.rolling_bos == "hf" and self.tok_encode("a")[:1] == [self.prefix_token_id]
+        return 2 if twice else 1
+
+    @abstractmethod
+    def _dtype(self) -> str:
+        """Return the dtype that the model runs in."""
 
     @abstractmethod
     def _identity(self) -> dict[str, Any]:
@@ -47,17 +105,24 @@ class DocumentsMixin(ABC):
 
     def set_cache_hook(self, cache_hook: Any) -> None:
         """Keep answers under --use_cache apart from those of another setting."""
+        if cache_hook.dbdict is not None:
+            keep_apart(cache_hook, self.answers_depend_on())
+        host: Any = super()
+        host.set_cache_hook(cache_hook)
+
+    def answers_depend_on(self) -> dict[str, Any]:
+        """Return all that can change an answer."""
         shared = {
             "model": type(self).__name__,
             "version": __version__,
             "rope": self.rope_spec.to_dict(),
+            "laws": self._rotary.laws.to_dict(),
             "max_length": self.max_length,
+            "rolling_bos": self.rolling_bos,
+            "dtype": self._dtype(),
             "tokenizer": tokenizer_digest(self.tokenizer),
         }
-        if cache_hook.dbdict is not None:
-            keep_apart(cache_hook, shared | self._identity())
-        host: Any = super()
-        host.set_cache_hook(cache_hook)
+        return shared | self._identity()
 
     @abstractmethod
     def _score_lengths(
@@ -86,6 +151,7 @@ class DocumentsMixin(ABC):
             LengthError: where no text is long enough for any request.
         """
         asked = [request.args for request in requests]
+        self._say_prefix()
         add_bos = getattr(self, "add_bos_token", None) is not False
         most = max((max(lengths) for _, lengths in asked), default=0)
         ids = {
@@ -102,6 +168,7 @@ class DocumentsMixin(ABC):
         for (text, lengths), fit in zip(asked, fits, strict=True):
             if fit:
                 wanted[text] |= set(lengths)
+        self.reach.expect("token_loglikelihoods", max(map(max, wanted.values())))
         scored: dict[str, dict[int, TokenScores]] = {}
         quiet = disable_tqdm or self.rank != 0
         with tqdm(total=sum(map(max, wanted.values())), unit="token", disable=quiet) as bar:
@@ -117,22 +184,46 @@ class DocumentsMixin(ABC):
             for (text, lengths), fit in zip(asked, fits, strict=True)
         ]
 
+    def _say_prefix(self) -> None:
+        """Say that `prefix_token_id` has no effect here, where it is another token than BOS."""
+        given = getattr(self, "custom_prefix_token_id", None)
+        if given not in (None, self.tokenizer.bos_token_id):
+            log.warning(
+                "rope-eval: prefix_token_id=%s has no effect on whole documents: they begin as the "
+                "tokenizer begins a text",
+                given,
+            )
+
     def loglikelihood_rolling(
         self: Any, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
-        """Score texts in windows of `max_length`, as lm-eval's `hf` cuts them."""
+        """Score texts in windows of `max_length`, as lm-eval's `hf` cuts them.
+
+        With ``rolling_bos="one"`` a BOS that the tokenizer has put before a text is not scored
+        after another one.
+        """
+        if self._bos_of_rolling() == 2:
+            log.warning(
+                "rope-eval: rolling perplexity begins each text with two BOS, as lm-eval's hf does "
+                "(its issue 3333): rolling_bos=one for one"
+            )
         windows: list[tuple[int, list[int], int]] = []  # of which text, its tokens, first scored
         for i, request in enumerate(requests):
+            tokens = self.tok_encode(request.args[0])
+            if self.rolling_bos == "one" and tokens[:1] == [self.prefix_token_id]:
+                tokens = tokens[1:]
             for context, continuation in map(
                 make_disjoint_window,
                 get_rolling_token_windows(
-                    token_list=self.tok_encode(request.args[0]),
+                    token_list=tokens,
                     prefix_token=self.prefix_token_id,
                     max_seq_len=self.max_length,
                     context_len=1,
                 ),
             ):
                 windows.append((i, context + continuation, len(context) - 1))
+        longest = max((len(tokens) for _, tokens, _ in windows), default=0)
+        self.reach.expect("loglikelihood_rolling", longest)
         totals = [0.0] * len(requests)
         scores = self._score_windows(tokens for _, tokens, _ in windows)
         bar = tqdm(scores, total=len(windows), disable=disable_tqdm or self.rank != 0)

@@ -9,12 +9,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
-HARMLESS = frozenset({"batch_size", "max_batch_size", "device", "trust_remote_code", "tokenizer"})
-"""Arguments of a model that change no answer, or whose effect is in the identity by itself."""
+HARMLESS: Mapping[str, str] = MappingProxyType(
+    {
+        "batch_size": "to rounding",
+        "max_batch_size": "to rounding",
+        "device": "the kind of device is in the identity",
+        "trust_remote_code": "the model's class and weights are in the identity",
+        "tokenizer": "how it cuts a text is in the identity",
+    }
+)
+"""Arguments of a model that are not in the identity by their names, and why."""
 
 
 def keep_apart(hook: Any, identity: Mapping[str, Any]) -> None:

@@ -9,24 +9,30 @@ from functools import wraps
 from typing import Any, Self
 
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM
 
-from rope_eval.backends.hf.attention import rotaries_of, sequence_lengths
+from rope_eval.backends.hf.attention import rotaries_of, rotary_of, sequence_lengths
 from rope_eval.backends.hf.loading import WholeCausalLM, readable
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.hosts.lm_eval.arguments import check_weights, take_gguf, take_setting
-from rope_eval.hosts.lm_eval.documents import DocumentsMixin
+from rope_eval.hosts.lm_eval.arguments import check_values, check_weights, take_gguf, take_setting
+from rope_eval.hosts.lm_eval.documents import (
+    DocumentsMixin,
+    LoglikelihoodRequest,
+    check_fits,
+    check_rolling_bos,
+)
 from rope_eval.hosts.lm_eval.kept_answers import asked, weights_digest
 from rope_eval.hosts.lm_eval.paper_requests import SharedPromptsMixin
 from rope_eval.hosts.lm_eval.plugin import register
+from rope_eval.rope.reach import Reach
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import by_base
 from rope_eval.scoring.tokens import score_lengths, score_tokens
 
-LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
 HF_ARGUMENTS = tuple(inspect.signature(HFLM.__init__).parameters)[1:-1]
 
 
@@ -43,6 +49,10 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         backend: "hf" (or lm-eval's own "default" and "causal"), or "vllm" for `ScalingRopeVLLM`.
         chunk_size: tokens of a chunk when whole documents are scored.
         proof: "off" leaves out the proof of the setting on the weights (`rope_eval.backends.hf`).
+        strict: refuse a field that changes nothing in requests as long as these; without it a
+            line says so.
+        rolling_bos: "hf" begins rolling perplexity as lm-eval's `hf` does, with BOS twice where the
+            tokenizer begins a text with it (lm-eval issue 3333); "one" with one BOS.
         **arguments: RopeSpec's fields by their names, and every argument of lm-eval's `hf`.
     """
 
@@ -64,11 +74,16 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         backend: str = "hf",
         chunk_size: int | None = None,
         proof: bool | str = True,
+        strict: bool = False,
+        rolling_bos: str = "hf",
         **arguments: Any,
     ):
         if backend not in ("hf", "default", "causal"):
             raise SpecError(f"backend must be hf or vllm, got {backend!r}")
         is_wanted(proof)
+        self.rolling_bos = check_rolling_bos(rolling_bos)
+        own = {"chunk_size": chunk_size, "strict": strict}
+        check_values({**own, **arguments}, HFLM.__init__, ScalingRopeLM.__init__)
         setting, arguments = take_setting(pretrained, config, arguments, HF_ARGUMENTS)
         pretrained, self.rope_spec = setting.checkpoint, setting.rope
         self.chunk_size = chunk_size
@@ -81,6 +96,8 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         self.proof = proof_of(self.model, self.rope_spec, proof)
         self._patch = patched(self.model, self.rope_spec)
         self._patch.__enter__()
+        self._rotary = rotary_of(self.model)
+        self.reach = Reach(self._rotary.effective_from, strict=strict)
         weakref.finalize(self, self._patch.close)  # also when the interpreter ends
 
     def close(self) -> None:
@@ -112,10 +129,14 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         with readable(f"the tokenizer of {pretrained}"):
             super()._create_tokenizer(pretrained, *rest, **arguments)
 
+    def _dtype(self) -> str:
+        return str(self.model.dtype).removeprefix("torch.")
+
     def _identity(self) -> dict[str, Any]:
         return {
             "weights": weights_digest(self.model),
             "chunk_size": self.chunk_size,
+            "device": self.device.type,
             "attention": self.model.config._attn_implementation,
             "asked": self._asked,
         }
@@ -148,13 +169,10 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         disable_tqdm: bool = False,
         override_bs: int | None = None,
     ) -> list[tuple[float, bool]]:
+        check_fits(requests, self.max_length, truncation=bool(self.truncation))
         lengths = [len(context) + len(continuation) for _, context, continuation in requests]
         longest = self.max_length + 1
-        if (most := max(lengths, default=0)) > longest and not self.truncation:
-            raise LengthError(
-                f"a request of {most} tokens is longer than max_length={self.max_length}: "
-                "give max_length=…, or truncation=True to lose its beginning"
-            )
+        self.reach.expect("loglikelihood", min(max(lengths, default=0), longest))
         rotaries = rotaries_of(self.model)
         if all(rotary.base_changes != "per_sequence" for rotary in rotaries):
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
@@ -168,6 +186,12 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
                 )
             answers.update(zip(same_base, some, strict=True))
         return [answers[i] for i in range(len(requests))]
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Continue prompts."""
+        answers: list[str] = super().generate_until(requests, disable_tqdm)
+        self.reach.check("generate_until")
+        return answers
 
     def tok_batch_encode(
         self,
@@ -190,6 +214,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any
     ) -> torch.Tensor:
+        self.reach.see("generate_until", max_length)
         prompts = kwargs["attention_mask"].sum(-1)
         with sequence_lengths(self.model, prompts + max_length - context.shape[1]):
             return super()._model_generate(context, max_length, stop, **kwargs)

@@ -111,6 +111,7 @@ class SharedPromptsMixin:
         """Score whole texts, as `nll_by_loglikelihood` does."""
         texts = dict.fromkeys(request.args[0] for request in requests)
         ids = {text: with_prefix(self, text) for text in texts}
+        self.reach.expect("whole_prompt_nll", max(map(len, ids.values())))
         text_of = {some: text for text, some in ids.items()}
 
         def alone(some: list[Ids]) -> list[float]:

@@ -11,6 +11,7 @@ from lm_eval.api.metrics import mean
 
 from rope_eval.errors import DataError, SpecError
 from rope_eval.hosts.lm_eval.local_task import LocalTask
+from rope_eval.hosts.lm_eval.metadata import check_names, text, whole
 from rope_eval.protocols.datasets import check_folder
 from rope_eval.protocols.documents import Doc
 from rope_eval.protocols.rules import RULES, histogram, whole_prompt_choice
@@ -32,6 +33,7 @@ class PaperTask(LocalTask):
     """
 
     VERSION = 1
+    OWN = ("data_dir", "truncation", "truncate_at")
 
     def __init__(self, config: Mapping[str, Any]):
         given = dict(config.get("metadata", {}))
@@ -41,9 +43,10 @@ class PaperTask(LocalTask):
         )
         self._entry = self._task.strings
         self._prefix = ""
+        check_names(self._name, "tasks of the protocols", given, self.OWN)
         self._truncation, self._truncate_at = _limits(given)
         if given.get("data_dir") is not None:
-            check_folder(given["data_dir"])
+            check_folder(text("data_dir", given["data_dir"]))
         try:
             self._docs, record = self._load(given.get("data_dir"))
         except DataError as error:
@@ -161,6 +164,4 @@ def _limits(given: Mapping[str, Any]) -> tuple[str, int]:
         side = "left"
     if side not in SIDES:
         raise SpecError(f"truncation must be one of {', '.join(SIDES)}, got {side!r}")
-    if not isinstance(length, int) or length < 1:
-        raise SpecError(f"truncate_at must be a whole number of tokens, got {length!r}")
-    return side, length
+    return side, whole("truncate_at", length)

@@ -16,6 +16,7 @@ from rope_eval.data.books import read_books
 from rope_eval.data.probes import CHARACTERS_A_TOKEN, PASSKEY, Form, Probe, ProbePlan
 from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.local_task import LocalTask
+from rope_eval.hosts.lm_eval.metadata import check_names, text
 from rope_eval.scores import Sums, total
 
 VARIETY = 4  # times the text that the longest probe needs, for samples to be of different places
@@ -32,10 +33,12 @@ class RetrievalTask(LocalTask):
 
     VERSION = 1
     OUTPUT_TYPE = "retrieval_probe"
+    OWN = ("lengths", "depths", "samples", "facts", "probe_seed", "filler")
     FORM: ClassVar[Form] = PASSKEY
 
     def __init__(self, config: Mapping[str, Any]):
         given = dict(config["metadata"])
+        check_names(config["task"], "retrieval tasks", given, self.OWN)
         empty = self._planned(given, "")  # a mistake is told before anything is read
         self._plan = self._planned(given, self.filler(given, max(empty.lengths)))
         given["filler_sha256"] = hashlib.sha256(self._plan.text.encode()).hexdigest()
@@ -62,7 +65,7 @@ class RetrievalTask(LocalTask):
     def filler(self, metadata: Mapping[str, Any], longest: int) -> str:
         """Return the text that needles are put into: whole documents, and not more than needed."""
         parts: list[str] = []
-        for document in read_books(metadata["filler"]):
+        for document in read_books(text("filler", metadata["filler"])):
             parts.append(document.text)
             if sum(map(len, parts)) >= VARIETY * CHARACTERS_A_TOKEN * longest:
                 break

@@ -12,25 +12,35 @@ from lm_eval.models.utils import resolve_max_length
 from lm_eval.models.vllm_causallms import VLLM
 from torch import Tensor
 from tqdm import tqdm
-from vllm import EngineArgs
+from vllm import LLM, EngineArgs
 
 from rope_eval.backends.hf.loading import load_config
+from rope_eval.backends.hf.proof import is_wanted
 from rope_eval.backends.vllm import engine as vllm_engine
 from rope_eval.backends.vllm.families import config_geometry
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.hosts.lm_eval.arguments import check_weights, take_setting
-from rope_eval.hosts.lm_eval.documents import DocumentsMixin
+from rope_eval.hosts.lm_eval.arguments import check_values, check_weights, take_setting
+from rope_eval.hosts.lm_eval.documents import (
+    DocumentsMixin,
+    LoglikelihoodRequest,
+    check_fits,
+    check_rolling_bos,
+)
 from rope_eval.hosts.lm_eval.kept_answers import asked
-from rope_eval.results.identity import fingerprint
+from rope_eval.results.identity import adapter_digest, fingerprint
+from rope_eval.results.resolved import resolved_dtype
+from rope_eval.rope.reach import Reach
 from rope_eval.rope.rotary import Rotary
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
+from rope_eval.scoring.engine_proof import proof_of_engine
 
 VLLM_ARGUMENTS = (
     *tuple(inspect.signature(VLLM.__init__).parameters)[1:-1],
+    "device",  # of lm-eval's command line; vLLM takes what it finds
+    *tuple(inspect.signature(LLM.__init__).parameters)[1:-1],
     *(field.name for field in dataclasses.fields(EngineArgs)),
 )
-LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
 
 
 class ScalingRopeVLLM(DocumentsMixin, VLLM):
@@ -43,6 +53,10 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             with a warning; without it that is an error.
         max_length: tokens of the longest sequence; by default what the checkpoint's config says.
         max_model_len: another name of max_length.
+        strict: as for `ScalingRopeLM`.
+        chunk_size: tokens of the engine's steps: its max_num_batched_tokens.
+        proof: "off" leaves out the comparison with the reference; workers are asked in any case.
+        rolling_bos: as for `ScalingRopeLM`.
         **arguments: RopeSpec's fields by their names, every argument of lm-eval's `vllm`, and so
             every argument of `vllm.LLM`.
     """
@@ -54,13 +68,31 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         truncation: bool = False,
         max_length: int | None = None,
         max_model_len: int | None = None,
+        strict: bool = False,
+        chunk_size: int | None = None,
+        proof: bool | str = True,
+        rolling_bos: str = "hf",
         **arguments: Any,
     ):
-        setting, arguments = take_setting(pretrained, config, arguments, VLLM_ARGUMENTS)
+        wanted = is_wanted(proof)
+        self.rolling_bos = check_rolling_bos(rolling_bos)
+        lengths = {"max_length": max_length, "max_model_len": max_model_len}
+        own = {"chunk_size": chunk_size, "strict": strict, "truncation": truncation, **lengths}
+        check_values({**own, **arguments}, VLLM.__init__, ScalingRopeVLLM.__init__)
+        if max_length and max_model_len and max_length != max_model_len:
+            raise SpecError(
+                f"max_length={max_length} and max_model_len={max_model_len} are two names of one "
+                "length: give one of them"
+            )
+        setting, arguments = take_setting(
+            pretrained, config, arguments, VLLM_ARGUMENTS, passes_on=False
+        )
         checkpoint, self.rope_spec = setting.checkpoint, setting.rope
-        self._asked = {"checkpoint": checkpoint, **asked(arguments)}
+        self._asked = {"checkpoint": checkpoint, "chunk_size": chunk_size, **asked(arguments)}
         if not isinstance(checkpoint, str):
             raise SpecError("backend=vllm loads its model itself: give pretrained=DIR")
+        if chunk_size is not None:
+            arguments = {"max_num_batched_tokens": chunk_size, **arguments}
         engine = vllm_engine.engine_arguments(self.rope_spec, arguments)
         remote_code = bool(arguments.get("trust_remote_code"))
         vllm_engine.refuse_gguf(checkpoint)
@@ -75,13 +107,34 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             **engine,
         )
         self._max_length = int(length)
-        self.proof: dict[str, Any] | str = "off"  # engines apart are not asked
+        self._rotary = Rotary(self.rope_spec, config_geometry(self._config))
+        self.reach = Reach(self._rotary.effective_from, strict=strict)
+        self.proof: dict[str, Any] | str = "none: engines apart (data_parallel_size) are not asked"
         if self.data_parallel_size <= 1:
-            vllm_engine.check_applied(self.model, self.rope_spec)
-            self.proof = vllm_engine.proof(self.rope_spec)
+            self.proof = proof_of_engine(
+                self.model,
+                checkpoint,
+                self.rope_spec,
+                arguments,
+                wanted=wanted,
+                trust_remote_code=remote_code,
+            )
+        elif not wanted:
+            self.proof = "off"
+
+    def _dtype(self) -> str:
+        if self.data_parallel_size <= 1:
+            return str(vllm_engine.engine_dtype(self.model)).removeprefix("torch.")
+        asked: str = self.model_args["dtype"]
+        return resolved_dtype(self._asked["checkpoint"], asked, "vllm")
 
     def _identity(self) -> dict[str, Any]:
-        return {"weights": fingerprint(self._asked["checkpoint"]), "asked": self._asked}
+        adapter = self._asked.get("lora_local_path")
+        return {
+            "weights": fingerprint(self._asked["checkpoint"]),
+            "adapter": adapter and adapter_digest(adapter),
+            "asked": self._asked,
+        }
 
     # ---- scores --------------------------------------------------------------------------------
 
@@ -98,10 +151,12 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
     def _score_lengths(
         self, ids: Tensor, lengths: Sequence[int], progress: Callable[[float], None]
     ) -> dict[int, TokenScores]:
-        rotary = Rotary(self.rope_spec, config_geometry(self._config))
         tokens = ids.tolist()
         return score_by_base(
-            [rotary], lengths, lambda longest, _: self._score_texts([tokens[:longest]])[0], progress
+            [self._rotary],
+            lengths,
+            lambda longest, _: self._score_texts([tokens[:longest]])[0],
+            progress,
         )
 
     def _score_windows(self, windows: Iterable[list[int]]) -> Iterator[TokenScores]:
@@ -112,11 +167,8 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
     ) -> list[tuple[float, bool]]:
         longest = self.max_length + 1  # as in `hf`: the last token is never an input
         texts = [(*context, *continuation) for _, context, continuation in requests]
-        if (most := max(map(len, texts))) > longest and not self.truncation:
-            raise LengthError(
-                f"a request of {most} tokens is longer than max_length={self.max_length}: "
-                "give max_length=…, or truncation=True to lose its beginning"
-            )
+        check_fits(requests, self.max_length, truncation=self.truncation)
+        self.reach.expect("loglikelihood", min(max(map(len, texts)), longest))
         order = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), texts[i]))
         size = len(order) if self.batch_size == "auto" else int(self.batch_size)
         answers: dict[int, tuple[float, bool]] = {}
@@ -137,16 +189,19 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue prompts, and refuse to lose the beginning of one unless truncation=True."""
-        for request in requests if not self.truncation else ():
+        longest = 0
+        for request in requests:
             prompt, generation = request.args
             _, _, room = self.modify_gen_kwargs(generation, default_max_gen_toks=self.max_gen_toks)
             tokens = len(self.tok_encode(prompt))
-            if tokens + room > self.max_length:
+            longest = max(longest, min(tokens + room, self.max_length))
+            if tokens + room > self.max_length and not self.truncation:
                 raise LengthError(
                     f"a prompt of {tokens} tokens leaves no room to generate {room} in "
                     f"max_length={self.max_length}: give max_length=…, or truncation=True to lose "
                     "its beginning"
                 )
+        self.reach.expect("generate_until", longest)
         answers: list[str] = super().generate_until(requests, disable_tqdm)
         return answers
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,20 @@ import torch
 from opencompass.models.base import BaseModel
 from torch import Tensor
 
-from rope_eval.backends.hf.attention import sequence_lengths
+from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.backends.hf.loading import load_model, load_tokenizer
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.protocols.truncation import SIDES, cut
+from rope_eval.rope.reach import Reach, without_effect
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.texts import Ids, token_nll, whole_nll
-from rope_eval.scoring.tokens import score_lengths
+from rope_eval.scoring.tokens import check_chunk_size, score_lengths
 from rope_eval.setting import Caller, resolve
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 
 class ScalingRope(BaseModel):
@@ -41,6 +45,8 @@ class ScalingRope(BaseModel):
         device: as in PyTorch; None is CUDA where there is one.
         chunk_size: tokens of a chunk when whole documents are scored.
         proof: "off" leaves out the proof of the setting on the weights.
+        strict: refuse a field that changes nothing in texts as long as `max_seq_len`; without it,
+            and of shorter texts, a line says so in the end.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors.
         tokenizer_only: load no weights.
@@ -65,6 +71,7 @@ class ScalingRope(BaseModel):
         device: str | None = None,
         chunk_size: int | None = None,
         proof: bool | str = True,
+        strict: bool = False,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
         tokenizer_only: bool = False,
@@ -79,6 +86,19 @@ class ScalingRope(BaseModel):
             raise SpecError(f"truncation must be one of {', '.join(SIDES)}, got {truncation!r}")
         if isinstance(max_seq_len, bool) or not isinstance(max_seq_len, int) or max_seq_len < 2:
             raise SpecError(f"max_seq_len must be 2 or more tokens, got {max_seq_len!r}")
+        check_chunk_size(chunk_size)
+        if dtype not in DTYPES:
+            raise SpecError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        for name, value in (
+            ("trust_remote_code", trust_remote_code),
+            ("allow_pickle", allow_pickle),
+            ("tokenizer_only", tokenizer_only),
+            ("strict", strict),
+        ):
+            if not isinstance(value, bool):
+                raise SpecError(f"{name} must be True or False, got {value!r}")
+        if not isinstance(generation_kwargs or {}, dict):
+            raise SpecError(f"generation_kwargs must be a dict, got {generation_kwargs!r}")
         setting = resolve(path, config, rope, caller=CALLER)
         path, self.rope_spec = setting.checkpoint, setting.rope
         super().__init__(
@@ -105,6 +125,8 @@ class ScalingRope(BaseModel):
             self._patch = patched(self.model, self.rope_spec)
             self._patch.__enter__()
             weakref.finalize(self, self._patch.close)  # also when the interpreter ends
+            self.reach = Reach(rotary_of(self.model).effective_from, strict=strict)
+            weakref.finalize(self, self.reach.say)
 
     def close(self) -> None:
         """Take the RoPE setting off the model again."""
@@ -185,9 +207,11 @@ class ScalingRope(BaseModel):
         """
         if mask_length is None:
             texts = [self._scored(self._fitting(text, self.max_seq_len)) for text in inputs]
+            self._see("get_ppl", texts)
             pairs = zip(whole_nll(self.model, texts), texts, strict=True)
             return np.array([total / len(text) for total, text in pairs])
         texts = [self._uncut(text) for text in inputs]
+        self._see("get_ppl", texts)
         for text, skipped in zip(texts, mask_length, strict=True):
             if not 0 <= skipped < len(text):
                 raise LengthError(f"mask_length={skipped} leaves nothing of {len(text)} tokens")
@@ -217,6 +241,7 @@ class ScalingRope(BaseModel):
             if not cont or not text.endswith(cont):
                 raise SpecError(f"the text {text[-80:]!r} does not end with {cont!r}")
         texts = [self._uncut(text) for text in inputs]
+        self._see("get_loglikelihood", texts)
         before = [
             len(self._scored(text[: -len(cont)])) for text, cont in zip(inputs, conts, strict=True)
         ]
@@ -231,7 +256,15 @@ class ScalingRope(BaseModel):
         ids = first_tokens(self.tokenizer, text, max(lengths))
         if len(ids) < max(lengths):
             return None
+        self.reach.expect("score_document", max(lengths))
         return score_lengths(self.model, ids, lengths, chunk_size=self.chunk_size)
+
+    def _see(self, kind: str, texts: Sequence[Sequence[int]], more: int = 0) -> None:
+        """Take note of the longest text; strictly, refuse what none of this run could reach."""
+        line = without_effect(self.reach.effective_from, self.max_seq_len, "max_seq_len")
+        if line and self.reach.strict:
+            raise SpecError(f"{line}. Leave it out, or strict")
+        self.reach.see(kind, max(map(len, texts)) + more)
 
     def _uncut(self, text: str) -> Ids:
         ids = self._scored(text)
@@ -267,6 +300,7 @@ class ScalingRope(BaseModel):
         """
         room = self.max_seq_len - max_out_len
         rows = [self._ids(self._fitting(text, room)) for text in inputs]
+        self._see("generate", rows, more=max_out_len)
         lengths = torch.tensor([len(row) for row in rows])
         width = int(lengths.max())
         pad = self.tokenizer.pad_token_id
@@ -294,6 +328,20 @@ class ScalingRope(BaseModel):
             texts = [text.split(stop)[0] for text in texts]
         return texts
 
+
+NOT_IN_KEY: Mapping[str, str] = MappingProxyType(
+    {
+        "path": "its content is, as the model's fingerprint",
+        "backend": "it is a part of every request",
+        "proof": "what is shown of the weights before the work; the provenance says it",
+        "strict": "refuses a run, and changes none",
+        "allow_pickle": "safetensors win, and all weights are in the fingerprint",
+        "tokenizer_only": "no weights are loaded, so that nothing is scored",
+        "abbr": "a name, made of the others",
+        "run_cfg": "how OpenCompass starts its processes",
+    }
+)
+"""Arguments of a model that are not in the key of its runs, and why; every other one is."""
 
 CALLER = Caller(
     name="ScalingRope",

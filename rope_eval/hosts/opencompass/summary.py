@@ -15,7 +15,10 @@ import numpy.typing as npt
 from opencompass.summarizers.default import DefaultSummarizer
 from opencompass.utils import get_infer_output_path
 
+from rope_eval.backends.hf.proof import OFF, is_wanted
+from rope_eval.hosts.opencompass.configs import MODEL
 from rope_eval.hosts.opencompass.environment import RESULTS
+from rope_eval.hosts.opencompass.model import NOT_IN_KEY
 from rope_eval.protocols.rules import histogram
 from rope_eval.protocols.tasks import Task
 from rope_eval.results import identity
@@ -140,7 +143,7 @@ def _columns_run(
         status="failed" if failed else "done",
         request=request,
         results={} if failed else {"row": None, "protocols": ["paper"], "tasks": tasks},
-        provenance=_provenance(),
+        provenance=_provenance(model),
         error="; ".join(reasons) if failed else None,
     )
     return run, {} if failed else arrays
@@ -193,7 +196,7 @@ def _books_run(model: Mapping[str, Any], cfg: Mapping[str, Any], result: Mapping
             "totals": [_total(sums) for sums in totals],
             "by_document": [book["sums"] for book in books],
         },
-        provenance=_provenance(),
+        provenance=_provenance(model),
         error=error,
     )
 
@@ -206,20 +209,23 @@ def _total(sums: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _request(kind: str, model: Mapping[str, Any]) -> dict[str, Any]:
-    own = ("config", "dtype", "max_seq_len", "truncation", "batch_size")
+    given = {k: v for k, v in model.items() if k in MODEL.arguments or k == "config"}
+    own = {k: v for k, v in given.items() if k not in NOT_IN_KEY and v is not None}
     return identity.request(
         kind,
         model["path"],
         RopeSpec.from_dict({k: model[k] for k in FIELDS if k in model}),
         backend=model.get("backend", "hf"),
         dtype=model.get("dtype", "auto"),
-        model_args={"pretrained": model["path"]} | {k: model[k] for k in own if k in model},
+        model_args={"pretrained": model["path"]} | json.loads(json.dumps(own, default=str)),
     )
 
 
-def _provenance() -> dict[str, Any]:
+def _provenance(model: Mapping[str, Any]) -> dict[str, Any]:
     from importlib.metadata import version
 
     record = provenance()
     record["versions"]["opencompass"] = version("opencompass")
+    proven = is_wanted(model.get("proof", True))
+    record["proof"] = "by each process of inference, or it has failed" if proven else OFF
     return record

@@ -98,7 +98,7 @@ def plot_attention(facts: Mapping[str, Any], file: Path) -> None:
             (facts["train_length"], ":", "$T_{train}$"),
             (facts["extrapolation_bound"], "-", "predicted bound $T_{extra}$"),
         ):
-            if length <= bins[-1]["to"]:
+            if length is not None and length <= bins[-1]["to"]:
                 axes.axvline(length, color=style.GREY, ls=ls, lw=1.2, label=label)
         axes.set(title=f"dimensions {which}", ylabel="attention score")
         style.grid_lines(axes)

@@ -16,6 +16,8 @@ BeyondCritical = Literal["keep", "clip", "drop"]
 
 def _effect(facts: Facts) -> Effect:
     first = facts.critical_dimension // 2
+    if first >= facts.pairs:
+        return Effect(effective_from=math.inf)
     return _clip(facts, first) if facts.spec.beyond_critical == "clip" else _drop(facts, first)
 
 
@@ -27,7 +29,7 @@ def _clip(facts: Facts, first: int) -> Effect:
         clipped[:, first:] = clipped[:, first:].clamp(max=last)
         return clipped
 
-    return Effect(positions=positions)
+    return Effect(positions=positions, effective_from=last + 2)
 
 
 def _drop(facts: Facts, first: int) -> Effect:

@@ -31,17 +31,20 @@ METHOD = Method(
             parse=_reference_length,
             says=(
                 'T_ref of Eqs. 16-18: "extra" (the extrapolation bound T_extra), "train", or a '
-                "number of tokens. The continuous formula refers to train_length unless a number "
-                "is given"
+                "number of tokens. The continuous formula refers to the length that the "
+                "checkpoint was made for unless a number is given"
             ),
             live=("dynamic_ntk=per_query", "dynamic_ntk=per_query,reference_length=10"),
         ),
         Field(
             name="pretrain_theta",
-            default=10000.0,
-            type=float,
-            parse=number(above=1.0),
-            says="the base of pre-training, β_pre",
+            default=None,
+            type=float | None,
+            parse=optional(number(above=1.0)),
+            says=(
+                "the base of pre-training, β_pre; None takes what is known of the family, or the "
+                "config's own base where nothing says that it was changed (docs/laws.md)"
+            ),
             live=("beyond_critical=clip", "beyond_critical=clip,pretrain_theta=500"),
         ),
         Field(
@@ -49,7 +52,10 @@ METHOD = Method(
             default=None,
             type=int | None,
             parse=optional(length),
-            says="the context length of pre-training; None takes max_position_embeddings",
+            says=(
+                "the context length of pre-training; None takes what is known of the family, or "
+                "the config's original_max_position_embeddings or max_position_embeddings"
+            ),
             live=("beyond_critical=clip", "beyond_critical=clip,train_length=16"),
         ),
         Field(
@@ -57,10 +63,13 @@ METHOD = Method(
             default=None,
             type=int | None,
             parse=optional(length),
-            says="the context length of fine-tuning; None takes train_length",
+            says=(
+                "the context length of fine-tuning; None takes what is known of the family, or "
+                "train_length"
+            ),
             live=(
-                "dynamic_ntk=per_query,rope_theta=500",
-                "dynamic_ntk=per_query,rope_theta=500,tune_length=64",
+                "dynamic_ntk=per_query,rope_theta=500,pretrain_theta=10000",
+                "dynamic_ntk=per_query,rope_theta=500,pretrain_theta=10000,tune_length=64",
             ),
         ),
     ),

@@ -19,7 +19,11 @@ def _effect(facts: Facts) -> Effect:
         log_t = (positions + 1).double().log() / math.log(reference)
         return log_t.clamp(min=1.0).float()[..., None]
 
-    return Effect(query_scale=query_scale, reference_length=reference)
+    return Effect(
+        query_scale=query_scale,
+        reference_length=reference,
+        effective_from=math.floor(reference) + 1,
+    )
 
 
 METHOD = Method(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from rope_eval.errors import SpecError
@@ -20,7 +21,7 @@ def _effect(facts: Facts) -> Effect:
         kept[rotating:] = 0
         return kept
 
-    return Effect(frequencies=frequencies)
+    return Effect(frequencies=frequencies, effective_from=2 if rotating < facts.pairs else math.inf)
 
 
 def _parse(name: str, value: object) -> float:

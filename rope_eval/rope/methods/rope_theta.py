@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Field, Method, number, optional
 
 
 def _effect(facts: Facts) -> Effect:
-    return Effect(base=lambda theta, alpha: facts.rope_theta)
+    same = facts.rope_theta == facts.geometry.rope_theta
+    return Effect(
+        base=lambda theta, alpha: facts.rope_theta, effective_from=math.inf if same else 2
+    )
 
 
 METHOD = Method(

@@ -35,7 +35,7 @@ def yarn_frequencies(plain: Tensor, rope_theta: float, factor: float, train_leng
 
 
 def _effect(facts: Facts) -> Effect:
-    factor, train_length = facts.spec.yarn_factor, facts.train_length
+    factor, train_length = facts.spec.yarn_factor, facts.scaled_from
     return Effect(
         frequencies=lambda plain, alpha: yarn_frequencies(
             plain, facts.rope_theta, factor, train_length

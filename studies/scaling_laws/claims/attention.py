@@ -128,7 +128,7 @@ class Drifts:
 
         So the base is above the critical one of its T_tune, or at T_train that of pre-training.
         """
-        own = self.checkpoint.base == self.checkpoint.rope.pretrain_theta
+        own = self.checkpoint.base == self.checkpoint.pretrain_theta
         above = self.checkpoint.base > self.checkpoint.critical_base
         return above or (own and not self.tuned_longer)
 
@@ -287,4 +287,4 @@ def _draw(found: Sequence[Drifts]) -> Figure:
 
 def theta(one: Drifts) -> float:
     """Return the base of pre-training."""
-    return one.checkpoint.rope.pretrain_theta
+    return one.checkpoint.pretrain_theta

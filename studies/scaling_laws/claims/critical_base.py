@@ -193,7 +193,7 @@ def _draw(found: Sequence[Tuned]) -> Figure:
                 head_dim=checkpoint.head_dim,
                 train_length=checkpoint.train_length,
                 tune_length=one.length,
-                pretrain_theta=checkpoint.rope.pretrain_theta,
+                pretrain_theta=checkpoint.pretrain_theta,
             )
             for base in along
         ]

@@ -29,7 +29,7 @@ from studies.scaling_laws.measuring.evaluation import EvaluationText
 from studies.scaling_laws.measuring.in_window import score_in_windows
 from studies.scaling_laws.measuring.probing import DEPTHS, lab_probes, marks
 from studies.scaling_laws.measuring.protocol import Protocol
-from studies.scaling_laws.recipes.grids import GRIDS, HEAD_DIM
+from studies.scaling_laws.recipes.grids import GRIDS, HEAD_DIM, PRETRAIN_THETA
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -88,7 +88,8 @@ class Measurer:
             return kept
         model = self._model(measurement.recipe.name)
         record = provenance(gpu=_gpu(model))
-        with timed(record), patched(model, measurement.rope):
+        rope = measurement.rope.replace(pretrain_theta=PRETRAIN_THETA)
+        with timed(record), patched(model, rope):
             rotary = rotary_of(model)
             arrays = _MEASURES[measurement.kind](self, model)
         run = Run(

@@ -15,7 +15,7 @@ from rope_eval.tuning.checkpoint import record_of
 from rope_eval.tuning.config import configure
 from rope_eval.tuning.recipe import Recipe
 from rope_eval.tuning.training import ignore_step, train
-from studies.scaling_laws.recipes.grids import Grid
+from studies.scaling_laws.recipes.grids import PRETRAIN_THETA, Grid
 from studies.scaling_laws.recipes.model import build_model, load_weights, save_checkpoint
 from studies.scaling_laws.recipes.text import TrainingText
 
@@ -62,7 +62,7 @@ def make_checkpoint(
         source = output / recipe.start_from
         model.load_state_dict(load_weights(source))
         start_sha256 = _weights_sha256(source)
-    rope = configure(model.config, recipe.rope)
+    rope = configure(model.config, recipe.rope.replace(pretrain_theta=PRETRAIN_THETA))
     windows = LabWindows(
         text.tokens,
         length=recipe.length,

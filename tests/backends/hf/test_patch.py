@@ -29,7 +29,7 @@ ALONE = [text for method in METHODS for text in method.examples]
 MASKS = [text for method in METHODS if method.frequencies == "mask" for text in method.examples]
 TOGETHER = [
     "rope_theta=500,log_scale=true",
-    "rope_theta=500,tune_length=48,log_scale=true,dynamic_ntk=per_query",
+    "rope_theta=500,pretrain_theta=10000,tune_length=48,log_scale=true,dynamic_ntk=per_query",
     "rope_theta=40000,log_scale=true,dynamic_ntk=per_query",
     "rope_theta=40000,dynamic_ntk=per_query,reference_length=train",
     "dynamic_ntk=per_query,reference_length=12.5,xpos=true",
@@ -47,6 +47,7 @@ TOGETHER = [
     "rope_theta=500,linear_factor=2,ntk_alpha=3,log_scale=true,dynamic_ntk=per_query,xpos=true,"
     "beyond_critical=clip,reference_length=24,pretrain_theta=800,train_length=40,tune_length=90",
 ]
+SCALES = "log_scale=true,xpos=true,beyond_critical=clip,reference_length=32"
 NARROW = [  # a handful that touches each mechanism, for every family
     "",
     "yarn_factor=4,log_scale=true",
@@ -98,7 +99,7 @@ def test_equals_brute_force_about_the_borders_of_octaves(method: str, length: in
 
 
 @pytest.mark.parametrize("rope_type", models.SCALED)
-@pytest.mark.parametrize("text", ["", "log_scale=true,xpos=true,beyond_critical=clip", *MASKS])
+@pytest.mark.parametrize("text", ["", SCALES, *MASKS])
 def test_frequencies_of_the_config_equal_brute_force(rope_type: str, text: str) -> None:
     assert_brute_force_agrees(models.tiny_scaled(rope_type), text, 80)
 

@@ -74,7 +74,10 @@ def test_what_asks_for_nothing_moves_nothing_and_passes() -> None:
 
 @pytest.mark.parametrize("rope_type", models.SCALED)
 def test_a_config_that_scales_its_frequencies(rope_type: str) -> None:
-    proof = prove(models.tiny_scaled(rope_type), RopeSpec(rotated_share=0.5, log_scale=True))
+    proof = prove(
+        models.tiny_scaled(rope_type),
+        RopeSpec(rotated_share=0.5, log_scale=True, reference_length=20),
+    )
     assert proof.neutral < 2e-5
     assert min(proof.moves.values()) > 1e-3
 

@@ -11,10 +11,12 @@ from torch.testing import assert_close
 from transformers import AutoConfig, PreTrainedModel
 
 from helpers import models
+from helpers.configs import RELEASED
 from rope_eval.backends.config import rope_config
 from rope_eval.backends.hf.probe import geometry
 from rope_eval.backends.vllm.families import FAMILIES, check_supported, config_geometry
 from rope_eval.errors import UnsupportedModelError
+from rope_eval.rope.geometry import RopeConfig
 
 
 def assert_the_same(model: PreTrainedModel, directory: Path) -> None:
@@ -50,6 +52,31 @@ def test_a_length_that_config_json_does_not_say_is_not_transformers_default(tmp_
     config = AutoConfig.from_pretrained(tmp_path)
     assert config.max_position_embeddings == 2048
     assert config_geometry(config).train_length is None
+
+
+def test_a_hub_name_is_as_silent_as_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models.tiny().config.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    said = json.loads(file.read_text())
+    del said["max_position_embeddings"]
+    file.write_text(json.dumps(said))
+    config = AutoConfig.from_pretrained(tmp_path)
+    config._name_or_path, config._commit_hash = "me/model", "abc"
+    cache = {("me/model", "config.json", "abc"): str(file)}
+    monkeypatch.setattr(
+        "rope_eval.backends.config.try_to_load_from_cache",
+        lambda name, file, revision: cache[name, file, revision],
+    )
+    assert config_geometry(config).train_length is None
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_config_stands_on_the_same_loaded_or_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(RELEASED[name]))
+    loaded = rope_config(AutoConfig.from_pretrained(tmp_path))
+    assert loaded.laws == RopeConfig.read(tmp_path).laws
 
 
 def test_every_served_family_is_tested() -> None:

@@ -16,6 +16,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import CachingLM
 from lm_eval.models.huggingface import HFLM
+from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from helpers import models
@@ -35,6 +36,7 @@ SPECS = (
     "linear_factor=2,beyond_critical=drop",
 )
 CONTEXTS = ("It was", "A much longer beginning of the same kind, with some words", "", "Of")
+BEGINS_WITH_BOS = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 256)])
 CONTINUATIONS = (" the best", " x", " of times, and nothing else in the world at all", " a")
 
 
@@ -202,6 +204,62 @@ def test_nothing_is_cut_silently(checkpoint: str) -> None:
     assert math.isfinite(score)
 
 
+def test_a_continuation_past_max_length_is_said(checkpoint: str) -> None:
+    """lm-eval has a bare AssertionError for it: truncation takes tokens of a context alone."""
+    lm = ScalingRopeLM(pretrained=checkpoint, device="cpu", max_length=8, truncation=True)
+    with pytest.raises(LengthError, match="a continuation of 9 tokens is longer than max_length=8"):
+        lm.loglikelihood(requests("loglikelihood", [("It", " was best")]), disable_tqdm=True)
+    ((score, _),) = lm.loglikelihood(
+        requests("loglikelihood", [("It was", " the bes")]), disable_tqdm=True
+    )
+    ids = torch.tensor(lm.tok_encode("s the bes")[-9:])
+    assert score == pytest.approx(-score_tokens(lm.model, ids).nll.sum(), abs=SAME * 10)
+
+
+def test_rolling_begins_with_one_bos_or_as_hf_does(
+    checkpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """lm-eval issue 3333: a tokenizer that puts BOS gives BOS BOS, and the second is scored."""
+    text = "It was the best of times"
+    asked = requests("loglikelihood_rolling", [(text,)])
+    found = {}
+    for rule in ("hf", "one"):
+        caplog.clear()
+        lm = scaling(checkpoint, rolling_bos=rule)
+        lm.tokenizer.backend_tokenizer.post_processor = BEGINS_WITH_BOS
+        ids = lm.tok_encode(text)
+        assert ids[0] == lm.prefix_token_id == 256
+        (found[rule],) = lm.loglikelihood_rolling(asked, disable_tqdm=True)
+        begins = [256, *ids] if rule == "hf" else ids
+        expected = -score_tokens(lm.model, torch.tensor(begins)).nll.sum()
+        assert found[rule] == pytest.approx(expected, abs=SAME * 10)
+        info = lm.get_model_info()["rolling_bos"]
+        assert info == {"rule": rule, "tokens": 2 if rule == "hf" else 1}
+        said = [r.getMessage() for r in caplog.records if "two BOS" in r.getMessage()]
+        assert len(said) == (rule == "hf")
+    theirs = HFLM(pretrained=checkpoint, device="cpu", max_length=200)
+    theirs.tokenizer.backend_tokenizer.post_processor = BEGINS_WITH_BOS
+    (hf,) = theirs.loglikelihood_rolling(asked, disable_tqdm=True)
+    assert found["hf"] == pytest.approx(hf, abs=5 * NEUTRAL_TOLERANCE)
+    assert abs(found["hf"] - found["one"]) > 0.1
+
+
+def test_a_prefix_has_no_effect_on_documents_and_that_is_said(
+    checkpoint: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = requests("token_loglikelihoods", [("The quick brown fox jumps", (16,))])
+    plain, other = (scaling(checkpoint, prefix_token_id=token) for token in (256, 65))
+    (one,), (two,) = (lm.token_loglikelihoods(asked, disable_tqdm=True) for lm in (plain, other))
+    assert one is not None
+    assert two is not None
+    assert (one[16].nll == two[16].nll).all()
+    said = [r.getMessage() for r in caplog.records if "prefix_token_id" in r.getMessage()]
+    assert [text for text in said if "no effect" in text] == [
+        "rope-eval: prefix_token_id=65 has no effect on whole documents: they begin as the "
+        "tokenizer begins a text"
+    ]
+
+
 def test_a_loaded_model_and_its_restoration(tokenizer: PreTrainedTokenizerBase) -> None:
     model = models.build(models.config_of("llama", vocab_size=257))
     ids = models.token_ids(40)
@@ -301,7 +359,8 @@ def test_a_field_of_the_row_is_switched_off() -> None:
     row = ScalingRopeLM(config="lab/base-1e5-drop", device="cpu")
     off = ScalingRopeLM(config="lab/base-1e5-drop", beyond_critical="keep", device="cpu")
     assert row.rope_spec.beyond_critical == "drop"
-    assert off.rope_spec == RopeSpec(rope_theta=1e5, train_length=128, tune_length=128)
+    lengths = {"train_length": 128, "tune_length": 128}
+    assert off.rope_spec == RopeSpec(rope_theta=1e5, pretrain_theta=1e4, **lengths)
     scored = requests("loglikelihood_rolling", [("a longer text of forty bytes or so " * 20,)])
     one, two = (lm.loglikelihood_rolling(scored, disable_tqdm=True)[0] for lm in (row, off))
     assert abs(one - two) > 1
@@ -391,6 +450,8 @@ def test_the_command_prints_every_length(checkpoint: str, tmp_path: Path) -> Non
     assert results["documents,none"] == 1
     assert results["tokens,none"] == 299
     assert stored["config"]["rope"] == spec.to_dict()
+    base = {"value": 10000.0, "source": "the config's own base"}
+    assert stored["config"]["laws"]["pretrain_theta"] == base
     asked = stored["configs"]["builtin_cumulative"]
     assert asked["metadata"]["lengths"] == [64, 300]
     assert asked["metadata"]["books"] == "builtin"
@@ -545,3 +606,41 @@ def test_kept_answers_are_of_the_weights_in_memory(
         with torch.no_grad():
             model.lm_head.weight[:64] *= 2.0
     assert answers[0] != answers[1]
+
+
+def test_a_field_that_requests_are_too_short_for_is_said_recorded_and_strictly_refused(
+    checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setting: dict[str, Any] = {"pretrained": checkpoint, "device": "cpu"}
+    setting |= {"log_scale": True, "reference_length": 40.5, "max_length": 100}
+    short, longer = [("It was", " x")], [("a" * 40, " x"), ("It", " was")]
+    with ScalingRopeLM(**setting) as lm:
+        lm.loglikelihood(requests("loglikelihood", short))
+        line = "note: log_scale changes nothing in 9 tokens, the longest loglikelihood request: "
+        said = capsys.readouterr().err
+        assert line + "it begins at 42\n" in said, said[:400]
+        lm.loglikelihood(requests("loglikelihood", longer))
+        lm.generate_until(requests("generate_until", [("It was", {"max_gen_toks": 35})]))
+        assert "it begins" not in capsys.readouterr().err
+        lm.loglikelihood_rolling(requests("loglikelihood_rolling", [("It was",)]))
+        said = capsys.readouterr().err
+        assert "the longest loglikelihood_rolling request: it begins at 42\n" in said
+        reach = lm.get_model_info()["reach"]
+        assert reach["effective_from"] == {"log_scale": 42}
+        assert reach["longest"] == {
+            "loglikelihood": 43,
+            "generate_until": 42,
+            "loglikelihood_rolling": 8,
+        }
+    with ScalingRopeLM(**setting, strict=True) as lm:
+        lm.loglikelihood(requests("loglikelihood", longer))
+        with pytest.raises(SpecError, match="the longest generate_until request: it begins at 42"):
+            lm.generate_until(requests("generate_until", [("It was", {"max_gen_toks": 3})]))
+        with pytest.raises(SpecError, match="the longest token_loglikelihoods request"):
+            lm.token_loglikelihoods(requests("token_loglikelihoods", [("a" * 60, (10, 41))]))
+        assert lm.token_loglikelihoods(requests("token_loglikelihoods", [("a" * 60, (10, 42))]))
+    with (
+        ScalingRopeLM(**setting, strict=True) as lm,
+        pytest.raises(SpecError, match="changes nothing in 9 tokens"),
+    ):
+        lm.loglikelihood(requests("loglikelihood", short))

@@ -1,0 +1,98 @@
+"""Whether the texts of a run are long enough for a setting to change anything."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rope_eval.errors import SpecError
+
+
+def without_effect(
+    effective_from: Mapping[str, int | None], longest: int, what: str = "the longest text"
+) -> str:
+    """Return a line on the fields that change nothing, empty where each changes something.
+
+    Args:
+        effective_from: of each active field the shortest text, in tokens, of which it changes a
+            score; None where it changes none on this checkpoint (`Rotary.effective_from`).
+        longest: tokens of the longest text.
+        what: it is.
+    """
+    lines = []
+    by_start: dict[int | None, list[str]] = {}
+    for field, start in effective_from.items():
+        if start is None or start > longest:
+            by_start.setdefault(start, []).append(field)
+    for start, fields in by_start.items():
+        names, many = " and ".join(fields), len(fields) > 1
+        changes = f"{names} change{'' if many else 's'} nothing"
+        lines.append(
+            f"{changes} on this checkpoint, at any length"
+            if start is None
+            else f"{changes} in {longest} tokens, {what}: {'they begin' if many else 'it begins'} "
+            f"at {start}"
+        )
+    return "; ".join(lines)
+
+
+class Reach:
+    """Says, or refuses, what changes nothing.
+
+    Args:
+        effective_from: as for `without_effect`.
+        strict: whether it is an error.
+        say: takes a line for people, each once.
+
+    Attributes:
+        longest: by the kind of request, tokens of the longest text.
+    """
+
+    def __init__(
+        self,
+        effective_from: Mapping[str, int | None],
+        *,
+        strict: bool = False,
+        say: Callable[[str], object] = lambda line: print(f"note: {line}", file=sys.stderr),
+    ) -> None:
+        self.effective_from = dict(effective_from)
+        self.strict = strict
+        self.longest: dict[str, int] = {}
+        self._say = say
+        self._said: set[str] = set()
+
+    def expect(self, kind: str, length: int) -> None:
+        """Take note of the longest text of a kind of request before it is run, and check it."""
+        self.see(kind, length)
+        self.check(kind)
+
+    def see(self, kind: str, length: int) -> None:
+        """Take note of a text's length."""
+        self.longest[kind] = max(length, self.longest.get(kind, 0))
+
+    def check(self, kind: str) -> None:
+        """Say which fields no text of this kind was long enough for; strictly, a `SpecError`."""
+        if line := self._without_effect(kind):
+            if self.strict:
+                raise SpecError(f"{line}. Leave it out, or strict")
+            self._say(line)
+
+    def say(self) -> None:
+        """Say it of every kind, in the end of a run."""
+        for kind in self.longest:
+            if line := self._without_effect(kind):
+                self._say(line)
+
+    def _without_effect(self, kind: str) -> str:
+        length = self.longest.get(kind)
+        what = f"the longest {kind} request"
+        line = without_effect(self.effective_from, length, what) if length else ""
+        if line in self._said:
+            return ""
+        self._said.add(line)
+        return line
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is recorded: where each field begins, and how long the texts were."""
+        return {"effective_from": self.effective_from, "longest": self.longest}
