@@ -118,6 +118,13 @@ def tiny_scaled(rope_type: str) -> PreTrainedModel:
     return build(config_of("llama", rope_parameters=dict(SCALED[rope_type])))
 
 
+@functools.cache
+def mixed() -> PreTrainedModel:
+    """Return the shared Qwen2 whose second layer sees a window of 16 alone."""
+    window = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
+    return build(config_of("qwen2", **window))
+
+
 def token_ids(length: int, rows: int = 1, seed: int = 0) -> Tensor:
     """Return random tokens ``[rows, length]`` without BOS (0) and padding (1)."""
     generator = torch.Generator().manual_seed(1000 * seed + length)
