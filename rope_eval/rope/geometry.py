@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.errors import DataError
+from rope_eval.errors import DataError, SpecError
 from rope_eval.files import parse_json, read_small
 from rope_eval.rope.families import family_of
 from rope_eval.rope.laws import Laws
@@ -34,6 +35,11 @@ class RotaryGeometry:
         inv_freq: the checkpoint's own frequencies, float64 ``[F]``, where its config already scales
             them (linear, llama3, yarn); None for plain RoPE.
         attention_factor: what cos and sin are multiplied by (YaRN's; 1 elsewhere).
+        rescaled: where the config scales: a base to its frequencies under the same scaling,
+            float64 ``[F]``; None where no other base can be asked for.
+        short_length: where the config has two sets of frequencies (longrope): the longest sequence
+            that takes `inv_freq`; longer ones take those of `long`.
+        long: the geometry of longer sequences.
         rope_type: how the config scales its frequencies, ``default`` where it does not.
         laws: what the config says that the laws stand on; by default the base and the length here.
     """
@@ -46,6 +52,29 @@ class RotaryGeometry:
     attention_factor: float = 1.0
     rope_type: str = "default"
     laws: Laws | None = None
+    rescaled: Callable[[float], Tensor] | None = None
+    short_length: float = math.inf
+    long: RotaryGeometry | None = None
+
+    def without_factor(self) -> RotaryGeometry:
+        """Return the geometry of a model that takes the factor off again."""
+        longer = self.long and self.long.without_factor()
+        return dataclasses.replace(self, attention_factor=1.0, long=longer)
+
+    def frequencies(self, rope_theta: float) -> Tensor | None:
+        """Return the config's own scaling of a base, float64 ``[F]``; None where it scales none.
+
+        Raises:
+            SpecError: for a base that the config does not let change.
+        """
+        if self.inv_freq is None or rope_theta == self.rope_theta:
+            return self.inv_freq
+        if self.rescaled is None:
+            raise SpecError(
+                f"the base {rope_theta:g} cannot be asked for: what the checkpoint's frequencies "
+                f"are made of is not known, but their own base of {self.rope_theta:g}"
+            )
+        return self.rescaled(rope_theta)
 
     @property
     def is_scaled(self) -> bool:

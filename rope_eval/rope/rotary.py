@@ -17,10 +17,11 @@ from rope_eval.errors import SpecError
 from rope_eval.rope import methods
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.geometry import RotaryGeometry
-from rope_eval.rope.method import Effect, Method
+from rope_eval.rope.method import BaseChanges, Effect, Method
 from rope_eval.rope.spec import RopeSpec
 
 ROWS_AT_ONCE = 65536
+LONG = 2.0  # α of a sequence that takes longrope's long frequencies
 
 
 def inverse_frequencies(rope_theta: float, rotary_dim: int) -> Tensor:
@@ -49,12 +50,15 @@ class Rotary(Facts):
     def __init__(self, spec: RopeSpec, geometry: RotaryGeometry):
         super().__init__(spec, geometry)
         active = methods.active(spec)
-        if geometry.inv_freq is not None and any(
-            method.frequencies not in (None, "mask", "off") for method in active
-        ):
+        if geometry.inv_freq is not None and any(m.frequencies == "set" for m in active):
             raise SpecError(
                 f"the checkpoint's config already scales its rotary frequencies, so {spec} is "
                 "ambiguous: set rope_parameters to rope_type=default in its config.json first"
+            )
+        if geometry.long is not None and spec.base_changes != "never":
+            raise SpecError(
+                f"the checkpoint's config has frequencies for long sequences (longrope), so {spec} "
+                "is ambiguous: set rope_parameters to rope_type=default in its config.json first"
             )
         by_method = [(method, method.effect(self)) for method in active if method.effect]
         effects = [effect for _, effect in by_method]
@@ -85,22 +89,35 @@ class Rotary(Facts):
 
     # ---- the base ------------------------------------------------------------------------------
 
+    @property
+    def base_changes(self) -> BaseChanges:
+        """When a token's frequencies change, by the setting or by the config's longrope."""
+        return self.spec.base_changes if self.geometry.long is None else "per_sequence"
+
     def alpha(self, length: int) -> float:
-        """Return the factor on the base for a query at t (or a sequence) of `length`."""
+        """Return the factor on the base for a query at t (or a sequence) of `length`.
+
+        Under longrope it is 2 for a sequence that takes the long frequencies.
+        """
+        if length > self.geometry.short_length:
+            return LONG
         return 1.0 if self.schedule is None else self.schedule.alpha(length)
 
     def alpha_end(self, t: int) -> float:
         """Return the last 1-based position of a sequence that has the same α as t."""
-        if self.schedule is None or self.spec.base_changes != "per_query":
+        if self.schedule is None or self.base_changes != "per_query":
             return math.inf
         return self.schedule.end(t)
 
     def inv_freq(self, alpha: float = 1.0) -> Tensor:
         """Return the frequencies under a dynamic factor on the base: float64 ``[F]``."""
-        theta = self.geometry.rope_theta
+        geometry = self.geometry
+        if geometry.long is not None:
+            geometry, alpha = (geometry.long if alpha == LONG else geometry), 1.0
+        theta = geometry.rope_theta
         for base in self._bases:
             theta = base(theta, alpha)
-        inv_freq = self.geometry.inv_freq
+        inv_freq = geometry.frequencies(theta)
         if inv_freq is None:
             inv_freq = inverse_frequencies(theta, self.geometry.rotary_dim)
         for frequencies in self._frequencies:
@@ -109,8 +126,11 @@ class Rotary(Facts):
 
     def attention_factor(self, alpha: float = 1.0) -> float:
         """Return what cos and sin are multiplied by."""
-        own = self.geometry.attention_factor
-        return math.prod([own, *(factor(alpha) for factor in self._attention_factors)])
+        long = self.geometry.long
+        own = self.geometry if long is None or alpha != LONG else long
+        return math.prod(
+            [own.attention_factor, *(factor(alpha) for factor in self._attention_factors)]
+        )
 
     # ---- tables --------------------------------------------------------------------------------
 

@@ -13,18 +13,18 @@ key-value heads, G = N / M, Q queries, K keys, H head_dim, E bins.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rope_eval.backends.hf.anatomy import Anatomy
-from rope_eval.backends.hf.attention import ATTRIBUTE, RopeAttention
+from rope_eval.backends.hf.anatomy import without_adapter
+from rope_eval.backends.hf.attention import ATTRIBUTE, LayerAttention, RopeAttention, Scores
+from rope_eval.backends.hf.overrides import override
 from rope_eval.backends.hf.patch import patched
-from rope_eval.backends.hf.spans import spans
-from rope_eval.errors import SpecError
+from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.attention_profile import AttentionProfile
 from rope_eval.scoring.tokens import score_tokens
@@ -44,9 +44,9 @@ def attention_by_distance(
 ) -> AttentionProfile:
     """Measure a document's attention scores, before the softmax, by relative position.
 
-    They are the scores that the model attends with: its own softmax scale, and log scale, xPos,
-    clip and drop where the setting has them. The queries are those that `score_tokens` runs: all
-    tokens but the last, which predicts nothing.
+    They are the scores that the model attends with in the layers that take the setting, before any
+    soft cap: its own softmax scale, and log scale, xPos, clip and drop where the setting has them.
+    The queries are those that `score_tokens` runs: all tokens but the last, which predicts nothing.
 
     Args:
         model: a supported model, inside `patched` or stock.
@@ -59,7 +59,7 @@ def attention_by_distance(
         progress: called with the part of the work done, from 0 to 1.
 
     Returns:
-        The sums of all layers and heads.
+        The sums of the layers that take the setting, and their heads.
 
     Raises:
         SpecError: for a pair, edges or a block that make no sense.
@@ -80,12 +80,15 @@ def attention_by_distance(
             )
     attention: RopeAttention = getattr(model, ATTRIBUTE)
     _check(first_pair_beyond, attention.rotary.pairs, bin_edges, block_size)
+    taking = [attention.layers[i] for i in sorted(attention.taking)]
     queries = max(len(input_ids) - 1, 0)
     edges = torch.tensor(list(bin_edges))
     bins = torch.bucketize(torch.arange(queries), edges, right=True)  # 0 and E + 1 are outside
+    if (window := _window(taking)) is not None:
+        bins[window:] = 0
     layers = [
-        _Layer(attention, first_pair_beyond, bins.to(model.device), len(edges) + 1, block_size)
-        for _ in Anatomy.of(model).layers
+        _Layer(some, first_pair_beyond, bins.to(model.device), len(edges) + 1, block_size)
+        for some in taking
     ]
     with _listening(model, layers):
         score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
@@ -99,10 +102,10 @@ def attention_by_distance(
 
 
 class _Layer:
-    """Stands where a layer's `RopeAttention` stood: it attends as that does, and keeps sums."""
+    """Stands where a layer's attention stood: it attends as that does, and keeps sums."""
 
     def __init__(
-        self, attention: RopeAttention, first: int, bins: Tensor, slots: int, block_size: int
+        self, attention: LayerAttention, first: int, bins: Tensor, slots: int, block_size: int
     ):
         pairs = attention.rotary.pairs
         self.attention = attention
@@ -115,36 +118,20 @@ class _Layer:
         self.slots = slots
         self.sums = self.squares = torch.empty(0)
 
-    def forget(self) -> None:
-        self.attention.forget()
-
     def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        padding: Tensor | None,
-        position_ids: Tensor,
-        scale: float,
+        self, query: Tensor, key: Tensor, value: Tensor, places: Tensor | None, scores: Scores
     ) -> Tensor:
-        """Add the scores of ``[1, N, Q, H]`` queries, and attend as `RopeAttention.attend`."""
-        assert padding is None, "the scorer runs one document at a time"
+        """Add the scores of ``[1, N, Q, H]`` queries, and attend as `LayerAttention.attend`."""
+        assert places is None, "the scorer runs one document at a time"
         attention = self.attention
         if not len(self.sums):
             shape = (query.shape[1], 2, self.slots)
             self.sums = torch.zeros(shape, dtype=torch.float64, device=query.device)
             self.squares = torch.zeros_like(self.sums)
-        for span in spans(
-            attention.rotary,
-            position_ids,
-            padding,
-            attention.lengths,
-            query.shape[2],
-            key.shape[2],
-        ):
-            q, k = attention.rotated(span, query[:, :, span.queries], key[:, :, : span.keys])
-            self._add(q[0], k[0], scale)
-        return attention.attend(query, key, value, padding, position_ids, scale)
+        for span in attention.spans(places, query.shape[2], key.shape[2]):
+            q, k = attention.rotated(span, query[:, :, span.queries], key[:, :, span.keys])
+            self._add(q[0], k[0], scores.scale)
+        return attention.attend(query, key, value, places, scores)
 
     def _add(self, q: Tensor, k: Tensor, scale: float) -> None:
         """Add rotated queries ``[N, Q, H]`` at the end of their keys ``[M, K, H]``."""
@@ -191,15 +178,23 @@ def _sums_by_distance(scores: Tensor) -> tuple[Tensor, Tensor]:
 
 @contextmanager
 def _listening(model: PreTrainedModel, layers: list[_Layer]) -> Iterator[None]:
-    modules = Anatomy.of(model).attentions
-    before = [getattr(module, ATTRIBUTE) for module in modules]
-    try:
-        for module, layer in zip(modules, layers, strict=True):
-            setattr(module, ATTRIBUTE, layer)
+    inner = without_adapter(model)
+    with ExitStack() as undo:
+        for layer in layers:
+            module = inner.get_submodule(layer.attention.layer.module)
+            override(undo, module, ATTRIBUTE, layer)
         yield
-    finally:
-        for module, attention in zip(modules, before, strict=True):
-            setattr(module, ATTRIBUTE, attention)
+
+
+def _window(layers: list[LayerAttention]) -> int | None:
+    """Return how far all layers see, None for everything before."""
+    patterns = {layer.layer.pattern for layer in layers}
+    if len(patterns) > 1 or any(pattern.chunk for pattern in patterns):
+        raise UnsupportedModelError(
+            "scores by distance need layers that see equally far, and the setting is on layers "
+            f"that see {', '.join(sorted(map(str, patterns)))}: use layers=full"
+        )
+    return patterns.pop().window
 
 
 def _check(first: int, pairs: int, edges: Sequence[int], block_size: int) -> None:

@@ -15,29 +15,29 @@ Item = TypeVar("Item")
 
 
 def by_base(
-    rotary: Rotary, items: Iterable[Item], length: Callable[[Item], int]
+    rotaries: Sequence[Rotary], items: Iterable[Item], length: Callable[[Item], int]
 ) -> list[list[Item]]:
     """Part items by the base that their whole sequences have.
 
     All are one group, except where the length of a sequence sets its base.
 
     Args:
-        rotary: the setting on a checkpoint.
+        rotaries: the setting on a checkpoint's layers, and what the others have.
         items: what is scored, such as texts.
         length: returns an item's tokens.
 
     Returns:
         The groups, each in the order of the items; no group is empty.
     """
-    groups: dict[float, list[Item]] = defaultdict(list)
-    several = rotary.spec.base_changes == "per_sequence"
+    groups: dict[tuple[float, ...], list[Item]] = defaultdict(list)
+    several = [rotary for rotary in rotaries if rotary.base_changes == "per_sequence"]
     for item in items:
-        groups[rotary.alpha(length(item)) if several else 1.0].append(item)
+        groups[tuple(rotary.alpha(length(item)) for rotary in several)].append(item)
     return list(groups.values())
 
 
 def score_by_base(
-    rotary: Rotary,
+    rotaries: Sequence[Rotary],
     lengths: Sequence[int],
     score: Callable[[int, Callable[[float], None]], TokenScores],
     progress: Callable[[float], None] | None = None,
@@ -45,7 +45,7 @@ def score_by_base(
     """Score a document at several lengths by one pass for each base that they have.
 
     Args:
-        rotary: the setting on a checkpoint.
+        rotaries: as `by_base` takes them.
         lengths: what the document is cut to.
         score: scores its first L tokens, and reports the part of that work done.
         progress: called with the part of all work done, from 0 to 1.
@@ -53,7 +53,7 @@ def score_by_base(
     Returns:
         For each length L the scores of tokens 1 … L − 1, in the order of `lengths`.
     """
-    passes = by_base(rotary, lengths, lambda length: length)
+    passes = by_base(rotaries, lengths, lambda length: length)
     work = sum(max(same_base) for same_base in passes)
     done = 0
     scored = {}

@@ -167,7 +167,6 @@ def _hugging_face(
 
 @contextmanager
 def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator[DocumentScorer]:
-    from rope_eval.backends.config import config_geometry
     from rope_eval.backends.hf.loading import load_config
     from rope_eval.backends.vllm.engine import (
         engine_dtype,
@@ -175,6 +174,7 @@ def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator
         make_engine,
         score_texts,
     )
+    from rope_eval.backends.vllm.families import config_geometry
     from rope_eval.rope.rotary import Rotary
     from rope_eval.scoring.by_base import score_by_base
     from rope_eval.scoring.engine_proof import proof_of_engine
@@ -193,7 +193,7 @@ def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator
     def score(ids: Tensor, lengths: Sequence[int], report: Report) -> dict[int, TokenScores]:
         tokens = ids.tolist()
         return score_by_base(
-            rotary, lengths, lambda length, _: score_texts(llm, [tokens[:length]])[0], report
+            [rotary], lengths, lambda length, _: score_texts(llm, [tokens[:length]])[0], report
         )
 
     try:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache, PreTrainedModel
+from transformers import PreTrainedModel
 
-from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
+from rope_eval.backends.hf.attention import rotaries_of, sequence_lengths
 from rope_eval.backends.hf.compat import cache_argument
+from rope_eval.backends.hf.replay import Parts, plain_cache
 from rope_eval.scoring.by_base import by_base
 from rope_eval.scoring.logits import check_vocabulary, score_hidden
 
@@ -49,9 +50,10 @@ def whole_nll(
     each = list(dict.fromkeys(texts))
     check_vocabulary(model, max(map(max, each), default=0))
     fitting = [text for text in each if longest_shared is None or len(text) <= longest_shared]
+    shares = plain_cache(model) is not None
     alike = [
         family
-        for same_base in by_base(rotary_of(model), fitting, len)
+        for same_base in by_base(rotaries_of(model), fitting if shares else [], len)
         for family in families(same_base)
         if sharing_pays(family, model.device.type)
     ]
@@ -80,9 +82,8 @@ def token_nll(model: PreTrainedModel, texts: Sequence[Ids]) -> list[Tensor]:
     ids = pad_sequence(rows, batch_first=True).to(model.device)
     padding = (torch.arange(ids.shape[1] - 1) < lengths[:, None] - 1).to(model.device)
     with torch.inference_mode(), sequence_lengths(model, lengths):
-        hidden = model.base_model(
-            ids[:, :-1], attention_mask=padding, use_cache=False
-        ).last_hidden_state
+        base = Parts(model).base
+        hidden = base(ids[:, :-1], attention_mask=padding, use_cache=False).last_hidden_state
         return [
             _nll(model, hidden[i, : len(row) - 1], ids[i, 1 : len(row)])
             for i, row in enumerate(rows)
@@ -138,7 +139,8 @@ def common(a: Ids, b: Ids) -> int:
 
 def _walk(model: PreTrainedModel, family: Family) -> Iterator[float]:
     """Yield the sum of NLL of each text; under "per_sequence" dynamic NTK all are of one base."""
-    cache = DynamicCache(config=model.config)
+    cache, base = plain_cache(model), Parts(model).base
+    assert cache is not None
     hidden = torch.empty(0, 0)
     nll = torch.empty(0, dtype=torch.float64)
     before: Ids = ()
@@ -152,10 +154,8 @@ def _walk(model: PreTrainedModel, family: Family) -> Iterator[float]:
             hidden, nll = hidden[:cached], nll[: shared - 1]
         with torch.inference_mode(), sequence_lengths(model, torch.tensor([len(text)])):
             if cached < len(text) - 1:
-                new = model.base_model(
-                    ids[None, cached:-1],
-                    use_cache=True,
-                    **{cache_argument(model.base_model): cache},
+                new = base(
+                    ids[None, cached:-1], use_cache=True, **{cache_argument(base): cache}
                 ).last_hidden_state[0]
                 hidden = torch.cat([hidden, new]) if cached else new
             known = len(nll)
@@ -166,11 +166,12 @@ def _walk(model: PreTrainedModel, family: Family) -> Iterator[float]:
 
 def _nll(model: PreTrainedModel, hidden: Tensor, targets: Tensor, first: int = 1) -> Tensor:
     """Return −ln p of targets by the hidden states before them, float64 on the CPU."""
-    nll, _ = score_hidden(
-        model.get_output_embeddings(),
-        hidden,
-        targets,
-        vocabulary=model.config.vocab_size,
-        first=first,
-    )
+    with Parts(model).head() as head:
+        nll, _ = score_hidden(
+            head,
+            hidden,
+            targets,
+            vocabulary=model.config.get_text_config().vocab_size,
+            first=first,
+        )
     return nll.double().cpu()

@@ -7,18 +7,24 @@ exist a chunk at a time. Shape letters: T tokens, D hidden size, M key-value hea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from rope_eval.backends.hf.anatomy import Anatomy
-from rope_eval.backends.hf.attention import ATTRIBUTE, RopeAttention, rotary_of, sequence_lengths
-from rope_eval.backends.hf.compat import cache_argument
+from rope_eval.backends.hf.attention import (
+    ATTRIBUTE,
+    LayerAttention,
+    RopeAttention,
+    rotaries_of,
+    sequence_lengths,
+)
+from rope_eval.backends.hf.overrides import evaluating
 from rope_eval.backends.hf.patch import patched
+from rope_eval.backends.hf.replay import Parts, Replay
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.rope.rotary import rotate
 from rope_eval.rope.spec import RopeSpec
@@ -26,6 +32,7 @@ from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
 from rope_eval.scoring.logits import check_vocabulary, score_hidden
 
+STATE_BLOCK = 64  # tokens: what linear layers take at a time
 CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
 
 
@@ -63,15 +70,15 @@ def score_tokens(
         with patched(model, RopeSpec()):
             return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
     chunk_size = chunk_size or CHUNK.get(model.device.type, CHUNK["cpu"])
-    with torch.inference_mode(), _evaluating(model):
+    with torch.inference_mode(), evaluating(model):
         hidden = _last_hidden(model, input_ids, chunk_size, progress or (lambda _: None))
-        parts = Anatomy.of(model)
-        nll, hit = score_hidden(
-            lambda some: parts.head(parts.norm(some)),
-            hidden[0],
-            input_ids[1:],
-            vocabulary=model.config.vocab_size,
-        )
+        with Parts(model).head() as head:
+            nll, hit = score_hidden(
+                head,
+                hidden[0],
+                input_ids[1:],
+                vocabulary=model.config.get_text_config().vocab_size,
+            )
     return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
 
 
@@ -106,7 +113,7 @@ def score_lengths(
         For each length L the scores of tokens 1 … L − 1, in the order of `lengths`.
     """
     return score_by_base(
-        rotary_of(model),
+        rotaries_of(model),
         lengths,
         lambda longest, report: score_tokens(
             model, input_ids[:longest], chunk_size=chunk_size, progress=report
@@ -119,96 +126,130 @@ def _last_hidden(
     model: PreTrainedModel, input_ids: Tensor, chunk_size: int, progress: Callable[[float], None]
 ) -> Tensor:
     """Return the hidden state after the last layer of tokens 0 … T − 2: ``[1, T − 1, D]``."""
-    parts = Anatomy.of(model)
     attention: RopeAttention = getattr(model, ATTRIBUTE)
     length = torch.tensor([len(input_ids)])  # of the whole document, its last token included
     tokens = input_ids[None, :-1].to(model.device)
-    hidden = parts.embed(tokens)
-    chunks = [
-        (chunk, torch.arange(chunk.start, chunk.stop, device=model.device)[None])
-        for chunk in _chunks(attention, tokens.shape[1], chunk_size)
-    ]
-    keys = _RotatedKeys(attention, len(input_ids))
-    cache = cache_argument(parts.layers[0])
-    steps = len(parts.layers) * len(chunks)
-    with sequence_lengths(model, length), _rotated_keys(attention):
-        for depth, layer in enumerate(parts.layers):
-            keys.clear()
-            for i, (chunk, position_ids) in enumerate(chunks):
-                x = hidden[:, chunk]
-                hidden[:, chunk] = layer(
-                    x,
-                    attention_mask=None,
-                    position_ids=position_ids,
-                    use_cache=True,
-                    position_embeddings=parts.rotary(x, position_ids),
-                    **{cache: keys},
-                )
+    keys = _Keys(attention, len(input_ids))
+    chunks = _chunks(attention, tokens.shape[1], chunk_size)
+    rotated = not _keeps_chunks(attention) and not attention.anatomy.shares_keys
+    with sequence_lengths(model, length), _rotated_keys(attention, rotated):
+        replay = Replay(model, tokens, chunks, keys.update)
+        steps = replay.depth * len(chunks)
+        for depth in range(replay.depth):
+            keys.next_block()
+            for i, chunk in enumerate(replay.chunks):
+                attention.begin(chunk.positions)
+                replay.run(depth, chunk)
                 progress((depth * len(chunks) + i + 1) / steps)
+        hidden = replay.last()
     attention.forget()
     return hidden
 
 
+def _keeps_chunks(attention: RopeAttention) -> bool:
+    """Whether chunks are not to be cut at the borders of octaves.
+
+    Linear layers compute in blocks of `STATE_BLOCK`, and another size of chunk gives other numbers:
+    then the keys stay unrotated, and attention finds the octaves in a chunk.
+    """
+    return attention.anatomy.keeps_state and any(
+        rotary.base_changes == "per_query" for rotary in attention.rotaries
+    )
+
+
 def _chunks(attention: RopeAttention, length: int, size: int) -> list[slice]:
     """Cut at every multiple of `size` within an octave, so that a chunk has one base."""
+    if attention.anatomy.keeps_state:
+        size = -(-size // STATE_BLOCK) * STATE_BLOCK
     chunks = []
     start = 0
     while start < length:
-        stop = int(min(length, start + size, attention.rotary.alpha_end(start + 1)))
+        ends = [math.inf]
+        if not _keeps_chunks(attention):
+            ends = [rotary.alpha_end(start + 1) for rotary in attention.rotaries]
+        stop = int(min(length, start + size, *ends))
         chunks.append(slice(start, stop))
         start = stop
     return chunks
 
 
-class _RotatedKeys:
-    """One layer's cache of one document: keys are rotated once an octave, not once a chunk."""
+class _Keys:
+    """The cache of one decoder layer's attention: a text's keys and values, buffers used again."""
 
     def __init__(self, attention: RopeAttention, length: int):
-        self.rotary = attention.rotary
-        self.length = length
-        self.per_query = self.rotary.spec.base_changes == "per_query"
-        self.keys: Tensor | None = None
-        self.clear()
+        self.attention, self.length = attention, length
+        self._of_layer = {
+            number: layer for layer in attention.layers if (number := layer.number) is not None
+        }
+        self._buffers: list[_LayerKeys] = []
+        self._used: dict[int, _LayerKeys] = {}
 
-    def clear(self) -> None:
-        """Begin the next layer."""
+    def next_block(self) -> None:
+        """Begin the next decoder layer; what another may attend with is kept."""
+        if not self.attention.anatomy.shares_keys:
+            self._used = {}
+
+    def update(self, number: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Take a chunk's keys and values of an attention layer; return all that it has seen."""
+        layer = self._of_layer.get(number)
+        if layer is None:
+            return None
+        if number not in self._used:
+            place = len(self._used)
+            if place == len(self._buffers):
+                self._buffers.append(_LayerKeys(self.length))
+            self._used[number] = self._buffers[place]
+            self._used[number].begin(layer)
+        return self._used[number].update(key, value)
+
+
+class _LayerKeys:
+    """One layer's keys and values: keys are rotated once an octave, not once a chunk."""
+
+    def __init__(self, length: int):
+        self.length = length
+        self._rooms: dict[str, Tensor] = {}
+
+    def begin(self, layer: LayerAttention) -> None:
+        """Begin a layer."""
+        self.layer = layer
+        self.per_query = layer.keys_are_rotated and layer.rotary.base_changes == "per_query"
         self.filled = 0
         self.alpha = 0.0
 
-    def update(self, key: Tensor, value: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Take a chunk's keys and values ``[1, M, Q, H]``; return all so far, keys rotated."""
-        if self.keys is None or self.keys.device != key.device:
-            shape = (*key.shape[:2], self.length, key.shape[3])
-            self.keys, self.values = key.new_empty(shape), value.new_empty(shape)
-            self.unrotated = key.new_empty(shape) if self.per_query else None
+        keys, values = self._room("keys", key), self._room("values", value)
         start, stop = self.filled, self.filled + key.shape[2]
-        alpha = self.rotary.alpha(start + 1 if self.per_query else self.length)
-        if self.unrotated is not None:
-            self.unrotated[:, :, start:stop] = key
-            if alpha != self.alpha:
-                start, key = 0, self.unrotated[:, :, :stop]
-        cos, sin = self.rotary.table(alpha, stop, key.device)
-        self.keys[:, :, start:stop] = rotate(key, cos[start:], sin[start:])
-        self.values[:, :, self.filled : stop] = value
-        self.filled, self.alpha = stop, alpha
-        return self.keys[:, :, :stop], self.values[:, :, :stop]
+        values[:, :, start:stop] = value
+        rotary, layout = self.layer.rotary, self.layer.layer.layout
+        if self.layer.keys_are_rotated and layout is not None:
+            alpha = rotary.alpha(start + 1 if self.per_query else self.length)
+            if self.per_query:
+                unrotated = self._room("unrotated", key)
+                unrotated[:, :, start:stop] = key
+                if alpha != self.alpha:
+                    start, key = 0, unrotated[:, :, :stop]
+            cos, sin = rotary.table(alpha, stop, key.device)
+            key = rotate(layout.canonical(key), cos[start:], sin[start:])
+            self.alpha = alpha
+        keys[:, :, start:stop] = key
+        self.filled = stop
+        return keys[:, :, :stop], values[:, :, :stop]
+
+    def _room(self, name: str, x: Tensor) -> Tensor:
+        """Return room for a whole text of what x ``[1, M, Q, H]`` is a chunk of."""
+        shape = (*x.shape[:2], self.length, x.shape[3])
+        kept = self._rooms.get(name)
+        if kept is None or (kept.shape, kept.dtype, kept.device) != (shape, x.dtype, x.device):
+            kept = self._rooms[name] = x.new_empty(shape)
+        return kept
 
 
 @contextmanager
-def _rotated_keys(attention: RopeAttention) -> Iterator[None]:
-    attention.keys_are_rotated = True
+def _rotated_keys(attention: RopeAttention, rotated: bool) -> Iterator[None]:
+    attention.keys_are_rotated = rotated
     try:
         yield
     finally:
         attention.keys_are_rotated = False
-
-
-@contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

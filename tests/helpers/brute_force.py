@@ -1,9 +1,13 @@
 """A tiny model's log-probabilities straight from the equations: numpy, float64, query by query.
 
-Nothing of `rope_eval` computes here: of a `RopeSpec` only the fields are read. `t` counts from 1 as
-in the formulas, positions from 0.
+Nothing of `rope_eval` computes here: of a `RopeSpec` only the fields are read, and what a layer
+does with positions is written down here for each family. `t` counts from 1 as in the formulas,
+positions from 0.
 """
 
+from __future__ import annotations
+
+import copy
 import functools
 import math
 from typing import Any
@@ -13,26 +17,76 @@ import numpy.typing as npt
 from transformers import PreTrainedModel
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from helpers.brute_parts import Array, Weights, block, linear, norm, projections
 from rope_eval.rope.spec import RopeSpec
 
-Array = npt.NDArray[np.float64]
+INTERLEAVED = ("cohere2", "deepseek_v3", "glm")
 
 
-class Method:
-    """The position method of a spec on a config, one equation a function."""
+class Layer:
+    """What one layer of a family does with positions, and with scores."""
 
-    def __init__(self, spec: RopeSpec, config: Any):
-        self.spec = spec
-        self.config = config
-        own = config.rope_parameters
+    def __init__(self, config: Any, number: int):
+        family = config.model_type
+        kinds = getattr(config, "layer_types", None)
+        self.kind = kinds[number] if kinds else None
+        of_kind = config.rope_parameters.get(self.kind)
+        self.parameters = of_kind or config.rope_parameters
+        self.has_own_parameters = of_kind is not None
+        slides = self.kind == "sliding_attention" or family == "mistral"
+        self.window = getattr(config, "sliding_window", None) if slides else None
+        self.rotates = bool(config.no_rope_layers[number]) if family == "smollm3" else True
+        if family == "cohere2":
+            self.rotates = slides
+        self.interleaved = family in INTERLEAVED
         self.head_dim = getattr(config, "head_dim", None) or (
             config.hidden_size // config.num_attention_heads
         )
-        self.d = int(self.head_dim * own.get("partial_rotary_factor", 1.0))
-        self.beta = spec.rope_theta if spec.rope_theta is not None else own["rope_theta"]
-        self.pretrain = spec.pretrain_theta or own["rope_theta"]
-        self.train = spec.train_length or config.max_position_embeddings
-        self.tune = spec.tune_length or self.train
+        self.d = int(self.head_dim * self.parameters.get("partial_rotary_factor", 1.0))
+        if family == "deepseek_v3":
+            self.d, self.head_dim = config.qk_rope_head_dim, config.qk_head_dim
+        self.offset = self.head_dim - self.d if family == "deepseek_v3" else 0
+        self.cap = getattr(config, "attn_logit_softcapping", None)
+        wide = getattr(config, "query_pre_attn_scalar", None) or self.head_dim
+        self.softmax_scale = 1 / math.sqrt(wide)
+
+    def canonical(self, x: Array) -> Array:
+        """Return x ``[…, H]``: first dimensions of all pairs, then the second, then the others."""
+        turning = x[..., self.offset : self.offset + self.d]
+        if self.interleaved:
+            turning = np.concatenate([turning[..., ::2], turning[..., 1::2]], axis=-1)
+        others = [x[..., : self.offset], x[..., self.offset + self.d :]]
+        return np.concatenate([turning, *others], axis=-1)
+
+
+def layers_of(config: Any) -> list[Layer]:
+    return [Layer(config, number) for number in range(config.num_hidden_layers)]
+
+
+def takes(spec: RopeSpec, layers: list[Layer], number: int) -> bool:
+    """Whether a layer takes the setting: of those that rotate, all or those that see everything."""
+    full = [layer for layer in layers if layer.rotates and layer.window is None]
+    layer = layers[number]
+    if getattr(spec, "layers", "full") == "all" or not full:
+        return layer.rotates
+    return layer in full
+
+
+class Method:
+    """The position method of a spec on one layer of a config, one equation a function."""
+
+    def __init__(self, spec: RopeSpec, config: Any, number: int = 0):
+        layers = layers_of(config)
+        self.layer = layers[number]
+        self.taken = takes(spec, layers, number)
+        self.spec = spec if self.taken else RopeSpec()
+        self.config = config
+        own = self.layer.parameters
+        self.head_dim, self.d = self.layer.head_dim, self.layer.d
+        self.beta = self.spec.rope_theta if self.spec.rope_theta is not None else own["rope_theta"]
+        self.pretrain = self.spec.pretrain_theta or own["rope_theta"]
+        self.train = self.spec.train_length or config.max_position_embeddings
+        self.tune = self.spec.tune_length or self.train
         self.rope_type = own["rope_type"]
         self.F = self.d // 2
 
@@ -78,9 +132,10 @@ class Method:
     @functools.cache  # noqa: B019
     def frequencies(self, alpha: float) -> tuple[Array, float]:
         """θ_n and what cos and sin are multiplied by."""
+        base = self.beta * self.spec.ntk_alpha ** (self.d / (self.d - 2)) * alpha
         if self.rope_type != "default":
-            theta, factor = ROPE_INIT_FUNCTIONS[self.rope_type](self.config)
-            theta, factor = theta.double().numpy(), factor * (self.spec.attention_factor or 1.0)
+            theta, factor = self.scaled_by_config(base)
+            factor *= self.spec.attention_factor or 1.0
         else:
             theta, factor = self.scaled(alpha)
             if self.spec.attention_factor is not None:
@@ -165,8 +220,19 @@ class Method:
         low = linear * plain / s + (1 - linear) * ntk
         return changed * low + (1 - changed) * plain
 
+    def scaled_by_config(self, base: float) -> tuple[Array, float]:
+        """The same of a config that scales, by transformers' own routine."""
+        config = copy.deepcopy(self.config)
+        kind = self.layer.kind if self.layer.has_own_parameters else None
+        parameters = config.rope_parameters
+        (parameters[kind] if kind else parameters)["rope_theta"] = float(base)
+        theta, factor = ROPE_INIT_FUNCTIONS[self.rope_type](config, layer_type=kind)
+        return theta.double().numpy() / self.spec.linear_factor, factor
+
     def rotated(self, x: Array, positions: npt.NDArray[np.int64], alpha: float) -> Array:
-        """Rotate x ``[N, K, H]``, the tokens at the positions ``[K]``."""
+        """Rotate x ``[N, K, H]``, in canonical order, the tokens at the positions ``[K]``."""
+        if not self.layer.rotates:
+            return x
         theta, factor = self.frequencies(alpha)
         F = self.d // 2
         angle = np.empty((len(positions), F))
@@ -183,6 +249,7 @@ class Method:
         """Return the scores ``[N, t]`` of the query at t, q ``[N, H]``, with keys ``[N, t, H]``."""
         alpha = self.alpha(t, length)
         F = self.d // 2
+        q, k = self.layer.canonical(q), self.layer.canonical(k)
         rotated_q = self.rotated(q[:, None], np.array([t - 1]), alpha)
         rotated_k = self.rotated(k, np.arange(t), alpha)
         products = rotated_q * rotated_k
@@ -220,82 +287,51 @@ def log_probabilities(
     """Return log p of every next token, ``[T, V]``.
 
     Args:
-        model: a tiny model of `models.py`, for its weights and config.
+        model: a tiny model of `models.py` or `families`, for its weights and config.
         spec: the setting.
         tokens: the row.
         length: of the whole sequence, where the row is only its beginning.
     """
     w = {name: p.detach().double().numpy() for name, p in model.named_parameters()}
     config: Any = model.config
-    method = Method(spec, config)
     length = length or len(tokens)
     x = w["model.embed_tokens.weight"][tokens]
+    if "gemma" in config.model_type:
+        x = x * math.sqrt(config.hidden_size)
     for i in range(config.num_hidden_layers):
         layer = {
             name.removeprefix(f"model.layers.{i}."): p
             for name, p in w.items()
             if name.startswith(f"model.layers.{i}.")
         }
-        normed = _norm(x, layer, "input_layernorm", config)
-        attended = _attention(normed, layer, method, length)
-        if config.model_type == "phi" or getattr(config, "use_parallel_residual", False):
-            x = x + attended + _mlp(normed, layer)
-        else:
-            x = x + attended
-            x = x + _mlp(_norm(x, layer, "post_attention_layernorm", config), layer)
+        normed = norm(x, layer, "input_layernorm", config)
+        attended = _attention(normed, layer, Method(spec, config, i), length)
+        x = block(x, attended, normed, layer, config)
     final = "model.norm" if "model.norm.weight" in w else "model.final_layernorm"
-    logits = _linear(_norm(x, w, final, config), w, "lm_head")
+    logits = linear(norm(x, w, final, config), w, "lm_head")
+    logits *= getattr(config, "logit_scale", None) or 1.0
+    cap = getattr(config, "final_logit_softcapping", None)
+    if cap:
+        logits = cap * np.tanh(logits / cap)
     logits -= logits.max(-1, keepdims=True)
     return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
 
 
-def _attention(x: Array, w: dict[str, Array], method: Method, length: int) -> Array:
-    T, H, config = len(x), method.head_dim, method.config
-    N, M = config.num_attention_heads, config.num_key_value_heads
-    if "self_attn.qkv_proj.weight" in w:
-        q, k, v = np.split(_linear(x, w, "self_attn.qkv_proj"), [N * H, N * H + M * H], axis=-1)
-    else:
-        q, k, v = (_linear(x, w, f"self_attn.{name}_proj") for name in "qkv")
-    q, k, v = (p.reshape(T, -1, H).transpose(1, 0, 2) for p in (q, k, v))
-    if "self_attn.q_norm.weight" in w:
-        q, k = (_norm(p, w, f"self_attn.{name}_norm", config) for p, name in ((q, "q"), (k, "k")))
-    if "self_attn.q_layernorm.weight" in w:
-        q, k = (
-            _norm(p, w, f"self_attn.{name}_layernorm", config) for p, name in ((q, "q"), (k, "k"))
-        )
-    k, v = (p.repeat(N // M, axis=0) for p in (k, v))
-    out = np.empty((T, N, H))
+def _attention(x: Array, w: Weights, method: Method, length: int) -> Array:
+    T, layer = len(x), method.layer
+    q, k, v = projections(x, w, method.config, method.head_dim)
+    k, v = (p.repeat(len(q) // len(p), axis=0) for p in (k, v))
+    out = np.empty((T, len(v), v.shape[-1]))
     for t in range(1, T + 1):
-        scores = method.scores(q[:, t - 1], k[:, :t], t, length, 1 / math.sqrt(H))
-        weights = np.exp(scores - scores.max(-1, keepdims=True))
-        weights /= weights.sum(-1, keepdims=True)
+        scores = method.scores(q[:, t - 1], k[:, :t], t, length, layer.softmax_scale)
+        if layer.cap:
+            scores = layer.cap * np.tanh(scores / layer.cap)
+        if layer.window:
+            scores[:, : max(t - layer.window, 0)] = -np.inf
+        sinks = w.get("self_attn.sinks", np.full(len(q), -np.inf))[:, None]
+        top = np.maximum(scores.max(-1, keepdims=True), sinks)
+        weights = np.exp(scores - top)
+        weights /= weights.sum(-1, keepdims=True) + np.exp(sinks - top)
         out[t - 1] = np.einsum("nk,nkh->nh", weights, v[:, :t])
     name = "self_attn.o_proj" if "self_attn.o_proj.weight" in w else "self_attn.dense"
-    return _linear(out.reshape(T, N * H), w, name)
-
-
-def _mlp(x: Array, w: dict[str, Array]) -> Array:
-    if "mlp.fc1.weight" in w:
-        h = _linear(x, w, "mlp.fc1")
-        gelu = h / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
-        return _linear(gelu, w, "mlp.fc2")
-    if "mlp.gate_up_proj.weight" in w:
-        gate, up = np.split(_linear(x, w, "mlp.gate_up_proj"), 2, axis=-1)
-    else:
-        gate, up = _linear(x, w, "mlp.gate_proj"), _linear(x, w, "mlp.up_proj")
-    return _linear(gate / (1 + np.exp(-gate)) * up, w, "mlp.down_proj")
-
-
-def _linear(x: Array, w: dict[str, Array], name: str) -> Array:
-    return x @ w[f"{name}.weight"].T + w.get(f"{name}.bias", 0.0)
-
-
-def _norm(x: Array, w: dict[str, Array], name: str, config: Any) -> Array:
-    """LayerNorm where it has a bias, else RMSNorm."""
-    if hasattr(config, "rms_norm_eps"):
-        mean, eps = np.zeros((*x.shape[:-1], 1)), config.rms_norm_eps
-    else:
-        mean, eps = x.mean(-1, keepdims=True), config.layer_norm_eps
-    x = x - mean
-    x = x / np.sqrt((x**2).mean(-1, keepdims=True) + eps)
-    return x * w[f"{name}.weight"] + w.get(f"{name}.bias", 0.0)
+    return linear(out.reshape(T, -1), w, name)

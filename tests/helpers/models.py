@@ -19,7 +19,8 @@ from transformers import (
     StableLmConfig,
 )
 
-from rope_eval.backends.config import config_geometry
+from rope_eval.backends.hf.attention import rotary_of
+from rope_eval.backends.hf.patch import patched
 from rope_eval.rope.methods import FIELDS
 from rope_eval.rope.spec import RopeSpec
 
@@ -133,13 +134,26 @@ def fitted(text: str, pairs: int) -> RopeSpec:
 
 def pairs_of(family: str) -> int:
     """Return how many pairs of dimensions a family's model rotates."""
-    return config_geometry(tiny(family).config).rotary_dim // 2
+    return pairs_that_turn(tiny(family))
+
+
+def pairs_that_turn(model: PreTrainedModel) -> int:
+    """Return how many pairs of dimensions the layers of a model rotate that take a setting."""
+    with patched(model, RopeSpec()):
+        return rotary_of(model).pairs
 
 
 @functools.cache
 def tiny_scaled(rope_type: str) -> PreTrainedModel:
     """Return the shared Llama whose config scales its frequencies."""
     return build(config_of("llama", rope_parameters=dict(SCALED[rope_type])))
+
+
+@functools.cache
+def mixed() -> PreTrainedModel:
+    """Return the shared Qwen2 whose second layer sees a window of 16 alone."""
+    window = {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}
+    return build(config_of("qwen2", **window))
 
 
 def token_ids(length: int, rows: int = 1, seed: int = 0) -> Tensor:

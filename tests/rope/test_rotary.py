@@ -1,6 +1,7 @@
 """Octaves, frequencies, angles and scales against exact arithmetic and transformers."""
 
 import math
+from dataclasses import replace
 from decimal import Decimal, getcontext
 from fractions import Fraction
 
@@ -13,7 +14,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.geometry import RotaryGeometry
-from rope_eval.rope.methods import METHODS
+from rope_eval.rope.methods import METHODS, active
 from rope_eval.rope.methods.dynamic_ntk import octave, octave_alpha
 from rope_eval.rope.rotary import Rotary, inverse_frequencies, rotate, scale_pairs
 from rope_eval.rope.spec import RopeSpec
@@ -137,7 +138,7 @@ def test_what_needs_no_law_needs_no_train_length(text: str) -> None:
     "text",
     [t for m in METHODS if m.frequencies in ("base", "scale", "set") for t in m.examples],
 )
-def test_frequencies_scaled_by_the_config_are_not_scaled_again(text: str) -> None:
+def test_frequencies_scaled_by_the_config_are_not_set(text: str) -> None:
     geometry = RotaryGeometry(
         head_dim=8,
         rotary_dim=8,
@@ -146,8 +147,19 @@ def test_frequencies_scaled_by_the_config_are_not_scaled_again(text: str) -> Non
         inv_freq=inverse_frequencies(1e4, 8) / 4,
         attention_factor=1.25,
     )
-    with pytest.raises(SpecError, match="already scales its rotary frequencies"):
-        Rotary(RopeSpec.parse(text), geometry)
+    spec = RopeSpec.parse(text).replace(reference_length=32)
+    if any(method.frequencies == "set" for method in active(spec)):
+        with pytest.raises(SpecError, match="already scales its rotary frequencies"):
+            Rotary(spec, geometry)
+    elif spec.linear_factor != 1:
+        found = Rotary(spec, geometry).inv_freq()
+        assert_close(found, inverse_frequencies(1e4, 8) / 4 / spec.linear_factor)
+    else:
+        with pytest.raises(SpecError, match=r"the base .* cannot be asked for"):
+            Rotary(spec, geometry).inv_freq(3.0)
+        known = replace(geometry, rescaled=lambda base: inverse_frequencies(base, 8) / 4)
+        base = Rotary(spec, replace(geometry, inv_freq=None)).inv_freq(3.0)
+        assert_close(Rotary(spec, known).inv_freq(3.0), base / 4)
     scales = "log_scale=true,xpos=true,beyond_critical=clip"
     with pytest.raises(SpecError, match=r"of the base alone.*Give reference_length=…"):
         Rotary(RopeSpec.parse(scales), geometry)

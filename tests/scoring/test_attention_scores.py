@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from transformers import PreTrainedModel
 
 from helpers import brute_force, models
+from helpers.families import by_layer
+from helpers.families.table import WINDOW
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.attention import ATTRIBUTE, rotary_of
 from rope_eval.errors import LengthError, SpecError
@@ -40,19 +43,38 @@ CASES = [
 ]
 
 
+BY_LAYER = [  # a kind of geometry, a setting, how far its layers see
+    ("mistral: window", "log_scale=true,reference_length=20", WINDOW),
+    ("gemma2", "rope_theta=500", T),
+    ("gpt_oss", "xpos=true,reference_length=5", T),
+    ("glm", "beyond_critical=clip", T),
+    ("cohere2", "rope_theta=500", WINDOW),  # of whose layers those with windows alone rotate
+    ("smollm3", "dynamic_ntk=per_query,reference_length=20", T),
+    ("deepseek_v3", "beyond_critical=drop", T),
+]
+
+
 def measured(
-    family: str, spec: str, ids: torch.Tensor, **arguments: Any
+    family: str | PreTrainedModel, spec: str, ids: torch.Tensor, **arguments: Any
 ) -> tuple[AttentionProfile, int]:
-    with patched(models.tiny(family), RopeSpec.parse(spec)) as model:
+    model = models.tiny(family) if isinstance(family, str) else family
+    with patched(model, RopeSpec.parse(spec)):
         first = rotary_of(model).critical_dimension // 2
         given: dict[str, Any] = {"first_pair_beyond": first, "bin_edges": EDGES} | arguments
         return attention_by_distance(model, ids, **given), first
 
 
 def whole_matrices(
-    family: str, spec: str, ids: torch.Tensor, first: int, monkeypatch: pytest.MonkeyPatch
+    model: PreTrainedModel,
+    spec: str,
+    ids: torch.Tensor,
+    first: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> npt.NDArray[np.float64]:
-    """Return the scores of all queries but the last token's, [L, N, 2, T − 1, T − 1]."""
+    """Return the scores of all queries but the last token's, [L, N, 2, T − 1, T − 1].
+
+    L are the layers that take the setting.
+    """
     rows: list[npt.NDArray[np.float64]] = []
 
     class Recording(brute_force.Method):
@@ -65,42 +87,55 @@ def whole_matrices(
             softmax_scale: float,
         ) -> brute_force.Array:
             F = self.d // 2
-            pair = np.concatenate([np.arange(F), np.arange(F), np.full(self.head_dim - self.d, -1)])
+            pair = np.full(self.head_dim, -1)
+            pair[self.layer.canonical(np.arange(self.head_dim))[: 2 * F]] = [*range(F), *range(F)]
             parts = [
                 super(Recording, self).scores(q * chosen, k, t, length, softmax_scale)
                 for chosen in ((pair >= 0) & (pair < first), pair >= first)
             ]
             row = np.full((len(q), 2, len(ids) - 1), np.nan)
             row[:, :, :t] = np.stack(parts, axis=1)
-            rows.append(row)
+            if self.taken:
+                rows.append(row)
             return super().scores(q, k, t, length, softmax_scale)
 
     monkeypatch.setattr(brute_force, "Method", Recording)
     tokens = ids[:-1].tolist()
-    brute_force.log_probabilities(
-        models.tiny(family), RopeSpec.parse(spec), tokens, length=len(ids)
-    )
+    brute_force.log_probabilities(model, RopeSpec.parse(spec), tokens, length=len(ids))
     layers = np.stack(rows).reshape(-1, len(tokens), *rows[0].shape)
     return layers.transpose(0, 2, 3, 1, 4)
 
 
 @pytest.mark.parametrize(("family", "spec"), CASES)
 def test_against_the_whole_matrix(family: str, spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert_whole_matrix(models.tiny(family), spec, T, monkeypatch)
+
+
+@pytest.mark.parametrize(("kind", "spec", "reach"), BY_LAYER)
+def test_of_the_layers_that_take_the_setting(
+    kind: str, spec: str, reach: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert_whole_matrix(by_layer.model_of(kind), spec, reach, monkeypatch)
+
+
+def assert_whole_matrix(
+    model: PreTrainedModel, spec: str, reach: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ids = models.token_ids(T)[0]
-    profile, first = measured(family, spec, ids, block_size=16, chunk_size=23)
-    scores = whole_matrices(family, spec, ids, first, monkeypatch)
+    profile, first = measured(model, spec, ids, block_size=16, chunk_size=23)
+    scores = whole_matrices(model, spec, ids, first, monkeypatch)
     distance = np.arange(T - 1)[:, None] - np.arange(T - 1)
-    means, stds = [], []
     for i, (low, high) in enumerate(pairwise(EDGES)):
-        here = scores[..., (distance >= low) & (distance < high)]
+        here = scores[..., (distance >= low) & (distance < min(high, reach))]
         assert profile.counts[i] == here.shape[-1]
+        if not here.size:
+            continue
         per_head = profile.sums[..., i] / profile.counts[i]
         assert per_head == pytest.approx(here.mean(-1), abs=TOLERANCE)
-        means.append(here.mean((0, 1, 3)))
-        stds.append(here.std((0, 1, 3)))
-    assert profile.mean() == pytest.approx(np.stack(means, axis=1), abs=TOLERANCE)
-    assert profile.std() == pytest.approx(np.stack(stds, axis=1), abs=TOLERANCE)
-    assert profile.counts.sum() == T * (T - 1) // 2  # every query with every key it sees
+        assert profile.mean()[:, i] == pytest.approx(here.mean((0, 1, 3)), abs=TOLERANCE)
+        assert profile.std()[:, i] == pytest.approx(here.std((0, 1, 3)), abs=TOLERANCE)
+    seen = np.minimum(np.arange(1, T), reach)
+    assert profile.counts.sum() == seen.sum()  # every query with every key it sees
     assert profile.std()[:, 0].min() > 0.1 or "drop" in spec
 
 
@@ -192,10 +227,11 @@ def test_a_stock_model_and_its_restoration() -> None:
     assert not hasattr(model, ATTRIBUTE)
     assert np.array_equal(score_tokens(model, ids).nll, before)
     with patched(model, RopeSpec()):
-        attention = getattr(model, ATTRIBUTE)
+        attentions = getattr(model, ATTRIBUTE).layers
         with pytest.raises(LengthError):
             attention_by_distance(model, ids[:1], first_pair_beyond=first, bin_edges=EDGES)
-        assert all(getattr(layer.self_attn, ATTRIBUTE) is attention for layer in model.model.layers)
+        for layer, attention in zip(model.model.layers, attentions, strict=True):
+            assert getattr(layer.self_attn, ATTRIBUTE) is attention
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,12 @@ def rotary(spec: str) -> Rotary:
     ],
 )
 def test_items_of_one_base_go_together(spec: str, groups: list[list[int]]) -> None:
-    found = by_base(rotary(spec), TEXTS, len)
+    found = by_base([rotary(spec)], TEXTS, len)
     assert [[len(text) for text in group] for group in found] == groups
 
 
 def test_nothing_has_no_group() -> None:
-    assert by_base(rotary("dynamic_ntk=per_sequence,reference_length=16"), TEXTS[:0], len) == []
+    assert by_base([rotary("dynamic_ntk=per_sequence,reference_length=16")], TEXTS[:0], len) == []
 
 
 def test_each_base_is_one_pass_and_progress_counts_all_tokens() -> None:
@@ -52,7 +52,7 @@ def test_each_base_is_one_pass_and_progress_counts_all_tokens() -> None:
         return TokenScores(nll=np.full(length - 1, length, np.float32), hit=np.ones(length - 1) > 0)
 
     spec = rotary("dynamic_ntk=per_sequence,reference_length=16")
-    found = score_by_base(spec, [8, 20, 16, 32], score, seen.append)
+    found = score_by_base([spec], [8, 20, 16, 32], score, seen.append)
     assert passes == [16, 32]
     assert {n: (len(s.nll), float(s.nll[0])) for n, s in found.items()} == {
         8: (7, 16.0),

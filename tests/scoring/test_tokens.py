@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from helpers import models
 from rope_eval import RopeSpec, TokenScores, patched, score_tokens
 from rope_eval.backends.hf.attention import ATTRIBUTE
-from rope_eval.backends.hf.kernels import causal_attention, masked_attention
+from rope_eval.backends.hf.kernels import Scores, causal_attention, masked_attention
 from rope_eval.errors import DataError, LengthError, ScoreError, SpecError
 from rope_eval.scoring.texts import token_nll
 
@@ -279,7 +279,7 @@ def test_causal_attention(
     k, v = room[0, :, :, :K], room[1, :, :, :K]  # a slice of a longer cache
     before = room.clone()
     mask = torch.ones(Q, K, dtype=torch.bool).tril(K - Q)
-    found = causal_attention(q, k, v, 0.7)
+    found = causal_attention(q, k, v, Scores(0.7))
     assert found.shape == q.shape
     assert found.dtype == dtype
     assert_close(found.double(), naive(q, k, v, mask, 0.7), rtol=tolerance, atol=tolerance)
@@ -293,7 +293,7 @@ def test_masked_attention(N: int, M: int) -> None:
     mask = torch.rand(2, 1, 9, 20) < 0.5
     mask[..., 0] = True
     assert_close(
-        masked_attention(q, k, v, mask, 0.5).double(),
+        masked_attention(q, k, v, Scores(0.5), mask).double(),
         naive(q, k, v, mask, 0.5),
         rtol=2e-6,
         atol=2e-6,
@@ -304,9 +304,9 @@ def test_very_unequal_halves_merge() -> None:
     q = torch.full((1, 1, 2, 8), 10.0)
     k = torch.cat([torch.full((1, 1, 3, 8), 10.0), torch.full((1, 1, 2, 8), -10.0)], dim=2)
     v = torch.randn(1, 1, 5, 8)
-    out = causal_attention(q, k, v, 1.0)
+    out = causal_attention(q, k, v, Scores(1.0))
     assert_close(out, v[:, :, :3].mean(2, keepdim=True).expand_as(out))
-    out = causal_attention(q, -k, v, 1.0)
+    out = causal_attention(q, -k, v, Scores(1.0))
     assert_close(out[:, :, 0], v[:, :, 3])
     assert_close(out[:, :, 1], v[:, :, 3:].mean(2))
 

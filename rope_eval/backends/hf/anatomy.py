@@ -1,55 +1,58 @@
-"""Where the parts of a supported model are, and its own rotary embedding."""
+"""What a model does with positions, as a value: no list of families (`probe` learns it)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from torch import nn
 from transformers import PreTrainedModel
 
-from rope_eval.backends.config import FINAL_NORM, check_supported, geometry_of
-from rope_eval.rope.geometry import RotaryGeometry
+from rope_eval.backends.hf.layers import Layer, Pattern, Table
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Anatomy:
-    """The parts of a causal language model that scoring and patching touch."""
+    """How a causal language model turns its queries and keys, and what scoring needs to run it.
 
-    embed: nn.Module
-    rotary: nn.Module
-    layers: nn.ModuleList
-    attentions: list[nn.Module]
-    norm: nn.Module
-    head: nn.Module
+    Attributes:
+        tables: its tables of angles.
+        layers: its attention layers, in the order in which they run.
+        patterns: every pattern that it makes a mask of, for a layer or for none.
+        base: the name of the model in it that has everything but the head.
+        blocks: the name of the list of its decoder layers.
+        outputs: of each decoder layer, which elements of the tuple that it returns are something;
+            None where it returns hidden states alone.
+        returns: the type of what its base model returns.
+        cache: the type of cache that it makes for itself, None where it makes none.
+        keeps_state: whether a decoder layer keeps more of a text than keys and values.
+        shares_keys: whether a layer attends with keys of another.
+        misfit: how far our attention was from the model's own on a few tokens, in the layer where
+            it was furthest: the largest difference of an output, of the largest output.
+    """
 
-    @classmethod
-    def of(cls, model: PreTrainedModel) -> Anatomy:
-        """Find the parts of a supported model; another one is an `UnsupportedModelError`."""
-        check_supported(model.config)
-        model = without_adapter(model)
-        base = model.base_model
-        return cls(
-            embed=base.get_input_embeddings(),
-            rotary=base.rotary_emb,
-            layers=base.layers,
-            attentions=[layer.self_attn for layer in base.layers],
-            norm=getattr(base, FINAL_NORM[model.config.model_type]),
-            head=model.get_output_embeddings(),
-        )
+    tables: tuple[Table, ...]
+    layers: tuple[Layer, ...]
+    patterns: tuple[Pattern, ...]
+    base: str
+    blocks: str
+    outputs: tuple[tuple[bool, ...] | None, ...]
+    returns: type
+    cache: type | None
+    keeps_state: bool
+    shares_keys: bool
+    misfit: float
+
+    def taking(self, layers: str) -> frozenset[int]:
+        """Return which layers take a setting: places in `layers`.
+
+        Args:
+            layers: "full" or "all", as `RopeSpec` has it.
+        """
+        turning = [i for i, layer in enumerate(self.layers) if layer.table is not None]
+        full = [i for i in turning if self.layers[i].pattern.is_full]
+        return frozenset(full if layers == "full" and full else turning)
 
 
 def without_adapter(model: PreTrainedModel) -> PreTrainedModel:
     """Return the model that a PEFT adapter is wrapped around, the adapter's layers in it."""
     inner: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
     return inner
-
-
-def geometry(model: PreTrainedModel) -> RotaryGeometry:
-    """Read a supported model's own rotary embedding."""
-    parts = Anatomy.of(model)
-    rotary: Any = parts.rotary
-    attention: Any = parts.attentions[0]
-    return geometry_of(
-        model.config, attention.head_dim, rotary.inv_freq.detach(), rotary.attention_scaling
-    )

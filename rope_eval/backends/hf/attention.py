@@ -5,67 +5,152 @@ Shape letters: B batch, N heads, M key-value heads, Q queries, K keys, H head_di
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rope_eval.backends.hf.kernels import causal_attention, masked_attention
+from rope_eval.backends.hf.anatomy import Anatomy
+from rope_eval.backends.hf.kernels import Scores, causal_attention, masked_attention
+from rope_eval.backends.hf.layers import Layer, Pattern
+from rope_eval.backends.hf.masks import checked
+from rope_eval.backends.hf.overrides import ATTRIBUTE
 from rope_eval.backends.hf.spans import Span, spans
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.rotary import Rotary, rotate, scale_pairs
+from rope_eval.rope.spec import RopeSpec
 
 NAME = "rope_eval"  # in transformers' attention and mask interfaces
-ATTRIBUTE = "_rope_eval"  # where a patched module holds its RopeAttention
 
 
 class RopeAttention:
     """The attention of one patched model.
 
     Attributes:
+        spec: the setting.
+        anatomy: of the model.
+        layers: the attention of each of its layers, as in the anatomy.
+        taking: which of them take the setting.
+        rotary: the setting on the layers that take it: what laws, lengths and tables speak of.
         lengths: for a base "per_sequence": the length of each row's whole sequence, where
             it is longer than what has been seen (generation, chunks), int64 ``[B]`` or None.
+        positions: of the queries in this forward pass, int64 ``[B or 1, Q]``.
         keys_are_rotated: the cache hands out rotated keys (the scorer's does).
+
+    Raises:
+        SpecError: where the setting has no sense for the model.
     """
 
-    def __init__(self, rotary: Rotary):
-        self.rotary = rotary
+    def __init__(self, spec: RopeSpec, anatomy: Anatomy):
+        self.spec, self.anatomy = spec, anatomy
+        taking = self.taking = anatomy.taking(spec.layers)
+        made: dict[tuple[int | None, bool], Rotary] = {}
+        plans: dict[tuple[int | None, bool, Pattern], _Plan] = {}
+        self.layers = []
+        for i, layer in enumerate(anatomy.layers):
+            key = layer.table, i in taking
+            if key not in made:
+                geometry = anatomy.tables[layer.table or 0].geometry
+                if layer.table is None:
+                    geometry = replace(geometry, long=None, short_length=math.inf)
+                made[key] = Rotary(spec if i in taking else RopeSpec(), geometry)
+            plan = plans.setdefault((*key, layer.pattern), _Plan(made[key], layer.pattern))
+            self.layers.append(LayerAttention(self, layer, plan))
+        self.rotary = self.layers[min(anatomy.taking("full"))].rotary
+        self.rotaries = tuple(made.values())
+        self._plans = tuple(plans.values())
         self.lengths: Tensor | None = None
+        self.positions: Tensor | None = None
         self.keys_are_rotated = False
+
+    def begin(self, positions: Tensor) -> None:
+        """Begin a forward pass (or a chunk) at these positions: of a text if they are several."""
+        self.positions = positions[0] if positions.ndim == 3 else positions
+
+    def forget(self) -> None:
+        """Let go of the last forward pass's tables: its tensors may be changed in place."""
+        self.positions = None
+        for plan in self._plans:
+            plan.forget()
+
+
+class _Plan:
+    """The spans of the layers that share a rotary and a pattern, made once a forward pass."""
+
+    def __init__(self, rotary: Rotary, pattern: Pattern):
+        self.rotary, self.pattern = rotary, pattern
         self._planned: tuple[Any, ...] = ()
-        self._plan: list[Span] = []
+        self._spans: list[Span] = []
+
+    def spans(
+        self, positions: Tensor, places: Tensor | None, lengths: Tensor | None, Q: int, K: int
+    ) -> list[Span]:
+        asked = (positions, places, Q, K, lengths)
+        if not _same(asked, self._planned):
+            with torch.inference_mode(False):
+                self._spans = list(
+                    spans(self.rotary, self.pattern, positions, places, lengths, Q, K)
+                )
+            self._planned = asked
+        return self._spans
+
+    def forget(self) -> None:
+        self._planned, self._spans = (), []
+
+
+class LayerAttention:
+    """The attention of one layer of a patched model.
+
+    Attributes:
+        model: the attention of the whole model.
+        layer: what is known of the layer.
+        rotary: the numbers that it turns by.
+        gain: what turned queries are multiplied by, ``[H]``: the weights of norms that follow the
+            rotation, of queries and of keys; None where none do.
+    """
+
+    def __init__(self, model: RopeAttention, layer: Layer, plan: _Plan):
+        self.model, self.layer = model, layer
+        self.rotary = plan.rotary
+        self.gain: Tensor | None = None
+        self._plan = plan
+
+    @property
+    def number(self) -> int | None:
+        """By which number it asks a cache."""
+        return self.layer.number
+
+    @property
+    def keys_are_rotated(self) -> bool:
+        """Whether the keys that reach it are rotated, in the order of `Layout.canonical`."""
+        return self.model.keys_are_rotated and self.layer.caches_keys
 
     def attend(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        padding: Tensor | None,
-        position_ids: Tensor,
-        scale: float,
+        self, query: Tensor, key: Tensor, value: Tensor, places: Tensor | None, scores: Scores
     ) -> Tensor:
-        """Return attention's output ``[B, N, Q, H]``.
+        """Return attention's output ``[B, N, Q, V]``.
 
         Args:
             query: unrotated, ``[B, N, Q, H]``.
             key: unrotated (but see `keys_are_rotated`), ``[B, M, K, H]``, past ones first.
-            value: as key.
-            padding: bool ``[B, K]``, True where there is a token, or None.
-            position_ids: of the queries, int64 ``[B or 1, Q]``; where there is padding the
-                positions are counted from it instead.
-            scale: the model's own softmax scale.
+            value: ``[B, M, K, V]``.
+            places: where the keys are, as `spans` takes it.
+            scores: what becomes of the products.
         """
-        out = torch.empty_like(query)
-        for span in self._spans(position_ids, padding, query.shape[2], key.shape[2]):
+        out = query.new_empty(*query.shape[:3], value.shape[3])
+        for span in self.spans(places, query.shape[2], key.shape[2]):
             rows = slice(None) if span.rows is None else span.rows
-            v = value[rows, :, : span.keys]
-            q, k = self.rotated(span, query[rows, :, span.queries], key[rows, :, : span.keys])
+            v = value[rows, :, span.keys]
+            q, k = self.rotated(span, query[rows, :, span.queries], key[rows, :, span.keys])
             if span.mask is None or span.chosen is None:
-                out[:, :, span.queries] = causal_attention(q, k, v, scale)
+                window = self.layer.pattern.window
+                out[:, :, span.queries] = causal_attention(q, k, v, scores, window)
             else:
-                attended = masked_attention(q, k, v, span.mask, scale)
+                attended = masked_attention(q, k, v, scores, span.mask)
                 kept = out[rows, :, span.queries]
                 out[rows, :, span.queries] = torch.where(span.chosen, attended, kept)
         return out
@@ -78,31 +163,47 @@ class RopeAttention:
             query: its queries, unrotated.
             key: the keys that they see, unrotated (but see `keys_are_rotated`).
         """
+        layout = self.layer.layout
+        if layout is None:
+            return query, key
+        query = layout.canonical(query)
         if span.q_scale is not None:
             query = (query * span.q_scale).to(query.dtype)
         query = rotate(query, *span.q_table)
+        if self.gain is not None:
+            query = query * layout.canonical(self.gain)
         if not self.keys_are_rotated:
-            key = rotate(key, *span.k_table)
+            key = rotate(layout.canonical(key), *span.k_table)
         if span.q_pairs is not None and span.k_pairs is not None:
             query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs)
         return query, key
 
-    def _spans(self, position_ids: Tensor, padding: Tensor | None, Q: int, K: int) -> list[Span]:
-        asked = (position_ids, padding, Q, K, self.lengths)
-        if not _same(asked, self._planned):
-            with torch.inference_mode(False):
-                self._plan = list(spans(self.rotary, position_ids, padding, self.lengths, Q, K))
-            self._planned = asked
-        return self._plan
-
-    def forget(self) -> None:
-        """Let go of the last forward pass's tables."""
-        self._planned, self._plan = (), []
+    def spans(self, places: Tensor | None, Q: int, K: int) -> list[Span]:
+        """Return the spans of Q queries at the end of K keys."""
+        positions = self.model.positions
+        assert positions is not None
+        if positions.shape[1] > Q:  # a layer that a prompt's last token alone goes through
+            positions = positions[:, -Q:]
+        if places is not None and places.shape[1] != K:
+            raise UnsupportedModelError(
+                f"a mask of {places.shape[1]} columns reached {K} keys in {self.layer.module}"
+            )
+        return self._plan.spans(positions, places, self.model.lengths, Q, K)
 
 
 def _same(asked: tuple[Any, ...], planned: tuple[Any, ...]) -> bool:
     return len(asked) == len(planned) and all(
         a is b or (isinstance(a, int) and a == b) for a, b in zip(asked, planned, strict=True)
+    )
+
+
+def scores_of(query: Tensor, keywords: Mapping[str, Any]) -> Scores:
+    """Return what the keywords of an attention function say of its scores."""
+    scaling = keywords.get("scaling")
+    return Scores(
+        scale=query.shape[-1] ** -0.5 if scaling is None else scaling,
+        softcap=keywords.get("softcap"),
+        sinks=keywords.get("s_aux"),
     )
 
 
@@ -113,63 +214,30 @@ def attention_function(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    scaling: float,
-    position_ids: Tensor,
     dropout: float = 0.0,
-    **_: Any,
+    **keywords: Any,
 ) -> tuple[Tensor, None]:
-    """Attend as transformers' attention interface asks; the output is ``[B, Q, N, H]``."""
+    """Attend as transformers' attention interface asks; the output is ``[B, Q, N, V]``."""
     if dropout:
         raise UnsupportedModelError(
             f"attention dropout of {dropout:g} is not supported: call model.eval()"
         )
-    if attention_mask is not None and attention_mask.ndim != 2:
-        raise UnsupportedModelError(
-            f"a ready-made attention mask of {attention_mask.ndim} dimensions is not supported: "
-            "give the padding mask [batch, tokens]"
-        )
-    attention: RopeAttention = getattr(module, ATTRIBUTE)
-    if module.layer_idx == 0:  # a new forward pass; its tensors may be old ones, changed in place
-        attention.forget()
-    out = attention.attend(query, key, value, attention_mask, position_ids, scaling)
+    attention: LayerAttention = getattr(module, ATTRIBUTE)
+    places = checked(attention_mask)
+    out = attention.attend(query, key, value, places, scores_of(query, keywords))
     return out.transpose(1, 2).contiguous(), None
 
 
-def mask_function(
-    batch_size: int,
-    q_length: int,
-    kv_length: int,
-    q_offset: int | Tensor = 0,
-    attention_mask: Tensor | None = None,
-    **kwargs: Any,
-) -> Tensor | None:
-    """Return the padding mask, bool ``[B, K]``, or None where nothing is padded."""
-    from transformers.masking_utils import causal_mask_function
-
-    if kwargs.get("mask_function") is not causal_mask_function:
-        raise UnsupportedModelError(
-            "only plain causal attention is supported, and this model or call asks for another "
-            "pattern (packed sequences, a sliding window, chunks)"
-        )
-    if attention_mask is not None and attention_mask.shape[-1] != int(q_offset) + q_length:
-        raise UnsupportedModelError(
-            f"attention_mask has {attention_mask.shape[-1]} columns for {int(q_offset) + q_length} "
-            "tokens: give it for the cached tokens and the new ones"
-        )
-    if int(q_offset) + q_length != kv_length:
-        raise UnsupportedModelError(
-            f"a cache of fixed size ({kv_length} slots for {int(q_offset) + q_length} tokens) is "
-            "not supported: leave cache_implementation at its default, the dynamic cache"
-        )
-    if attention_mask is None or bool(attention_mask.all()):
-        return None
-    return attention_mask
-
-
 def rotary_of(model: nn.Module) -> Rotary:
-    """Return the numbers a patched model is running with."""
+    """Return the numbers a patched model is running with, of the layers that take the setting."""
     attention: RopeAttention = getattr(model, ATTRIBUTE)
     return attention.rotary
+
+
+def rotaries_of(model: nn.Module) -> tuple[Rotary, ...]:
+    """Return the numbers of all layers of a patched model, each once."""
+    attention: RopeAttention = getattr(model, ATTRIBUTE)
+    return attention.rotaries
 
 
 @contextmanager

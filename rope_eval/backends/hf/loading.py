@@ -26,7 +26,6 @@ from rope_eval.backends.checkpoint import (
     check_index,
     check_whole,
 )
-from rope_eval.backends.config import check_supported
 from rope_eval.backends.gguf import is_gguf, location
 from rope_eval.backends.hf.compat import dequantized
 from rope_eval.errors import DataError, RopeEvalError, SpecError
@@ -40,7 +39,7 @@ def load_model(
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
 ) -> PreTrainedModel:
-    """Load a supported model, every weight of it from its files.
+    """Load a model, every weight of it from its files.
 
     Args:
         name: a directory, a GGUF file, or a name on the hub.
@@ -52,12 +51,10 @@ def load_model(
     Raises:
         DataError: where the directory or the weights cannot be read, or are not the config's.
         SpecError: for a device that is not there, or a package that GGUF files need.
-        UnsupportedModelError: for a model the mechanism does not fit.
     """
     check_checkpoint(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     place = _usable(device)
     config = load_config(name, trust_remote_code=trust_remote_code)
-    check_supported(config)
     model = WholeCausalLM.from_pretrained(
         **location(name),
         config=config,
@@ -130,7 +127,7 @@ def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConf
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, add_bos: bool = True) -> Tensor:
     """Return a document's tokens, BOS first where the tokenizer has one: int64 ``[T]``."""
-    with readable(f"a text for the tokenizer of {tokenizer.name_or_path}"):
+    with readable(f"a text for the tokenizer of {getattr(tokenizer, 'name_or_path', 'the model')}"):
         ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         bos = tokenizer.bos_token_id
     return torch.tensor([bos, *ids] if add_bos and bos is not None else ids, dtype=torch.int64)

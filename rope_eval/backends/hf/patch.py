@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor, nn
-from transformers import (
-    AttentionInterface,
-    AttentionMaskInterface,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
-from rope_eval.backends.hf.anatomy import Anatomy, geometry, without_adapter
-from rope_eval.backends.hf.attention import (
-    ATTRIBUTE,
-    NAME,
-    RopeAttention,
-    attention_function,
-    mask_function,
-)
+from rope_eval.backends.hf.anatomy import Anatomy, without_adapter
+from rope_eval.backends.hf.attention import NAME, RopeAttention, attention_function
+from rope_eval.backends.hf.layers import Identity
+from rope_eval.backends.hf.masks import PATTERNS, mask_function
+from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, gain, override
+from rope_eval.backends.hf.probe import anatomy_of
+from rope_eval.backends.hf.tables import arguments_of
 from rope_eval.errors import SpecError
-from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 
 _SETTINGS = "_rope_eval_settings"  # where a patched model holds its `_Settings`
@@ -58,7 +49,7 @@ class patched(AbstractContextManager[PreTrainedModel]):  # noqa: N801  (it reads
         """Put the setting on the model, and return it."""
         if self._settings is not None:
             raise RuntimeError("this setting is on its model already: make another `patched`")
-        attention = RopeAttention(Rotary(self.spec, geometry(self.model)))
+        attention = RopeAttention(self.spec, anatomy_of(self.model))
         inner = without_adapter(self.model)
         settings = vars(inner).get(_SETTINGS) or _Settings(inner)
         settings.put([*settings.entered, attention])
@@ -115,58 +106,61 @@ class _Settings:
     def __init__(self, model: PreTrainedModel):
         self.entered: list[RopeAttention] = []
         self._model = model
-        self._holders: tuple[nn.Module, ...] = ()
+        self._attentions: list[nn.Module] = []
+        self._gains: list[Tensor | None] = []
         self._undo = ExitStack()
 
     def put(self, entered: list[RopeAttention]) -> None:
         """Have these settings on the model, in this order, and no other."""
         if entered and not self.entered:
-            self._prepare(entered[-1].rotary.geometry.rotary_dim)
+            self._prepare(entered[-1].anatomy)
         self.entered = entered
-        for module in self._holders if entered else ():
-            setattr(module, ATTRIBUTE, entered[-1])
         if not entered:
             self._undo.close()
+            return
+        setattr(self._model, ATTRIBUTE, entered[-1])
+        layers = entered[-1].layers
+        for module, layer, weights in zip(self._attentions, layers, self._gains, strict=True):
+            layer.gain = weights
+            setattr(module, ATTRIBUTE, layer)
 
     def without(self, attention: RopeAttention) -> list[RopeAttention]:
         """Return the others, in their order."""
         return [some for some in self.entered if some is not attention]
 
-    def _prepare(self, rotary_dim: int) -> None:
-        parts = Anatomy.of(self._model)
+    def _prepare(self, anatomy: Anatomy) -> None:
         AttentionInterface.register(NAME, attention_function)
         AttentionMaskInterface.register(NAME, mask_function)
-        configs: dict[int, PreTrainedConfig] = {}  # copies: another model may share the original
-        for module in (self._model, self._model.base_model, *parts.attentions):
-            config = configs.setdefault(id(module.config), copy.copy(module.config))
-            config._attn_implementation = NAME
-            _override(self._undo, module, "config", config)
-        _override(self._undo, parts.rotary, "forward", partial(_identity, rotary_dim))
-        self._holders = (self._model, *parts.attentions)
-        for module in self._holders:
-            _override(self._undo, module, ATTRIBUTE, None)
-        _override(self._undo, self._model, _SETTINGS, self)
+        model, undo = self._model, self._undo
+        attend_by(undo, model, NAME)
+        identities: dict[str, dict[str | None, Identity]] = {}
+        for table in anatomy.tables:
+            identities.setdefault(table.module, {})[table.layer_type] = table.identity
+        for name, of_types in identities.items():
+            rotary = model.get_submodule(name)
+            override(undo, rotary, "forward", self._identity(arguments_of(rotary), of_types))
+        self._attentions = [model.get_submodule(layer.module) for layer in anatomy.layers]
+        self._gains = [
+            gain(undo, [model.get_submodule(name) for name in layer.norms or ()])
+            for layer in anatomy.layers
+        ]
+        for module in (model, *self._attentions):
+            override(undo, module, ATTRIBUTE, None)
+        override(undo, model, _SETTINGS, self)
+        base = model.get_submodule(anatomy.base)
+        undo.callback(base.register_forward_pre_hook(self._begin).remove)
 
+    def _begin(self, *_: object) -> None:
+        attention = self.entered[-1]
+        attention.forget()
+        PATTERNS.set(attention.anatomy.patterns)
 
-def _identity(rotary_dim: int, x: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Return cos 1 and sin 0 in the shape of a rotary module's forward, ``[1, T, rotary_dim]``."""
-    one = torch.ones(1, 1, 1, dtype=x.dtype, device=x.device)
-    shape = (1, position_ids.shape[-1], rotary_dim)
-    return one.expand(shape), torch.zeros_like(one).expand(shape)
+    def _identity(
+        self, read: Callable[..., Any], identities: Mapping[str | None, Identity]
+    ) -> Callable[..., Any]:
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            hidden, positions, layer_type = read(args, kwargs)
+            self.entered[-1].begin(positions)
+            return identities[layer_type].of(hidden, positions)
 
-
-def _override(undo: ExitStack, module: nn.Module, name: str, value: object) -> None:
-    """Set an attribute on the instance, and have it restored."""
-    before = vars(module).get(name, _ABSENT)
-
-    def restore() -> None:
-        if before is _ABSENT:
-            delattr(module, name)
-        else:
-            setattr(module, name, before)
-
-    undo.callback(restore)
-    setattr(module, name, value)
-
-
-_ABSENT = object()
+        return forward

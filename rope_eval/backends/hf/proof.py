@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.patch import patched, stock
+from rope_eval.backends.hf.probe import anatomy_of
+from rope_eval.backends.hf.replay import HIDDEN, Extra, Parts
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
 from rope_eval.rope.method import SHORTEST_LENGTH
@@ -41,6 +42,8 @@ class Proof:
     Attributes:
         neutral: the largest difference of a logit between the stock model and the
             neutral setting, in nats.
+        layers: how far our attention is from the model's own in its furthest layer, of the largest
+            output of that layer, where both get the same.
         moves: by how much the setting without a field scores the probe otherwise: the largest
             difference of a logit, in nats. It is 0 for a base that is the model's own,
             for a field that the others leave nothing to do, and for one that the dtype does not
@@ -50,6 +53,7 @@ class Proof:
     """
 
     neutral: float
+    layers: float
     moves: dict[str, float]
     tokens: int
     seconds: float
@@ -115,7 +119,7 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
     expected = _scores(model(ids, use_cache=False).logits)
     if not bool(expected.isfinite().all()):
         raise ScoreError("the stock model's own scores are not numbers")
-    last = _LastLayer(model)
+    last = _LastLayer(model, ids, spec.layers)
     with patched(model, RopeSpec()), last.recorded():
         found = _scores(model(ids, use_cache=False).logits)
     neutral = _difference(expected, found)
@@ -142,6 +146,7 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
             )
     return Proof(
         neutral=neutral,
+        layers=anatomy_of(model).misfit,
         moves=moves,
         tokens=TOKENS,
         seconds=round(time.perf_counter() - started, 3),
@@ -155,29 +160,57 @@ def _begins_past_the_probe(model: PreTrainedModel, ablation: _Ablation) -> bool:
 
 
 class _LastLayer:
-    """The last layer of a model, to be run again on what reached it."""
+    """The last layer that takes settings and all after it, to be run again on what reached it."""
 
-    def __init__(self, model: PreTrainedModel):
-        self.model, self.parts = model, Anatomy.of(model)
-        self._call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
+    def __init__(self, model: PreTrainedModel, ids: Tensor, layers: str):
+        self.model, self.ids = model, ids
+        self.parts = Parts(model)
+        anatomy = self.parts.anatomy
+        self.place = max(anatomy.layers[i].block for i in anatomy.taking(layers))
+        self._args: tuple[Any, ...] = ()
+        self._kwargs: dict[str, Any] = {}
         self._known: dict[RopeSpec, Tensor] = {}
 
     def recorded(self) -> AbstractContextManager[object]:
         """Keep what reaches the layer in the next forward pass."""
 
         def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            self._call = args, kwargs
+            self._args, self._kwargs = args, kwargs
 
-        return self.parts.layers[-1].register_forward_pre_hook(keep, with_kwargs=True)
+        block = self.parts.blocks[self.place]
+        return block.register_forward_pre_hook(keep, with_kwargs=True)
 
     def scores(self, spec: RopeSpec) -> Tensor:
-        """Return logits ``[1, T, V]`` with a setting in this layer alone."""
+        """Return logits ``[1, T, V]`` with a setting in this layer and those after it alone."""
         if spec not in self._known:
-            args, kwargs = self._call
-            with patched(self.model, spec):
-                hidden = self.parts.layers[-1](*args, **kwargs)
-            self._known[spec] = _scores(self.parts.head(self.parts.norm(hidden)))
+            with (
+                patched(self.model, spec),
+                self.parts.standing_in(lambda *_: self._reached(), self.place),
+                self._given(),
+            ):
+                self._known[spec] = _scores(self.model(self.ids, use_cache=False).logits)
         return self._known[spec]
+
+    def _reached(self) -> Tensor:
+        hidden: Tensor = self._args[0] if self._args else self._kwargs[HIDDEN]
+        return hidden
+
+    def _given(self) -> AbstractContextManager[object]:
+        """Hand the layer what reached it, also where none before it can stand in."""
+
+        def give(
+            layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+            args = tuple(
+                self._args[i] if i == 0 or isinstance(x, Extra) else x for i, x in enumerate(args)
+            )
+            for name, x in kwargs.items():
+                if name == HIDDEN or isinstance(x, Extra):
+                    kwargs[name] = self._kwargs[name]
+            return args, kwargs
+
+        block = self.parts.blocks[self.place]
+        return block.register_forward_pre_hook(give, with_kwargs=True)
 
     def difference(self, one: RopeSpec, other: RopeSpec) -> float:
         """Return the largest difference of a logit between two settings, in nats."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rope_eval.backends.hf.layers import Pattern
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.rotary import Rotary
 
@@ -26,7 +27,7 @@ class Span:
     """Queries that share one base (and one centre of what scales pairs), and their tables."""
 
     queries: slice  # slots among the queries
-    keys: int  # how many of the keys they may see
+    keys: slice  # which keys they may see
     q_table: tuple[Tensor, Tensor]  # cos and sin, float32 [… Q F]
     k_table: tuple[Tensor, Tensor]
     q_scale: Tensor | None  # float32 [… Q H]
@@ -39,8 +40,9 @@ class Span:
 
 def spans(
     rotary: Rotary,
+    pattern: Pattern,
     position_ids: Tensor,
-    padding: Tensor | None,
+    places: Tensor | None,
     lengths: Tensor | None,
     Q: int,
     K: int,
@@ -49,9 +51,10 @@ def spans(
 
     Args:
         rotary: the numbers to compute with.
+        pattern: which keys a query sees.
         position_ids: of the queries, int64 ``[B or 1, Q]``.
-        padding: bool ``[B, K]``, True where there is a token, or None; positions are then counted
-            from it.
+        places: of the keys, int64 ``[B, K]``, or None where nothing is padded: 1 + the position of
+            a token, and where there is none 0 or less, the opposite of the last token's.
         lengths: of each row's whole sequence, int64 ``[B]``, for "per_sequence"; None where what
             has been seen is all.
         Q: queries.
@@ -60,7 +63,7 @@ def spans(
     Raises:
         UnsupportedModelError: for positions that are not those of whole documents.
     """
-    if padding is None:
+    if places is None:
         q_positions = position_ids
         if Q > 1 and bool((q_positions.diff(dim=-1) != 1).any()):
             raise UnsupportedModelError(PACKED)
@@ -71,39 +74,52 @@ def spans(
                 "left-padded rows need an attention_mask"
             )
     else:
-        packed = (position_ids.diff(dim=-1) != 1) & padding[:, -Q:][:, 1:] & padding[:, -Q:][:, :-1]
+        real = places > 0
+        packed = (position_ids.diff(dim=-1) != 1) & real[:, -Q:][:, 1:] & real[:, -Q:][:, :-1]
         if bool(packed.any()):
             raise UnsupportedModelError(PACKED)
-        k_positions = (padding.cumsum(-1) - 1).clamp(min=0)
+        k_positions = (places.abs() - 1).clamp(min=0)
         q_positions = k_positions[:, -Q:]
     one_length = lengths is None or bool((lengths == lengths[0]).all())
-    if padding is None and one_length and bool((q_positions == q_positions[:1]).all()):
+    if places is None and one_length and bool((q_positions == q_positions[:1]).all()):
         first = int(q_positions[0, 0])
         whole = first + Q if lengths is None else int(lengths[0])
-        yield from _uniform(rotary, whole, first, Q, K, q_positions.device)
+        yield from _uniform(rotary, pattern, whole, first, Q, K, q_positions.device)
     else:
-        yield from _ragged(rotary, q_positions, k_positions, padding, lengths)
+        yield from _ragged(rotary, pattern, q_positions, k_positions, places, lengths)
 
 
 def _uniform(
-    rotary: Rotary, whole: int, first: int, Q: int, K: int, device: torch.device
+    rotary: Rotary,
+    pattern: Pattern,
+    whole: int,
+    first: int,
+    Q: int,
+    K: int,
+    device: torch.device,
 ) -> Iterator[Span]:
     """All rows alike: positions are first … first + Q − 1, and slices do."""
     first_key = first + Q - K
     start = 0
     while start < Q:
-        per_query = rotary.spec.base_changes == "per_query"
+        per_query = rotary.base_changes == "per_query"
         alpha = rotary.alpha(first + start + 1 if per_query else whole)
         stop = int(
-            min(Q, start + rotary.longest_block, rotary.alpha_end(first + start + 1) - first)
+            min(
+                Q,
+                start + rotary.longest_block,
+                rotary.alpha_end(first + start + 1) - first,
+                pattern.end(first + start) - first,
+            )
         )
-        positions = torch.arange(first_key, first + stop, device=device)
-        cos, sin = (x[first_key:] for x in rotary.table(alpha, first + stop, device))
-        own = slice(K - Q + start, None)
+        seen = max(first_key, pattern.first_key(first + start))
+        positions = torch.arange(seen, first + stop, device=device)
+        cos, sin = (x[seen:] for x in rotary.table(alpha, first + stop, device))
+        own = slice(first + start - seen, None)
         yield _span(
             rotary,
             slice(start, stop),
-            K - Q + stop,
+            slice(seen - first_key, K - Q + stop),
             positions[own],
             positions,
             (cos[own], sin[own]),
@@ -114,15 +130,16 @@ def _uniform(
 
 def _ragged(
     rotary: Rotary,
+    pattern: Pattern,
     q_positions: Tensor,
     k_positions: Tensor,
-    padding: Tensor | None,
+    places: Tensor | None,
     lengths: Tensor | None,
 ) -> Iterator[Span]:
     """Rows that differ: for each base, the rows and slots that have it, under a mask."""
     Q, K = q_positions.shape[1], k_positions.shape[1]
     device = q_positions.device
-    real = padding if padding is not None else torch.ones_like(k_positions, dtype=torch.bool)
+    real = places > 0 if places is not None else torch.ones_like(k_positions, dtype=torch.bool)
     B = max(len(real), len(q_positions), 1 if lengths is None else len(lengths))
     q_positions, k_positions, real = (x.expand(B, -1) for x in (q_positions, k_positions, real))
     length = int(k_positions.max()) + 1
@@ -139,17 +156,20 @@ def _ragged(
             own = slot == slot[keys - (stop - start) :, None]  # no row of all False for padding
             if len(rows):
                 q, k = q_positions[rows, queries], k_positions[rows, :keys]
+                mask = real[rows, None, :keys] & seen
+                if not pattern.is_full:
+                    mask &= pattern.sees(q, k, slots=(slot[keys - (stop - start) :], slot))
                 yield _span(
                     rotary,
                     queries,
-                    keys,
+                    slice(keys),
                     q,
                     k,
                     (cos[q], sin[q]),
                     (cos[k], sin[k]),
                     rows=rows,
                     chosen=chosen[rows, None, queries, None],
-                    mask=(real[rows, None, None, :keys] & seen) | own,
+                    mask=(mask | own)[:, None],
                 )
             start = stop
 
@@ -158,7 +178,7 @@ def _by_alpha(
     rotary: Rotary, q_positions: Tensor, k_positions: Tensor, lengths: Tensor | None
 ) -> dict[float, Tensor]:
     """Return, for each base in use, which queries have it: bool ``[B, Q]``."""
-    if rotary.spec.base_changes == "per_query":
+    if rotary.base_changes == "per_query":
         by_alpha: dict[float, Tensor] = {}
         t = q_positions + 1
         first, last = int(t.min()), int(t.max())
@@ -169,7 +189,7 @@ def _by_alpha(
                 by_alpha[rotary.alpha(first)] = chosen
             first = int(min(end, last)) + 1
         return by_alpha
-    if rotary.spec.base_changes == "per_sequence":
+    if rotary.base_changes == "per_sequence":
         if lengths is None:
             lengths = k_positions.amax(-1) + 1
         beams = len(q_positions) // len(lengths)
@@ -182,7 +202,7 @@ def _by_alpha(
 def _span(
     rotary: Rotary,
     queries: slice,
-    keys: int,
+    keys: slice,
     q_positions: Tensor,
     k_positions: Tensor,
     q_table: tuple[Tensor, Tensor],

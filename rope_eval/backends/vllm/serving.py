@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rope_eval.backends.config import config_geometry
+from rope_eval.backends.vllm.families import config_geometry
 from rope_eval.errors import SpecError
 from rope_eval.rope.methods import not_served
 from rope_eval.rope.rotary import Rotary

@@ -13,16 +13,15 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from tqdm import tqdm
 
 from rope_eval import __version__
-from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
-from rope_eval.rope.facts import Facts
 from rope_eval.rope.reach import Reach
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rope_eval.rope.rotary import Rotary
     from rope_eval.scores import TokenScores
 
 
@@ -69,6 +68,7 @@ class DocumentsMixin(ABC):
     proof: Any
     reach: Reach
     _config: Any
+    _rotary: Rotary
     rolling_bos: str
     prefix_token_id: Any
     tok_encode: Any
@@ -84,14 +84,11 @@ class DocumentsMixin(ABC):
             "rope": self.rope_spec.to_dict(),
             "rope_fingerprint": self.rope_spec.fingerprint(),
             "proof": self.proof,
-            "laws": self._laws(),
+            "laws": self._rotary.laws.to_dict(),
             "reach": self.reach.to_dict(),
             "dtype": self._dtype(),
             "rolling_bos": {"rule": self.rolling_bos, "tokens": self._bos_of_rolling()},
         }
-
-    def _laws(self) -> dict[str, Any]:
-        return Facts(self.rope_spec, config_geometry(self._config)).laws.to_dict()
 
     def _bos_of_rolling(self) -> int:
         """Return how many BOS (or what lm-eval puts there) a text begins with when it rolls."""
@@ -119,7 +116,7 @@ class DocumentsMixin(ABC):
             "model": type(self).__name__,
             "version": __version__,
             "rope": self.rope_spec.to_dict(),
-            "laws": self._laws(),
+            "laws": self._rotary.laws.to_dict(),
             "max_length": self.max_length,
             "rolling_bos": self.rolling_bos,
             "dtype": self._dtype(),

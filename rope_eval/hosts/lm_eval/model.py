@@ -13,7 +13,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoModelForCausalLM
 
-from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
+from rope_eval.backends.hf.attention import rotaries_of, rotary_of, sequence_lengths
 from rope_eval.backends.hf.loading import WholeCausalLM, readable
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
@@ -107,7 +107,8 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         self.proof = proof_of(self.model, self.rope_spec, proof)
         self._patch = patched(self.model, self.rope_spec)
         self._patch.__enter__()
-        self.reach = Reach(rotary_of(self.model).effective_from, strict=strict)
+        self._rotary = rotary_of(self.model)
+        self.reach = Reach(self._rotary.effective_from, strict=strict)
         weakref.finalize(self, self._patch.close)  # also when the interpreter ends
 
     def close(self) -> None:
@@ -185,11 +186,12 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         check_vocabulary(self.model, max((max(c + k) for _, c, k in requests), default=0))
         longest = self.max_length + 1
         self.reach.expect("loglikelihood", min(max(lengths, default=0), longest))
-        if self.rope_spec.base_changes != "per_sequence":
+        rotaries = rotaries_of(self.model)
+        if all(rotary.base_changes != "per_sequence" for rotary in rotaries):
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         answers: dict[int, tuple[float, bool]] = {}
-        rotary = rotary_of(self.model)
-        for same_base in by_base(rotary, range(len(requests)), lambda i: min(lengths[i], longest)):
+        shortened = [min(length, longest) for length in lengths]
+        for same_base in by_base(rotaries, range(len(requests)), shortened.__getitem__):
             length = min(lengths[same_base[0]], longest)
             with sequence_lengths(self.model, torch.tensor([length], device=self.device)):
                 some = super()._loglikelihood_tokens(

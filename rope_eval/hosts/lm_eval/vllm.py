@@ -14,10 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 from vllm import LLM, EngineArgs
 
-from rope_eval.backends.config import config_geometry
 from rope_eval.backends.hf.loading import load_config
 from rope_eval.backends.hf.proof import is_wanted
 from rope_eval.backends.vllm import engine as vllm_engine
+from rope_eval.backends.vllm.families import config_geometry
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_values, check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import (
@@ -153,7 +153,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
     ) -> dict[int, TokenScores]:
         tokens = ids.tolist()
         return score_by_base(
-            self._rotary,
+            [self._rotary],
             lengths,
             lambda longest, _: self._score_texts([tokens[:longest]])[0],
             progress,

@@ -171,12 +171,6 @@ def test_a_config_that_is_no_config(folder: Path, content: str) -> None:
     assert "config.json is not " in refusal(folder)
 
 
-def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(folder: Path) -> None:
-    configure(folder, model_type="cohere", num_hidden_layers=1)
-    with pytest.raises(UnsupportedModelError, match="interleaved"):
-        load_model(str(folder), device="cpu")
-
-
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"model": {"type": "BPE"}}', b"\xff\x00"])
 def test_damaged_tokenizers(folder: Path, content: bytes) -> None:
     (folder / "tokenizer.json").write_bytes(content)

@@ -12,7 +12,7 @@ import torch
 from helpers import models
 from rope_eval import RopeSpec, patched
 from rope_eval.backends.hf import attention as hf_attention
-from rope_eval.backends.hf.anatomy import Anatomy
+from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.proof import TOKENS, proof_of, prove
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
@@ -116,7 +116,8 @@ def test_a_setting_that_is_on_the_model_is_not_taken_for_the_stock_one() -> None
 def test_a_layer_that_rotates_otherwise_is_refused(layer: int) -> None:
     """As where a model normalises, or rotates a second time, after the place we replace."""
     model = copy.deepcopy(models.tiny())
-    attention: Any = Anatomy.of(model).attentions[layer]
+    anatomy_of(model)  # what it was when it was probed
+    attention: Any = model.model.layers[layer].self_attn
     forward = attention.forward
 
     def wrapped(*, position_embeddings: Any, **kwargs: Any) -> Any:
@@ -130,8 +131,9 @@ def test_a_layer_that_rotates_otherwise_is_refused(layer: int) -> None:
 
 def test_a_layer_that_goes_past_our_attention_is_refused() -> None:
     model = copy.deepcopy(models.tiny())
-    attention: Any = Anatomy.of(model).attentions[1]
-    forward, rotary = attention.forward, type(Anatomy.of(model).rotary)(model.config)
+    anatomy_of(model)  # what it was when it was probed
+    attention: Any = model.model.layers[1].self_attn
+    forward, rotary = attention.forward, type(model.model.rotary_emb)(model.config)
 
     def own(*, hidden_states: Any, position_embeddings: Any, **kwargs: Any) -> Any:
         config, attention.config = attention.config, copy.copy(attention.config)
@@ -163,9 +165,9 @@ def test_a_method_without_its_effect_is_refused(name: str, monkeypatch: pytest.M
 
 
 def test_an_attention_that_forgets_a_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    rotated = hf_attention.RopeAttention.rotated
+    rotated = hf_attention.LayerAttention.rotated
     monkeypatch.setattr(
-        hf_attention.RopeAttention,
+        hf_attention.LayerAttention,
         "rotated",
         lambda self, span, q, k: rotated(self, dataclasses.replace(span, q_scale=None), q, k),
     )
@@ -176,7 +178,7 @@ def test_an_attention_that_forgets_a_scale_is_refused(monkeypatch: pytest.Monkey
 def test_weights_that_are_no_numbers_prove_nothing() -> None:
     model = copy.deepcopy(models.tiny())
     with torch.no_grad():
-        Anatomy.of(model).norm.weight.fill_(float("nan"))
+        model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(ScoreError, match="stock model's own scores are not numbers"):
         prove(model, RopeSpec())
     assert proof_of(model, RopeSpec()) == "none: the stock model's own scores are not numbers"

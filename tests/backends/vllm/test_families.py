@@ -2,6 +2,8 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,8 +12,10 @@ from transformers import AutoConfig, PreTrainedModel
 
 from helpers import models
 from helpers.configs import RELEASED
-from rope_eval.backends.config import config_geometry, rope_config
-from rope_eval.backends.hf.anatomy import geometry
+from rope_eval.backends.config import rope_config
+from rope_eval.backends.hf.probe import geometry
+from rope_eval.backends.vllm.families import FAMILIES, check_supported, config_geometry
+from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.geometry import RopeConfig
 
 
@@ -73,3 +77,47 @@ def test_a_config_stands_on_the_same_loaded_or_read(name: str, tmp_path: Path) -
     (tmp_path / "config.json").write_text(json.dumps(RELEASED[name]))
     loaded = rope_config(AutoConfig.from_pretrained(tmp_path))
     assert loaded.laws == RopeConfig.read(tmp_path).laws
+
+
+def test_every_served_family_is_tested() -> None:
+    assert {kind.model_type for kind, _ in models.FAMILIES.values()} == set(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        ("qwen2_vl", "qwen2_vl models use multi-section"),
+        ("qwen2_5_vl", "multi-section"),
+        ("gptj", "gptj models use interleaved"),
+        ("llama4_text", "interleaved"),
+        ("gemma3_text", "gemma3_text models are not served by vLLM"),
+    ],
+)
+def test_families_are_refused_by_their_config_alone(family: str, message: str) -> None:
+    config: Any = SimpleNamespace(model_type=family)
+    with pytest.raises(UnsupportedModelError, match=message):
+        check_supported(config)
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("mistral", {"sliding_window": 16}),
+        ("phi3", {"sliding_window": 16}),
+        ("qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0}),
+    ],
+)
+def test_sliding_windows_are_refused(family: str, changes: dict[str, Any]) -> None:
+    config = models.config_of(family, **changes)
+    with pytest.raises(UnsupportedModelError, match=f"{family} model uses a sliding window of 16"):
+        check_supported(config)
+
+
+@pytest.mark.parametrize("rope_type", models.SCALED)
+def test_another_base_of_a_config_that_scales(rope_type: str) -> None:
+    loaded, read = (
+        geometry(models.tiny_scaled(rope_type)),
+        config_geometry(models.tiny_scaled(rope_type).config),
+    )
+    assert_close(read.frequencies(500.0), loaded.frequencies(500.0), rtol=0, atol=0)

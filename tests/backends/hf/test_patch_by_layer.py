@@ -1,0 +1,100 @@
+"""Settings under a geometry of each layer: the brute force against stock, and `patched` against it.
+
+Interleaved pairs, partial and late offsets, windows, sinks, soft caps, layers that do not rotate
+and tables for each type of layer.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from helpers import brute_force
+from helpers.families.build import log_probabilities, token_ids
+from helpers.families.by_layer import KINDS, SCALED, model_of
+from helpers.families.compare import in_pieces, padded_forward
+from helpers.models import fitted, pairs_that_turn
+from rope_eval import RopeSpec, patched, score_tokens
+from rope_eval.errors import SpecError
+from rope_eval.rope.methods import METHODS, active
+
+NATS = 1e-4
+TOKENS = 60
+NEAR = {  # so that it is felt at any model's own base
+    "log_scale": "reference_length=12",
+    "dynamic_ntk": "reference_length=12",
+    "xpos": "reference_length=12",
+    "rotated_share": "rope_theta=500",
+}
+BOUND = "rope_theta=500,log_scale=true,layers=all"  # T_ref is the law's
+EXAMPLES = [text for method in METHODS for text in method.examples]
+SETTINGS = [
+    *(",".join(filter(None, (text, NEAR.get(text.partition("=")[0])))) for text in EXAMPLES),
+    BOUND,
+    "rope_theta=500,dynamic_ntk=per_query,reference_length=16,xpos=true,log_scale=true",
+    "dynamic_ntk=per_sequence,ntk_formula=continuous,reference_length=20,beyond_critical=clip",
+    "dynamic_ntk=per_query,reference_length=12.5,beyond_critical=drop,layers=all",
+]
+HARDEST = SETTINGS[-3:]
+
+
+def expected(name: str, spec: RopeSpec, tokens: Tensor) -> Tensor:
+    found = brute_force.log_probabilities(model_of(name), spec, tokens[0].tolist())
+    return torch.from_numpy(found)
+
+
+def ours(name: str, spec: RopeSpec, input_ids: Tensor) -> Tensor:
+    with patched(model_of(name), spec) as model:
+        return log_probabilities(model, input_ids)[0]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_brute_force_is_the_stock_model(name: str) -> None:
+    ids = token_ids(TOKENS)
+    stock = log_probabilities(model_of(name), ids)[0]
+    assert_close(expected(name, RopeSpec(), ids), stock, rtol=0, atol=NATS)
+
+
+@pytest.mark.parametrize("text", SETTINGS)
+@pytest.mark.parametrize("name", KINDS)
+def test_every_field_is_the_brute_force(name: str, text: str) -> None:
+    spec, ids = fitted(text, pairs_that_turn(model_of(name))), token_ids(TOKENS)
+    sets = any(method.frequencies == "set" for method in active(spec))
+    if name in SCALED and (sets or text == BOUND):
+        with pytest.raises(SpecError, match=r"config (already )?scales its"):
+            ours(name, spec, ids)
+        return
+    found = ours(name, spec, ids)
+    assert_close(found, expected(name, spec, ids), rtol=0, atol=NATS)
+    assert (found - ours(name, RopeSpec(), ids)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("text", HARDEST)
+@pytest.mark.parametrize("name", KINDS)
+def test_however_a_row_is_computed(name: str, text: str) -> None:
+    spec, row = RopeSpec.parse(text), token_ids(TOKENS)[0]
+    short = token_ids(23, seed=1)[0]
+    with patched(model_of(name), spec) as model:
+        whole, alone = (log_probabilities(model, x[None])[0] for x in (row, short))
+        for side in ("left", "right"):
+            found = padded_forward(model, [row, short], side)
+            assert_close(found[0], whole, rtol=0, atol=NATS)
+            assert_close(found[1], alone, rtol=0, atol=NATS)
+        if spec.base_changes != "per_sequence":  # whose pieces have lengths of their own
+            assert_close(in_pieces(model, row)[0], whole, rtol=0, atol=NATS)
+        nll = -whole[:-1].gather(-1, row[1:, None])[:, 0]
+        for chunk in (7, 32, 4096):
+            scores = torch.from_numpy(score_tokens(model, row, chunk_size=chunk).nll).double()
+            assert_close(scores, nll, rtol=0, atol=NATS)
+
+
+def test_a_setting_is_that_of_the_full_layers_unless_all_is_said() -> None:
+    ids = token_ids(TOKENS)
+    some, every = (
+        ours("gemma3_text", RopeSpec.parse(f"rope_theta=500,layers={layers}"), ids)
+        for layers in ("full", "all")
+    )
+    assert torch.equal(some, ours("gemma3_text", RopeSpec(rope_theta=500), ids))
+    assert (some - every).abs().max() > 0.3
