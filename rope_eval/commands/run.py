@@ -17,6 +17,7 @@ examples:
   rope-eval run plan.yaml                  # again after any stop: it goes on there
   rope-eval run plan.yaml --shard 2/8      # of 8 processes the second, on one folder of results
   rope-eval status plan.yaml
+  rope-eval run embedded                   # a plan that ships: two minutes on a CPU
 
 A plan:
   models: [lab/pretrained, path/to/model]
@@ -25,6 +26,8 @@ A plan:
     - grid: {pretrain_theta: [10000], rope_theta: [500, 1000000], log_scale: [false, true]}
   measurements:
     - perplexity: {books: builtin-chapters, lengths: [64, 256], docs: 5}
+    - retrieval: {lengths: [512], depths: [0, 0.5], samples: 10}
+    - lm_eval: {tasks: [arc_easy], limit: 100}
 
 What fails is stored with its reason, and the rest goes on; the exit status is then 1.
 """

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from rope_eval import runner
 from rope_eval.plans.context import Context, Prospect, RunState
-from rope_eval.plans.plan import Cell
+from rope_eval.plans.plan import Cell, Perplexity
 from rope_eval.results.store import Store
 
 
-def prospect(cell: Cell, store: Store) -> Prospect:
+def prospect(cell: Cell, wanted: Perplexity, store: Store) -> Prospect:
     """Say what of a cell is stored; the tokenizer is loaded where a length is not known yet."""
-    found = runner.prospect(_request(cell), store)
+    found = runner.prospect(_request(cell, wanted), store)
     run = found.run
     failed = [] if run is None else run.results.get("failed", [])
     why = "; ".join(one["error"] for one in failed)
@@ -29,10 +29,10 @@ def prospect(cell: Cell, store: Store) -> Prospect:
     )
 
 
-def measure(cell: Cell, context: Context) -> int:
+def measure(cell: Cell, wanted: Perplexity, context: Context) -> int:
     """Score the documents that are missing, and return how many."""
     return runner.answer(
-        _request(cell),
+        _request(cell, wanted),
         context.store,
         strict=cell.strict,
         retry=context.retry,
@@ -42,13 +42,13 @@ def measure(cell: Cell, context: Context) -> int:
     ).scored
 
 
-def _request(cell: Cell) -> runner.CumulativeRequest:
+def _request(cell: Cell, wanted: Perplexity) -> runner.CumulativeRequest:
     return runner.CumulativeRequest(
         model=cell.setting.checkpoint,
         rope=cell.setting.rope,
-        books=cell.measurement.books,
-        lengths=cell.measurement.lengths,
-        documents=cell.measurement.docs,
+        books=wanted.books,
+        lengths=wanted.lengths,
+        documents=wanted.docs,
         loading=cell.loading,
         row=cell.setting.row,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,7 +54,35 @@ class Perplexity:
         return f"perplexity of {self.books} to {self.lengths[-1]}"
 
 
-Measurement = Perplexity
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """A task or a group of lm-eval, or of this package for it.
+
+    Attributes:
+        task: its name.
+        limit: the first so many items of each task; None for all.
+        num_fewshot: examples before each item; None for the task's own number.
+        max_length: tokens that the model takes; None for what its config says.
+        batch_size: requests at a time.
+        metadata: what the task takes, such as lengths.
+    """
+
+    task: str
+    limit: int | None = None
+    num_fewshot: int | None = None
+    max_length: int | None = None
+    batch_size: int = 1
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> None:
+        """Unknown before it is run; the model itself looks at its requests."""
+
+    def __str__(self) -> str:
+        return f"{self.task} of lm-eval"
+
+
+Measurement = Perplexity | Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,11 +124,16 @@ class Plan:
     def read(cls, file: Path) -> Plan:
         """Read a plan.
 
+        Args:
+            file: a YAML file, or the name of a plan that ships with the package.
+
         Raises:
             DataError: for a file that cannot be read, or a row of the catalogue that is not there.
             SpecError: for what is no plan, with the file, the line and the nearest known word.
         """
-        whole = read(file)
+        shipped = Path(__file__).parent / f"{file.name}.yaml"
+        is_name = file == Path(file.name) and not file.exists() and shipped.is_file()
+        whole = read(shipped if is_name else file)
         given = whole.items(_PLAN)
         for name in ("models", "measurements"):
             if name not in given:
@@ -112,12 +145,12 @@ class Plan:
             if "settings" in given
             else [_Fields({}, whole)]
         )
-        measurements = [_measurement(one) for one in given["measurements"].elements()]
+        measurements = [_measurements(one) for one in given["measurements"].elements()]
         cells = [
             Cell(setting=setting, measurement=measurement, loading=loading, strict=strict)
             for model in given["models"].elements()
             for setting in _applied(model, settings)
-            for measurement in measurements
+            for measurement in itertools.chain(*measurements)
         ]
         return cls(
             file=file,
@@ -184,7 +217,7 @@ def _model(value: Value) -> tuple[str | None, str | None]:
     return model, row
 
 
-def _measurement(value: Value) -> Measurement:
+def _measurements(value: Value) -> Sequence[Measurement]:
     given = value.items(_MEASUREMENTS)
     if len(given) != 1:
         value.refuse(f"a measurement is one of {', '.join(_MEASUREMENTS)}, got {len(given)}")
@@ -192,15 +225,48 @@ def _measurement(value: Value) -> Measurement:
     return _MEASUREMENTS[kind](options)
 
 
-def _perplexity(value: Value) -> Perplexity:
+def _perplexity(value: Value) -> list[Perplexity]:
     given = value.items(("books", "lengths", "docs"))
     if "lengths" not in given:
         value.refuse("perplexity has lengths, such as [1k, 4k]")
-    return Perplexity(
-        books=given["books"].text() if "books" in given else "builtin",
-        lengths=given["lengths"].checked(_lengths),
-        docs=given["docs"].count() if "docs" in given else None,
-    )
+    return [
+        Perplexity(
+            books=given["books"].text() if "books" in given else "builtin",
+            lengths=given["lengths"].checked(_lengths),
+            docs=given["docs"].count() if "docs" in given else None,
+        )
+    ]
+
+
+_TASKS: dict[str, Callable[[Value], Any]] = {
+    "limit": Value.count,
+    "num_fewshot": lambda value: 0 if value.plain() == 0 else value.count(),
+    "max_length": lambda value: value.checked(_length),
+    "batch_size": Value.count,
+}
+
+
+def _tasks(value: Value) -> list[Task]:
+    given = value.items(("tasks", *_TASKS, "metadata"))
+    if "tasks" not in given:
+        value.refuse("lm_eval has tasks, such as [piqa]")
+    options = {name: read(given[name]) for name, read in _TASKS.items() if name in given}
+    if "metadata" in given:
+        options["metadata"] = {n: one.plain() for n, one in given["metadata"].items().items()}
+    return [Task(task=one.text(), **options) for one in given["tasks"].elements()]
+
+
+def _retrieval(value: Value) -> list[Task]:
+    given = value.items(("lengths", "depths", "samples", "facts", "filler", "probe_seed"))
+    if "lengths" not in given:
+        value.refuse("retrieval has lengths, such as [1k, 4k]")
+    lengths = given["lengths"].checked(_lengths)
+    metadata = {name: one.plain() for name, one in given.items()} | {"lengths": list(lengths)}
+    return [Task(task="retrieval", max_length=lengths[-1], metadata=metadata)]
+
+
+def _length(value: Any) -> int:
+    return check_lengths([parse_length(value) if isinstance(value, str) else value])[0]
 
 
 def _lengths(value: Any) -> tuple[int, ...]:
@@ -209,4 +275,8 @@ def _lengths(value: Any) -> tuple[int, ...]:
     return check_lengths([parse_length(one) if isinstance(one, str) else one for one in value])
 
 
-_MEASUREMENTS: dict[str, Callable[[Value], Measurement]] = {"perplexity": _perplexity}
+_MEASUREMENTS: dict[str, Callable[[Value], Sequence[Measurement]]] = {
+    "perplexity": _perplexity,
+    "retrieval": _retrieval,
+    "lm_eval": _tasks,
+}

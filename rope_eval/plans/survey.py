@@ -112,7 +112,8 @@ def _refusal(cell: Cell) -> str:
             cell.setting.checkpoint, trust_remote_code=cell.loading.trust_remote_code
         )
         rotary = Rotary(cell.setting.rope, config_geometry(config))
-        line = without_effect(rotary.effective_from, cell.measurement.longest)
+        longest = cell.measurement.longest
+        line = without_effect(rotary.effective_from, longest) if longest else ""
         if cell.strict and line:
             raise SpecError(line)
     except RopeEvalError as error:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from rope_eval.plans import perplexity
+from rope_eval.plans import perplexity, tasks
 from rope_eval.plans.context import Context, Prospect
-from rope_eval.plans.plan import Cell, Perplexity
+from rope_eval.plans.plan import Cell, Task
 from rope_eval.results.store import Store
-
-_KINDS = {Perplexity: perplexity}
 
 
 def prospect(cell: Cell, store: Store) -> Prospect:
@@ -16,7 +14,9 @@ def prospect(cell: Cell, store: Store) -> Prospect:
     Raises:
         RopeEvalError: of the kind that fits, for what cannot be done.
     """
-    return _KINDS[type(cell.measurement)].prospect(cell, store)
+    if isinstance(cell.measurement, Task):
+        return tasks.prospect(cell, cell.measurement, store)
+    return perplexity.prospect(cell, cell.measurement, store)
 
 
 def measure(cell: Cell, context: Context) -> int:
@@ -26,4 +26,6 @@ def measure(cell: Cell, context: Context) -> int:
         LeftToOthersError: where other workers are at the units that are missing.
         RopeEvalError: of the kind that fits, where the cell fails.
     """
-    return _KINDS[type(cell.measurement)].measure(cell, context)
+    if isinstance(cell.measurement, Task):
+        return tasks.measure(cell, cell.measurement, context)
+    return perplexity.measure(cell, cell.measurement, context)
