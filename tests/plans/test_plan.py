@@ -134,3 +134,12 @@ def test_a_shard_is_a_beginning_and_leaves_nothing_out(tmp_path: Path) -> None:
     for wrong in ("4/3", "0/3", "x", "1", "-1/3"):
         with pytest.raises(SpecError, match="i/n"):
             Shard.parse(wrong)
+
+
+def test_the_plan_that_ships_is_read_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Plan.read(Path("embedded"))
+    assert {cell.setting.row for cell in made.cells} == {"lab/pretrained", "lab/base-1e6"}
+    assert len(made.cells) == 2 * 4 * 2
