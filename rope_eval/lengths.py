@@ -10,6 +10,8 @@ from typing import Any
 from rope_eval.errors import SpecError
 
 _LENGTH = re.compile(r"([0-9]{1,12})([km]?)", re.IGNORECASE)
+_COUNT = re.compile("[0-9]{1,18}")
+_MOST = 10**18
 _UNITS = {"": 1, "k": 1024, "m": 1024**2}
 
 
@@ -40,6 +42,26 @@ def parse_lengths(text: str) -> tuple[int, ...]:
     (4096, 8192, 16384)
     """
     return check_lengths([parse_length(part) for part in text.split(",")])
+
+
+def check_count(name: str, value: Any) -> int | None:
+    """Return a whole number of 1 or more, given as one or as text; None stays None.
+
+    Args:
+        name: what it is called.
+        value: what was given.
+
+    Raises:
+        SpecError: for anything else.
+
+    >>> check_count("chunk_size", "512")
+    512
+    """
+    if isinstance(value, str) and _COUNT.fullmatch(value):
+        value = int(value)
+    if value is not None and (type(value) is not int or not 1 <= value <= _MOST):
+        raise SpecError(f"{name} must be a whole number of 1 or more, got {value!r}")
+    return value
 
 
 def check_lengths(lengths: Sequence[Any]) -> tuple[int, ...]:

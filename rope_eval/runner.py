@@ -14,12 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError, RopeEvalError, ScoreError, SpecError, StoreError
 from rope_eval.results import identity
-from rope_eval.results.documents import Documents, Scored, TokenCount, TokenCounts
+from rope_eval.results.documents import (
+    Documents,
+    Scored,
+    TokenCount,
+    TokenCounts,
+)
 from rope_eval.results.provenance import provenance, timed
 from rope_eval.results.resolved import AUTO, resolved_dtype, resolved_laws
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.reach import without_effect
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.safe_text import masked
 from rope_eval.scores import Sums, sums_at, total
 from rope_eval.scoring.books import first_documents
 from rope_eval.scoring.documents import DocumentScorer, Loading, document_scorer
@@ -271,7 +277,7 @@ def _asked(
         "kind": "cumulative",
         "lengths": list(request.lengths),
         "documents": [{"name": d.name, "sha256": d.digest} for d in documents],
-        "books": request.books,
+        "books": masked(request.books),
     }
 
 

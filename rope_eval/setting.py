@@ -110,6 +110,8 @@ def resolve(
                 f"give a model: {caller.model}, or {caller.row} for a row of the catalogue"
             )
         return Setting(checkpoint=model, rope=RopeSpec.from_dict(given))
+    if not isinstance(row, str):
+        raise SpecError(f"a row of the catalogue has a name ({caller.row}), got {row!r:.60}")
     found = catalogue.find(row)
     return Setting(
         checkpoint=found.require_checkpoint() if model is None else model,

@@ -77,11 +77,25 @@ def test_every_row_of_the_paper_is_one_row_of_the_catalogue(table: str) -> None:
 def test_only_what_changes_at_inference_needs_no_tuned_checkpoint() -> None:
     for size in ("7b", "13b"):
         rows = catalogue.load().values()
-        released = {r.name: r.checkpoint for r in rows if r.checkpoint and size in r.name}
+        released = {
+            r.name: r.checkpoint for r in rows if r.checkpoint and f"llama2-{size}/" in r.name
+        }
         hub = f"meta-llama/Llama-2-{size}-hf"
         assert released == {
             f"llama2-{size}/{name}": hub for name in ("plain", "ntk-fixed-8", "ntk-dynamic")
         }
+
+
+def test_every_released_row_has_a_place_on_the_hub_and_a_source() -> None:
+    rows = [row for name, row in catalogue.load().items() if name.startswith("released/")]
+    for row in rows:
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", row.checkpoint or ""), row.name
+        assert row.source, row.name
+        assert row.rope.is_neutral
+    assert len({row.checkpoint for row in rows}) == len(rows) == 37
+    assert catalogue.find("released/lceg-ntk-64k").rope == RopeSpec(
+        pretrain_theta=10000, train_length=4096, tune_length=65536
+    )
 
 
 # --- what can run ---------------------------------------------------------------------------------
@@ -319,3 +333,14 @@ def test_files_that_are_not_as_documented(
 def test_an_unknown_row_names_the_nearest() -> None:
     with pytest.raises(DataError, match="Did you mean 'lab/pretrained'"):
         catalogue.find("lab/pretrain")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 20_000, b"\xff", b'{"weight_map": {"a": ["b"]}}', b'{"weight_map": {"a": 1}}'],
+)
+def test_an_index_that_is_none_is_an_obstacle(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_bytes(content)
+    row = rows.ModelSpec(name="a/b", checkpoint=str(tmp_path), fields={})
+    assert row.obstacle() == f"{tmp_path} has no readable model.safetensors.index.json"

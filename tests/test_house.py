@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = (  # a module may import from its own room and from those above it in this list
     ("errors",),
-    ("paths",),
+    ("paths", "files", "safe_text"),
     ("theory", "lengths", "labels", "scores"),
     ("rope",),
     ("catalogue", "data"),

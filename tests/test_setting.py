@@ -136,3 +136,8 @@ def test_what_is_missing_is_asked_for_in_the_callers_words() -> None:
         resolve(row="mine/dynamik")
     with pytest.raises(DataError, match="mine/lacking was never released"):
         resolve(row="mine/lacking")
+
+
+def test_a_row_of_the_catalogue_has_a_name() -> None:
+    with pytest.raises(SpecError, match=r"a row of the catalogue has a name .* got 5"):
+        resolve(None, 5)

@@ -520,6 +520,22 @@ def test_command_on_released_configs(
     assert all(f": {sources}" in note for note in facts["notes"])
 
 
+def test_command_takes_no_base_for_a_family_that_had_another(tmp_path: Path) -> None:
+    model = write_config(tmp_path, **RELEASED["Phi-4"])
+    with pytest.raises(SpecError, match=r"Phi-4 had another .*2412\.08905.*give --pretrain-theta"):
+        theory_command("--model", model)
+
+
+def test_command_tells_families_that_differ_in_their_shape_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    qwen15 = RELEASED["Qwen2.5"] | {"hidden_size": 4096, "intermediate_size": 11008}
+    medium = RELEASED["Phi-3 mini 4k"] | {"hidden_size": 5120, "intermediate_size": 17920}
+    for config in (qwen15, medium):
+        facts = theory_json(capsys, "--model", write_config(tmp_path, **config))
+        assert "known of" not in str(facts["notes"])
+
+
 def test_command_needs_a_base_that_tuning_may_have_changed(tmp_path: Path) -> None:
     model = write_config(tmp_path, **CONFIGS[0][0])
     with pytest.raises(SpecError, match=r"may be another since.*tune_length of 16384.*give --pre"):

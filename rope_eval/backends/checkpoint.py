@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from rope_eval.backends.gguf import check_gguf, is_gguf
 from rope_eval.errors import DataError
+from rope_eval.files import parse_json, read_small
 from rope_eval.rope.geometry import RopeConfig
 
 INDEX = "model.safetensors.index.json"
@@ -89,7 +91,7 @@ def check_config(values: Any, where: str, *, trust_remote_code: bool = False) ->
             "config.json): say trust_remote_code=True if you trust it"
         )
     for key in ("attn_implementation", "_attn_implementation"):
-        if "/" in str(values.get(key)):
+        if is_from_hub(values.get(key)):
             raise DataError(
                 f"{where}: {key}={values[key]!r} would fetch code from the hub and run it: take "
                 "it out, the attention is rope-eval's own"
@@ -112,6 +114,15 @@ def check_config(values: Any, where: str, *, trust_remote_code: bool = False) ->
             raise DataError(
                 f"{where}: {name} must be a whole number from 1 to {most}, got {str(size)[:40]!r}"
             )
+
+
+def is_from_hub(attention: object) -> bool:
+    """Tell whether transformers may fetch the kernels of an attention implementation from the hub.
+
+    It does for ``kernels-community/…``, and for ``flash_attention_2`` where that is not installed.
+    """
+    text = str(attention)
+    return "/" in text or ("flash_attention" in text and find_spec("flash_attn") is None)
 
 
 def check_index(index: Path, *, allow_pickle: bool = False, fetched: bool = True) -> None:
@@ -220,9 +231,4 @@ def _weights(directory: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def _json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{file} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file} is not JSON: {error}") from error
+    return parse_json(read_small(file), str(file))

@@ -29,8 +29,8 @@ def location(name: str) -> dict[str, str]:
 def check_gguf(file: Path) -> None:
     """Raise unless a GGUF file is there, can be read, and transformers takes all of its RoPE.
 
-    transformers reads the base of a GGUF file, and neither how it scales its frequencies nor a
-    sliding window: the model would be another one, without a word.
+    transformers reads the base of a GGUF file, but not how it scales its frequencies, and a sliding
+    window of some architectures alone: the model would be another one, without a word.
 
     Raises:
         SpecError: without the package gguf.
@@ -59,7 +59,12 @@ def check_gguf(file: Path) -> None:
 
 
 def _is_lost(name: str) -> bool:
-    return any(part in name for part in _LOST)
+    """Tell whether a field changes the RoPE, and transformers has no place for it in a config."""
+    from transformers.integrations.ggml import GGUF_CONFIG_MAPPING
+
+    architecture, _, field = name.partition(".")
+    place = GGUF_CONFIG_MAPPING.get(architecture, {}).get(field)
+    return place is None and any(part in name for part in _LOST)
 
 
 def _value(field: Any) -> Any:

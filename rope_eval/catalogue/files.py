@@ -13,12 +13,13 @@ import yaml
 
 from rope_eval.catalogue.rows import ModelSpec
 from rope_eval.errors import DataError, SpecError, did_you_mean
+from rope_eval.files import read_small
 from rope_eval.paths import asset, is_directory
 from rope_eval.rope.config_words import refuse_config_words
 from rope_eval.rope.spec import FIELDS
 
 FAMILY_KEYS = ("family", "description", "pretrain_theta", "train_length", "size", "rows")
-ROW_KEYS = ("name", "checkpoint", "weights_of", "tune_length", "rope", "paper")
+ROW_KEYS = ("name", "checkpoint", "weights_of", "source", "tune_length", "rope", "paper")
 OF_THE_WEIGHTS = ("pretrain_theta", "train_length", "tune_length")  # how they were made, not run
 TABLES = ("1", "3", "4", "5")  # those of the paper with a row a model
 
@@ -82,6 +83,7 @@ def _row(
         checkpoint=checkpoint and beside(file, checkpoint),
         fields=facts | _fields(where, row),
         weights_of=owner,
+        source=_text(f"{where}: source", row.get("source")),
         paper=dict(_paper(where, family.get("size"), row.get("paper") or {})),
     )
 
@@ -163,11 +165,9 @@ def beside(file: Path, checkpoint: str) -> str:
 
 def _yaml(file: Path) -> Any:
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
+        return yaml.safe_load(read_small(file))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-        raise DataError(f"{file} is not YAML: {error}") from error
+        raise DataError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError:
         raise DataError(f"{file} is nested too deeply") from None
 

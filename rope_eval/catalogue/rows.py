@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError
+from rope_eval.files import parse_json, read_small
 from rope_eval.paths import asset, checkout, is_directory
 from rope_eval.rope.spec import RopeSpec
 
@@ -24,6 +25,7 @@ class ModelSpec:
         checkpoint: a directory or a name on the hub; None where none was released or given.
         fields: RopeSpec's, as the files give them, those of the family and of the weights too.
         weights_of: the row that has the same checkpoint, if it is not a row's own.
+        source: who says how the checkpoint was made.
         paper: where the row stands in results/paper: (size, label) by the table's name.
         rope: the setting that `fields` make.
 
@@ -35,11 +37,21 @@ class ModelSpec:
     checkpoint: str | None
     fields: Mapping[str, Any]
     weights_of: str | None = None
+    source: str | None = None
     paper: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     rope: RopeSpec = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rope", RopeSpec.from_dict(self.fields))
+
+    def matches(self, text: str) -> bool:
+        """Tell whether a text stands in the name, the checkpoint, the setting or the source.
+
+        A text with ``*``, ``?`` or ``[`` is a pattern of one of them as a whole.
+        """
+        said = (self.name, self.checkpoint or "", str(self.rope), self.source or "")
+        pattern = text if set(text) & set("*?[") else f"*{text}*"
+        return any(fnmatchcase(some.lower(), pattern.lower()) for some in said)
 
     def require_checkpoint(self) -> str:
         """Return the checkpoint; a row without one that can be read is a `DataError`."""
@@ -106,12 +118,12 @@ def _lacking(directory: Path) -> str | None:
         return "config.json"
     for index in directory.glob("*.safetensors.index.json"):
         try:
-            parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            parts = set(parse_json(read_small(index), str(index))["weight_map"].values())
+            missing = [part for part in sorted(parts) if not (directory / part).is_file()]
+        except (DataError, OSError, ValueError, LookupError, TypeError, AttributeError):
             return f"readable {index.name}"
-        for part in sorted(set(parts)):
-            if not (directory / part).is_file():
-                return str(part)
+        if missing:
+            return str(missing[0])
     if not any(any(directory.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
         return "weights (*.safetensors or *.bin)"
     return None

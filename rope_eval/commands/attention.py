@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import Report, progress_bar
-from rope_eval.errors import DataError, SpecError
+from rope_eval.errors import SpecError
+from rope_eval.files import check_output
 from rope_eval.lengths import parse_length
 from rope_eval.rope import laws
+from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +36,7 @@ examples:
 The score is q·k times the softmax scale, before the softmax. Its mean over queries, heads and
 layers is split at the critical dimension of arXiv 2310.05209, as in its Figs. 6, 8 and 10.
 """
+MOST_BINS = 10_000
 FORMATS = (".png", ".pdf", ".svg")
 
 
@@ -74,6 +77,10 @@ def run(args: argparse.Namespace) -> int:
     length = parse_length(args.length)
     if length < 2:
         raise SpecError(f"--length must be 2 tokens or more, got {length}")
+    if args.bins > MOST_BINS:
+        raise SpecError(f"--bins must be {MOST_BINS:,} or fewer, got {args.bins}")
+    if args.device == "meta":
+        raise SpecError("--device meta has shapes and no numbers: there is nothing to measure")
     if args.output is not None:
         _check_output(args.output)
 
@@ -106,15 +113,16 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
         return 0
     bound = facts["extrapolation_bound"]
-    print(f"model  {facts['model']}")
+    print(f"model  {shown(facts['model'])}")
     print(f"rope   {facts['setting']}")
     print(
         f"bound  {'none' if bound is None else f'{bound:.0f} tokens'}; critical dimension "
         f"{facts['critical_dimension']} of {facts['rotary_dim']}"
     )
     for line in laws.lines(facts["laws"]):
-        print(f"       {line}")
-    print(f"books  {args.books}: {', '.join(facts['documents'])}, {length} tokens each\n")
+        print(f"       {shown(line)}")
+    books = shown(f"{args.books}: {', '.join(facts['documents'])}")
+    print(f"books  {books}, {length} tokens each\n")
     print(attention_table(facts))
     return 0
 
@@ -122,8 +130,7 @@ def run(args: argparse.Namespace) -> int:
 def _check_output(file: Path) -> None:
     if file.suffix not in FORMATS:
         raise SpecError(f"--output must end in {', '.join(FORMATS)}, got {file}")
-    if not file.parent.is_dir():
-        raise DataError(f"--output {file}: there is no folder {file.parent}; make it first")
+    check_output(file)
 
 
 def _measured(

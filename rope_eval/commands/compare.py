@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import add_shared
 from rope_eval.commands.store import open_store
 from rope_eval.errors import SpecError
+from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
     from rope_eval.report.compare import Comparison
 
+_BEFORE_HOW = 66  # characters that the other columns of a comparison take
 EPILOG = """\
 examples:
   rope-eval compare llama2-7b/base-500 --baseline "paper:LLaMA2 7B/base=10000"
@@ -77,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         style = "pipe" if args.format == "markdown" else "simple"
         print("\n\n".join(_text(c, style, args.protocol) for c in found))
         for name, columns in worse.items():
-            print(f"\n{name} is worse by more than {points:g} points: {', '.join(columns)}")
+            print(f"\n{shown(name)} is worse by more than {points:g} points: {', '.join(columns)}")
     return 1 if worse else 0
 
 
@@ -98,13 +101,17 @@ def _facts(comparison: Comparison) -> dict[str, Any]:
             }
             for d in comparison.differences
         ],
-        "not_compared": list(comparison.not_compared),
+        "not_compared": dict(comparison.not_compared),
     }
 
 
 def _text(comparison: Comparison, style: str, protocol: str) -> str:
     from tabulate import tabulate
 
+    from rope_eval.report.terminal import terminal_width
+
+    width = terminal_width() if style == "simple" else None
+    wide = 10**6 if width is None else max(width - _BEFORE_HOW, 16)
     lines = [
         (
             d.column,
@@ -113,7 +120,7 @@ def _text(comparison: Comparison, style: str, protocol: str) -> str:
             f"{d.points:+.2f}",
             "" if d.interval is None else f"{d.interval[0]:+.2f} … {d.interval[1]:+.2f}",
             "*" if d.beyond_noise else "",
-            "; ".join((d.method, *d.notes)),
+            textwrap.fill(shown("; ".join((d.method, *d.notes))), wide),
         )
         for d in comparison.differences
     ]
@@ -124,6 +131,12 @@ def _text(comparison: Comparison, style: str, protocol: str) -> str:
         disable_numparse=True,
         colalign=("left", "right", "right", "right", "right", "left", "left"),
     )
-    title = f"{comparison.run} against {comparison.baseline}, protocol {protocol}, in percent"
-    missing = ", ".join(comparison.not_compared)
-    return "\n\n".join([title, grid, *([f"not compared: {missing}"] if missing else [])])
+    names = shown(f"{comparison.run} against {comparison.baseline}")
+    title = f"{names}, protocol {protocol}, in percent"
+    missing: dict[str, list[str]] = {}
+    for column, why in comparison.not_compared.items():
+        missing.setdefault(why, []).append(column)
+    lost = [
+        shown(f"not compared: {', '.join(columns)} ({why})") for why, columns in missing.items()
+    ]
+    return "\n\n".join([title, grid, *(["\n".join(lost)] if lost else [])])

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError, RopeEvalError, SpecError, did_you_mean
+from rope_eval.files import parse_json, read_small
 from rope_eval.paths import write_whole
+from rope_eval.safe_text import shown
 
 CHECKSUMS = "checksums.json"
 EPILOG = """\
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         except RopeEvalError as error:
             missing.append(name)
             said = f"not there: {error}"
-        print(f"{name:<32}{said}")
+        print(f"{name:<32}{shown(said)}")
     if missing:
         print(f"{len(missing)} of {len(args.names or SOURCES)} data sets could not be had")
     return 1 if missing else 0
@@ -83,9 +85,9 @@ def _checksums(record: Path) -> dict[str, Any]:
     if not record.is_file():
         return {}
     try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{record}: not valid JSON: {error}. Delete it") from error
+        found = parse_json(read_small(record), str(record))
+    except DataError as error:
+        raise DataError(f"{error}. Delete it") from error
     if not isinstance(found, dict):
         raise DataError(f"{record}: want an object, got {type(found).__name__}. Delete it")
     return found

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rope_eval.commands.options import add_shared
+from rope_eval.safe_text import shown
 
 EPILOG = """\
 examples:
@@ -79,11 +80,12 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for fact in facts:
         print(
-            f"{fact['key']}  {'new  ' if fact['new'] else 'known'}  {fact['row'] or fact['model']}"
+            f"{fact['key']}  {'new  ' if fact['new'] else 'known'}  "
+            f"{shown(fact['row'] or fact['model'])}"
             f"  {fact['tasks']} tasks, {fact['tasks_with_samples']} of them with samples"
         )
     return 0
 
 
 def _left_out(error: Exception) -> None:
-    print(f"rope-eval: left out: {error}", file=sys.stderr)
+    print(f"rope-eval: left out: {shown(error)}", file=sys.stderr)

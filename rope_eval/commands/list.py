@@ -7,10 +7,13 @@ import json
 from pathlib import Path
 
 from rope_eval.commands.options import add_shared
+from rope_eval.errors import DataError
+from rope_eval.safe_text import shown
 
 EPILOG = """\
 examples:
   rope-eval list models
+  rope-eval list models --filter qwen3
   rope-eval list models --checkpoint llama2-7b/base-500=/data/llama2-7b-base-500
   rope-eval ppl --config lab/base-20 --books builtin-chapters --lengths 128,256,512
 
@@ -32,6 +35,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add = parser.add_argument
     add("what", nargs="?", default="models", choices=("models",), help="(default: models)")
     add(
+        "--filter",
+        metavar="TEXT",
+        help="only rows with this in their name, checkpoint, setting or source, or a pattern: *-7b",
+    )
+    add(
         "--checkpoint",
         action="append",
         default=[],
@@ -47,15 +55,24 @@ def run(args: argparse.Namespace) -> int:
     """Print the catalogue; return the exit status.
 
     Raises:
-        DataError: for a file that is not as documented, or a checkpoint of an unknown row.
+        DataError: for a file that is not as documented, a checkpoint of an unknown row, or a filter
+            that leaves no row.
         SpecError: for a --checkpoint that is not written NAME=DIR.
     """
     from tabulate import tabulate
 
     from rope_eval import catalogue
+    from rope_eval.report.terminal import terminal_width
 
     checkpoints = catalogue.read_checkpoints(args.checkpoints, args.checkpoint)
-    rows = catalogue.load(checkpoints=checkpoints).values()
+    rows = list(catalogue.load(checkpoints=checkpoints).values())
+    if args.filter is not None:
+        rows = [row for row in rows if row.matches(args.filter)]
+        if not rows:
+            raise DataError(
+                f"no row of the catalogue has {args.filter!r} in its name, checkpoint, setting or "
+                "source: `rope-eval list models` shows them all"
+            )
     obstacles = {row.name: row.obstacle() for row in rows}
     if args.json:
         facts = [
@@ -63,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
                 "name": row.name,
                 "checkpoint": row.checkpoint,
                 "rope": row.rope.to_dict(),
+                "source": row.source,
                 "paper": {table: list(place) for table, place in row.paper.items()},
                 "can_run": obstacles[row.name] is None,
                 "obstacle": obstacles[row.name],
@@ -73,20 +91,25 @@ def run(args: argparse.Namespace) -> int:
         return 0
     lines = [
         (
-            row.name,
+            shown(row.name),
             "no" if obstacles[row.name] else "yes",
             ",".join(sorted(row.paper)),
             str(row.rope),
-            obstacles[row.name] or "",
+            shown(obstacles[row.name] or ""),
         )
         for row in rows
     ]
-    print(
-        tabulate(
-            lines,
-            headers=["name", "can run", "tables", "rope", "why not"],
-            tablefmt="plain",
-            disable_numparse=True,
-        )
-    )
+    header = ["name", "can run", "tables", "rope", "why not"]
+    width = terminal_width()
+    if width is not None:
+        from rich import box, console, table, text
+
+        grid = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for name in header:
+            grid.add_column(name, overflow="fold")
+        for line in lines:
+            grid.add_row(*map(text.Text, line))
+        console.Console(width=width, highlight=False).print(grid)
+        return 0
+    print(tabulate(lines, headers=header, tablefmt="plain", disable_numparse=True))
     return 0

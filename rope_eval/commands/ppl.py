@@ -11,6 +11,7 @@ from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_lengths
+from rope_eval.safe_text import shown
 
 EPILOG = """\
 examples:
@@ -70,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
     setting = resolve(args.model, args.config, args.rope)
 
     from rope_eval import runner
+    from rope_eval.results.documents import of_known_shape
     from rope_eval.results.store import DEFAULT_ROOT, Store
     from rope_eval.rope.reach import without_effect
     from rope_eval.scoring.documents import Loading
@@ -102,9 +104,11 @@ def run(args: argparse.Namespace) -> int:
         measured, from_store = answer.run, not answer.scored
     except runner.NotKeptError as error:
         lost, measured, from_store = error, error.run, False
-    facts = runner.curve(measured) | {"from_store": from_store}
-    place = "not kept" if lost else str(store.place(facts["key"]))
-    print(json.dumps(facts, indent=2) if args.json else _text(facts, place))
+    with of_known_shape(measured):
+        facts = runner.curve(measured) | {"from_store": from_store}
+        place = "not kept" if lost else str(store.place(facts["key"]))
+        text = json.dumps(facts, indent=2) if args.json else _text(facts, place)
+    print(text)
     if line := without_effect(facts["effective_from"], facts["lengths"][-1]):
         print(f"note: {line}", file=sys.stderr)
     if lost is not None:
@@ -134,16 +138,16 @@ def _text(facts: dict[str, Any], place: str) -> str:
     documents = facts["documents"]
     return "\n".join(
         (
-            f"model  {facts['model']}",
+            f"model  {shown(facts['model'])}",
             f"rope   {RopeSpec.from_dict(facts['rope'])}",
             f"bound  {f'{bound:.0f} tokens' if bound else 'none: ' + facts['no_bound']}",
-            *(f"       {line}" for line in laws.lines(facts["laws"])),
-            f"books  {facts['books']}: {documents} document{'' if documents == 1 else 's'}, "
+            *(f"       {shown(line)}" for line in laws.lines(facts["laws"])),
+            f"books  {shown(facts['books'])}: {documents} document{'' if documents == 1 else 's'}, "
             f"{facts['tokens']} scored tokens",
-            *(f"failed {one['error']}" for one in facts["failed"]),
+            *(f"failed {shown(one['error'])}" for one in facts["failed"]),
             "",
             curve_table(facts),
             "",
-            f"run    {place}{', from the store' if facts['from_store'] else ''}",
+            f"run    {shown(place)}{', from the store' if facts['from_store'] else ''}",
         )
     )

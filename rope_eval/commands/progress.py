@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rope_eval.safe_text import shown
+
 LINE_SECONDS = 30.0
 Report = Callable[[str, float], None]
 """Takes what is being done, and how much of the whole is."""
@@ -28,12 +30,12 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Report]:
 
     columns = [TextColumn("{task.description}", markup=False), BarColumn()]
     columns += [] if total is None else [MofNCompleteColumn()]
-    shown = sys.stderr.isatty() and _is_first_process()
+    is_shown = sys.stderr.isatty() and _is_first_process()
     with Progress(
-        *columns, Remaining(), console=Console(stderr=True), transient=True, disable=not shown
+        *columns, Remaining(), console=Console(stderr=True), transient=True, disable=not is_shown
     ) as bar:
         task = bar.add_task(what, total=total or 1.0)
-        yield lambda what, done: bar.update(task, description=what, completed=done)
+        yield lambda what, done: bar.update(task, description=shown(what), completed=done)
 
 
 def steps(report: Report, name: str, before: int = 0) -> Callable[[int, float], None]:
@@ -50,7 +52,7 @@ def steps(report: Report, name: str, before: int = 0) -> Callable[[int, float], 
 def say(text: str) -> None:
     """Print a line to standard error."""
     if _is_first_process():
-        print(text, file=sys.stderr)
+        print(shown(text), file=sys.stderr)
 
 
 def _is_first_process() -> bool:

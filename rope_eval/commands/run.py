@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 
 from rope_eval.commands.options import add_shared
-from rope_eval.commands.progress import progress_bar, progress_lines
+from rope_eval.commands.progress import progress_bar, progress_lines, say
 
 EPILOG = """\
 examples:
@@ -67,8 +67,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return show(plan, store)
     _end_on_sigterm()
-    shown = progress_bar if sys.stderr.isatty() else progress_lines
-    with shown(f"{len(plan.cells)} cells") as report:
+    report_to = progress_bar if sys.stderr.isatty() else progress_lines
+    with report_to(f"{len(plan.cells)} cells") as report:
         done = work(
             plan,
             store,
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             progress=lambda cell, unit, part: report(f"{cell}: {unit}", part),
         )
     for cell, why in done.failed.items():
-        print(f"failed: {cell}: {why}", file=sys.stderr)
+        say(f"failed: {cell}: {why}")
     print(
         f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; computed "
         f"{done.units} units here, models loaded: {done.loads}; results in {store.root}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import os
 import shlex
@@ -14,15 +15,18 @@ from typing import TYPE_CHECKING
 from rope_eval.commands.options import add_shared
 from rope_eval.errors import SpecError
 from rope_eval.paths import is_directory
+from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
     from rope_eval.rope.spec import RopeSpec
 
+LOOPBACK = "127.0.0.1"
 EPILOG = """\
 examples:
   rope-eval serve lab/base-1e6 --print
   rope-eval serve llama2-7b/ntk-fixed-8 --max-model-len 16384 --tensor-parallel-size 2
   rope-eval serve DIR --rope rope_theta=500,log_scale=true --port 8001
+  rope-eval serve DIR --host 0.0.0.0 --api-key KEY
 
 Every other argument goes to `vllm serve`. Under dynamic_ntk=per_sequence a request's base is set by
 its prompt and max_tokens together; {"vllm_xargs": {"rope_len": N}} in a request overrides that.
@@ -43,6 +47,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("name", metavar="NAME", help="a row of the catalogue, or a model directory; it comes first")
     add_shared(parser, "--model", help="another checkpoint for the row: a directory or a hub name")
     add_shared(parser, "--rope")
+    add("--host", default=LOOPBACK, help="where it listens (default: %(default)s, this machine)")
     add("--print", action="store_true", help="print the command, and do not run it")
     parser.set_defaults(run=run, passes_on=True)
 
@@ -69,8 +74,15 @@ def run(args: argparse.Namespace) -> int:
 
     check_servable(setting.rope)
     words = command(args.name if is_row else Path(model).name, model, setting.rope, args.rest)
+    words += [f"--host={args.host}"]
+    if not _is_loopback(args.host):
+        print(
+            f"rope-eval: serving on {shown(args.host)!r}: whoever reaches this machine can use it, "
+            "unless vLLM's --api-key asks for a key",
+            file=sys.stderr,
+        )
     if args.print:
-        print(shlex.join(words))
+        print(shown(shlex.join(words)))
         return 0
 
     from rope_eval.backends.hf.loading import check_checkpoint
@@ -85,8 +97,8 @@ def run(args: argparse.Namespace) -> int:
 
 def command(name: str, model: str, rope: RopeSpec, rest: list[str]) -> list[str]:
     """Return the words of the `vllm serve` command that puts a RopeSpec on a model."""
-    given = {word.split("=")[0].replace("_", "-") for word in rest}  # vLLM takes either
-    if any(word.split(".")[0] == "--additional-config" for word in given):
+    given = {_option(word) for word in rest}
+    if "--additional-config" in given:
         raise SpecError("--additional-config is rope-eval's own here: give fields with --rope")
     _check_rope(rest)
     if model.startswith("-"):
@@ -94,8 +106,20 @@ def command(name: str, model: str, rope: RopeSpec, rest: list[str]) -> list[str]
     words = ["vllm", "serve", model]
     words += ["--additional-config", json.dumps({"rope_eval": rope.to_dict()})]
     if "--served-model-name" not in given:
-        words += ["--served-model-name", name]
+        words += [f"--served-model-name={name}"]  # one word: a name with - first is no option
     return words + rest
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _option(word: str) -> str:
+    """Return the option of a word as vLLM reads it: --a_b.c=1 is one of --a-b."""
+    return word.split("=", maxsplit=1)[0].split(".", maxsplit=1)[0].replace("_", "-")
 
 
 def _check_rope(rest: list[str]) -> None:
@@ -103,16 +127,13 @@ def _check_rope(rest: list[str]) -> None:
     from rope_eval.rope.config_words import is_config_word, refuse_config_words
 
     for word, following in pairwise([*rest, ""]):
-        written, equals, value = word.partition("=")
-        option = written.replace("_", "-")
-        name = option.removeprefix("--hf-overrides.").removeprefix("--").replace("-", "_")
-        if option == "--hf-overrides":
+        option, equals, value = word.partition("=")
+        name = option.replace("_", "-").removeprefix("--hf-overrides.").removeprefix("--")
+        if _option(option) == "--hf-overrides" and "." not in option:
             try:
                 overrides = json.loads(value if equals else following)
             except ValueError:
                 continue  # vLLM says what is wrong with it
             refuse_config_words({"hf_overrides": overrides})
-        elif option.startswith("--") and is_config_word(name.split(".")[0]):
-            raise SpecError(
-                f"{written} would set RoPE beside the RopeSpec: give fields with --rope"
-            )
+        elif option.startswith("--") and is_config_word(name.split(".")[0].replace("-", "_")):
+            raise SpecError(f"{option} would set RoPE beside the RopeSpec: give fields with --rope")

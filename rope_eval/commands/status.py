@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
+from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
     from rope_eval.plans.plan import Plan
@@ -52,7 +53,7 @@ def show(plan: Plan, store: Store) -> int:
 
     standings = []
     for one in survey(plan, store):
-        print(_line(one), flush=True)
+        print(shown(_line(one)), flush=True)
         standings.append(one)
     print()
     print(_summary(standings))

@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rope_eval.safe_text import shown
+
 if TYPE_CHECKING:
     from rope_eval.results.store import Entry, Store
 
@@ -130,9 +132,10 @@ def sweep(args: argparse.Namespace) -> int:
         print(json.dumps({"dry_run": args.dry_run} | lists, indent=2))
         return 0
     for path in removed:
-        print(f"{path}: {'would be removed' if args.dry_run else 'removed'}")
+        print(f"{shown(path)}: {'would be removed' if args.dry_run else 'removed'}")
     for path in kept:
-        print(f"{path}: kept, younger than {args.older_than:g} minutes: it may be being written")
+        young = f"younger than {args.older_than:g} minutes: it may be being written"
+        print(f"{shown(path)}: kept, {young}")
     if not removed and not kept:
         print("no leftovers")
     return 0
@@ -146,9 +149,12 @@ def export(args: argparse.Namespace) -> int:
         StoreError: the folder cannot be read.
     """
     from rope_eval.errors import DataError
+    from rope_eval.files import check_output
     from rope_eval.results.frame import for_spreadsheets, frame
 
-    table = frame(_existing(args.results))
+    store = _existing(args.results)
+    check_output(args.output)
+    table = frame(store)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
     try:
         if style == "csv":
@@ -161,16 +167,17 @@ def export(args: argparse.Namespace) -> int:
     print(
         json.dumps(facts)
         if args.json
-        else f"{facts['rows']} numbers of {facts['runs']} runs are in {args.output}"
+        else f"{facts['rows']} numbers of {facts['runs']} runs are in {shown(args.output)}"
     )
     return 0
 
 
 def _existing(folder: Path | None) -> Store:
     from rope_eval.errors import DataError
+    from rope_eval.paths import is_directory
 
     store = open_store(folder)
-    if not store.root.is_dir():
+    if not is_directory(str(store.root)):
         raise DataError(f"there is no folder of runs at {store.root}: give it as --results DIR")
     return store
 
@@ -181,4 +188,4 @@ def _line(entry: Entry) -> str:
     run = entry.run
     named = (run.request.get(name) for name in ("model", "checkpoint"))
     what = f"{run.kind} {next(filter(None, (*named, run.provenance.get('document'))), '')}".strip()
-    return f"{entry.path}: ok: {what}{', failed: ' + str(run.error) if run.error else ''}"
+    return shown(f"{entry.path}: ok: {what}{', failed: ' + str(run.error) if run.error else ''}")

@@ -19,6 +19,10 @@ from rope_eval.rope import laws
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.safe_text import shown
+
+MOST_DIMENSIONS = 1 << 14
+MOST_BASES = 5_000
 
 _EPILOG = """\
 examples:
@@ -78,8 +82,15 @@ def run(args: argparse.Namespace) -> int:
         SpecError: a value is missing or makes no sense.
         DataError: the model's config.json cannot be read.
     """
+    if args.bases_per_decade > MOST_BASES:
+        raise SpecError(
+            f"--bases-per-decade must be {MOST_BASES:,} or less, got {args.bases_per_decade}: the "
+            "scan takes seconds for a thousand"
+        )
     checkpoint, where = _facts(args)
     setting = _Setting.of(checkpoint)
+    if setting.head_dim > MOST_DIMENSIONS:
+        raise SpecError(f"--head-dim must be {MOST_DIMENSIONS:,} or less, got {setting.head_dim}")
     facts = _laws(setting, checkpoint)
     rows = _law_rows(setting, facts, checkpoint.doubt)
     if args.target_length is not None:
@@ -92,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print_table(setting, rows)
         for note in notes:
-            print(f"note: {note}")
+            print(f"note: {shown(note)}")
     return 0
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from rope_eval.data.readers import JSONL_SUFFIXES, read_hub, read_rows, read_text
 from rope_eval.errors import DataError, SpecError, did_you_mean
+from rope_eval.lengths import check_count
 
 BUILTIN_NAME = "python-documentation"
 BOOKS3 = "Books3"
@@ -80,12 +81,13 @@ def read_books(
         whole_pile: keep the rows of every part of the Pile, as for training.
 
     Raises:
-        SpecError: for a limit under 1.
+        SpecError: for a limit under 1, or a source that is neither.
         DataError: at once where there is nothing to read; while iterating for a file, row or
             frame that is empty, broken, truncated or not UTF-8.
     """
-    if limit is not None and limit < 1:
-        raise SpecError(f"a limit of {limit} documents leaves nothing to read: give 1 or more")
+    if not isinstance(source, str | Path):
+        raise SpecError(f"books are a word or a path, got {source!r}: write a path as ./{source}")
+    limit = check_count("a limit of documents", limit)
     return islice(_documents(source, whole_pile), limit)
 
 
@@ -195,10 +197,6 @@ def _row_document(row: dict[str, Any], where: str, *, fallback_name: str) -> Doc
             f"{where}: want a 'text' that is a string, got {type(text).__name__} "
             f"(the row has {', '.join(sorted(row)) or 'no keys'})"
         )
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where}: the text holds a lone surrogate, not a character") from error
     meta = row.get("meta")
     names = (
         row.get("title"),
@@ -207,6 +205,13 @@ def _row_document(row: dict[str, Any], where: str, *, fallback_name: str) -> Doc
         row.get("id"),
     )
     name = next((str(name) for name in names if name not in (None, "")), fallback_name)
+    for what, value in (("text", text), ("title", name)):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{where}: the {what} holds a lone surrogate, not a character"
+            ) from error
     return _document(name, text, where)
 
 

@@ -22,6 +22,7 @@ Encode = Callable[[str], Sequence[int]]
 """Text to tokens as the model sees them, BOS included where it has one."""
 
 CHARACTERS_A_TOKEN = 6  # of filler that is set aside; prose has 3 to 5
+MOST_SAMPLES, MOST_FACTS = 100_000, 10_000  # far above any study's: more take hours to draw
 ATTEMPTS = 50  # to meet a length exactly; 3 to 10 are usual
 NEARBY = 3  # places where a sample's filler may end: at one, no end of it may have the length
 
@@ -123,8 +124,12 @@ class ProbePlan:
     def __post_init__(self) -> None:
         _check_list("lengths", self.lengths, (int,), 1, math.inf)
         _check_list("depths", self.depths, (int, float), 0, 1)
-        for name, least in (("samples", 1), ("seed", 0), ("facts", 1)):
-            _check_list(name, (getattr(self, name),), (int,), least, math.inf)
+        for name, least, most in (
+            ("samples", 1, MOST_SAMPLES),
+            ("seed", 0, math.inf),
+            ("facts", 1, MOST_FACTS),
+        ):
+            _check_list(name, (getattr(self, name),), (int,), least, most)
         most = len(set(self.form.key_letters)) ** self.form.key_length
         if self.facts > most:
             raise SpecError(f"there are {most} keys, too few for facts={self.facts}")

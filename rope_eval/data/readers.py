@@ -10,7 +10,6 @@ import codecs
 import gzip
 import json
 import os
-import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -20,6 +19,7 @@ from typing import IO, Any
 import zstandard
 
 from rope_eval.errors import DataError
+from rope_eval.files import open_file
 
 JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 # A line is held whole. A book of 64 MiB is twenty times War and Peace; what is longer is no book,
@@ -33,13 +33,6 @@ _TEXT_CHUNK_BYTES = 1 << 22
 _ZSTD_CHUNK_BYTES = 1 << 10
 # What `zstd --long=31` writes; the library alone stops at 128 MiB windows.
 _ZSTD_WINDOW_BYTES = 1 << 31
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
 
 
 def read_text(path: Path) -> str:
@@ -50,7 +43,7 @@ def read_text(path: Path) -> str:
     """
     text, offset, data = "", 0, b""
     try:
-        with _open(path) as raw:
+        with open_file(path) as raw:
             if (size := os.fstat(raw.fileno()).st_size) > TEXT_BYTES:
                 raise DataError(
                     f"{path}: {size:,} bytes, more than the {TEXT_BYTES:,} of a document. Part it "
@@ -139,15 +132,6 @@ def read_hub(
         ) from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    """Open a file for reading; what is none is refused unopened, as reading it may never end."""
-    mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "of another kind")
-        raise DataError(f"{path}: want a file, this is {kind}. Write its content to a file first")
-    return path.open("rb")
-
-
 def _before_last_character(data: bytes) -> int:
     """Return how many bytes are whole characters, if what may be cut off at the end is left out."""
     for back in range(1, min(4, len(data)) + 1):
@@ -196,7 +180,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
     """Yield the uncompressed bytes of a file, or raise DataError if there is less than a whole."""
     suffix = path.suffix.lower()
     try:
-        with _open(path) as raw:
+        with open_file(path) as raw:
             if suffix == ".zst":
                 yield from _unzstd(raw)
             elif suffix == ".gz":

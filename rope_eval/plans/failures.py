@@ -10,6 +10,7 @@ from rope_eval.plans.plan import Cell
 from rope_eval.results import identity
 from rope_eval.results.provenance import provenance
 from rope_eval.results.store import Run, Store
+from rope_eval.safe_text import masked
 
 KIND = "failure"
 
@@ -55,7 +56,7 @@ class Failures:
 
 def reason(error: Exception) -> str:
     """Return an error in one line: of a library's, its kind too."""
-    text = " ".join(str(error).split()) or "no reason given"
+    text = masked(" ".join(str(error).split())) or "no reason given"
     return text if isinstance(error, RopeEvalError) else f"{type(error).__name__}: {text}"
 
 

@@ -18,6 +18,7 @@ import yaml
 
 from rope_eval.data.readers import read_hub, read_rows
 from rope_eval.errors import DataError
+from rope_eval.paths import is_directory
 
 Row = Mapping[str, Any]
 PROMPTS = yaml.load(
@@ -184,12 +185,20 @@ def read(name: str, data_dir: str | Path | None = None) -> list[Row]:
                 f"{where}, row {number}: has no {', '.join(missing)} (it has "
                 f"{', '.join(row) or 'nothing'}); want the columns {', '.join(source.columns)}"
             )
+        try:
+            json.dumps(row, ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            where = f"{where}, row {number}"
+            raise DataError(f"{where}: holds a lone surrogate, not a character") from error
     return rows
 
 
 def check_folder(data_dir: str | Path) -> None:
-    """Raise `DataError` for a folder that holds none of the data sets."""
-    if not any((Path(data_dir) / f"{name}.jsonl").is_file() for name in SOURCES):
+    """Raise `DataError` for a folder that holds none of the data sets, or is none."""
+    folder = Path(data_dir)
+    if not is_directory(str(folder)) or not any(
+        (folder / f"{name}.jsonl").is_file() for name in SOURCES
+    ):
         raise DataError(
             f"data_dir={data_dir}: holds none of the data sets, such as lambada.jsonl or "
             "leval/tpo.jsonl"

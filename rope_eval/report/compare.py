@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
-from rope_eval.protocols.columns import TASKS
+from rope_eval.protocols.columns import ITEMS, TASKS
 from rope_eval.report import published as paper
-from rope_eval.report.runs import Part, Row, Score, rows_of
+from rope_eval.report.runs import Part, Row, Score, items_of, rows_of
 from rope_eval.report.stats import (
     Interval,
     Z,
@@ -19,10 +19,10 @@ from rope_eval.report.stats import (
     newcombe,
     paired_bootstrap,
 )
+from rope_eval.results.conditions import unlike
 from rope_eval.results.frame import HARNESSES
 from rope_eval.results.store import Store
 
-ITEMS = {**paper.ITEMS, "Hellaswag": 10042}
 _TABLES = ("3", "4", "5")
 
 
@@ -70,12 +70,19 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A run against a baseline, and the columns that only the baseline has."""
+    """A run against a baseline.
+
+    Attributes:
+        run: its name.
+        baseline: its name.
+        differences: of the columns that both have a number in.
+        not_compared: why the others of the baseline's columns are not there, by column.
+    """
 
     run: str
     baseline: str
     differences: tuple[Difference, ...]
-    not_compared: tuple[str, ...] = field(default=())
+    not_compared: Mapping[str, str] = field(default_factory=dict)
 
     def worse(self, points: float) -> list[str]:
         """Return the columns in which the run is worse by more than so many points."""
@@ -102,11 +109,12 @@ def side(text: str, store: Store, protocol: str = "paper") -> Side:
     columns = list(TASKS[protocol])
     keys = [run.key for run in store.runs() if run.kind in HARNESSES and run.key.startswith(text)]
     rows = rows_of(store)
-    found = [row for row in rows if text in (row.name, f"{row.harness}:{row.name}") and row.parts]
+    rows = [row for row in rows if row.parts or row.others]
+    found = [row for row in rows if text in (row.name, f"{row.harness}:{row.name}")]
     if not found and len(keys) == 1:
         found = rows_of(store, keys)
     if len(found) != 1:
-        names = [row.name for row in rows if row.parts]
+        names = [row.name for row in rows]
         several = len(found) > 1 or len(keys) > 1
         raise DataError(
             f"{text!r} names {'several runs' if several else 'no run'} of tasks in {store.root}: "
@@ -123,11 +131,16 @@ def compare(run: Side, baseline: Side) -> Comparison:
     Raises:
         DataError: where they have none in common.
     """
-    common = [column for column in baseline.scores if column in run.scores]
+    blanks = {column: _why_blank(run, baseline, column) for column in baseline.scores}
+    common = [column for column, why in blanks.items() if not why]
     if not common:
+        ours, theirs = (", ".join(_numbers(side)) or "none" for side in (run, baseline))
+        reasons = "; ".join(
+            f"{column}: {why}" for column, why in blanks.items() if why != _not_run(run)
+        )
         raise DataError(
-            f"{run.name} and {baseline.name} have no column in common: "
-            f"{', '.join(run.scores) or 'none'} against {', '.join(baseline.scores) or 'none'}"
+            f"{run.name} and {baseline.name} have no column in common: {ours} against {theirs}"
+            + (f" ({reasons})" if reasons else "")
         )
     return Comparison(
         run=run.name,
@@ -135,13 +148,35 @@ def compare(run: Side, baseline: Side) -> Comparison:
         differences=tuple(
             _difference(column, run.scores[column], baseline.scores[column]) for column in common
         ),
-        not_compared=tuple(column for column in baseline.scores if column not in run.scores),
+        not_compared={column: why for column, why in blanks.items() if why},
     )
+
+
+def _numbers(side: Side) -> list[str]:
+    return [column for column, score in side.scores.items() if score.value is not None]
+
+
+def _why_blank(run: Side, baseline: Side, column: str) -> str:
+    """Say why there is no difference, or nothing where there is one."""
+    if column not in run.scores:
+        return _not_run(run)
+    for side in (run, baseline):
+        if side.scores[column].value is None:
+            return f"{side.name}: {'; '.join(side.scores[column].notes)}"
+    return ""
+
+
+def _not_run(run: Side) -> str:
+    return f"{run.name}: not run"
 
 
 def _scores(row: Row, columns: Sequence[str], protocol: str) -> dict[str, Score]:
     scores = {column: row.score(column, protocol) for column in columns}
-    return {column: score for column, score in scores.items() if score.value is not None}
+    scores |= {
+        column: Score(value=part.value, parts=(part,), notes=tuple(items_of([part], None)))
+        for column, part in row.others.items()
+    }
+    return {column: score for column, score in scores.items() if score.parts}
 
 
 def _published(text: str, protocol: str) -> Side:
@@ -168,7 +203,7 @@ def _published(text: str, protocol: str) -> Side:
 
 
 def _printed(column: str, value: float, protocol: str) -> Score:
-    n = ITEMS.get(column)
+    n = ITEMS[column] if len(TASKS["paper"][column]) == 1 else None  # parts are not printed
     parts = (Part(task="", value=value, n=n, n_all=n),) if n else ()
     notes = () if protocol == "paper" else ("protocol paper",)
     return Score(value=value, parts=parts, notes=notes)
@@ -183,9 +218,18 @@ def _difference(column: str, run: Score, baseline: Score) -> Difference:
         score=100 * run.value,
         interval=interval and (100 * interval[0], 100 * interval[1]),
         method=method,
-        notes=tuple(f"run: {note}" for note in run.notes)
+        notes=tuple(unlike(run.conditions, baseline.conditions))
+        + _other_items(run, baseline)
+        + tuple(f"run: {note}" for note in run.notes)
         + tuple(f"baseline: {note}" for note in baseline.notes),
     )
+
+
+def _other_items(run: Score, baseline: Score) -> tuple[str, ...]:
+    counts = [sum(part.n or 0 for part in score.parts) for score in (run, baseline)]
+    if counts[0] == counts[1] or not all(counts):
+        return ()
+    return (f"{counts[0]} items against {counts[1]}",)
 
 
 def _interval(run: Score, baseline: Score) -> tuple[Interval | None, str]:
@@ -196,7 +240,9 @@ def _interval(run: Score, baseline: Score) -> tuple[Interval | None, str]:
     """
     paired = _paired(run.parts, baseline.parts)
     if paired is not None and len(np.unique(np.concatenate(paired))) > 1:
-        return paired_bootstrap(paired), "paired bootstrap"
+        alike = sum(len(np.unique(part)) == 1 for part in paired)
+        pooled = f", {alike} of {len(paired)} parts from the items of all" if alike else ""
+        return paired_bootstrap(paired), "paired bootstrap" + pooled
     ours, theirs = _proportions(run.parts), _proportions(baseline.parts)
     if not ours or (baseline.parts and not theirs):
         return None, "number of items unknown"

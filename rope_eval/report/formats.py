@@ -14,15 +14,19 @@ from typing import Literal, TypeAlias
 from tabulate import tabulate
 
 from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.safe_text import for_spreadsheet, shown, shown_lines
 
 Cell: TypeAlias = Decimal | str | None
 """A number with the decimals it is written with, a text, or a blank."""
+
+MARK = "†"
+"""What stands behind a number that the caption says something about."""
 
 _LATEX = str.maketrans(
     {character: rf"\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     | {"α": r"$\alpha$", "λ": r"$\lambda$", "Λ": r"$\Lambda$", "×": r"$\times$"}
-    | {"✓": r"\ding{51}", "✗": r"\ding{55}"}
+    | {"✓": r"\ding{51}", "✗": r"\ding{55}", MARK: r"$^\dagger$"}
 )
 
 
@@ -33,11 +37,12 @@ class Table:
     Attributes:
         name: what `rope-eval table` calls it, such as ``3+4``.
         caption: what it shows, and where that comes from.
-        labels: headers of the cells that name a row. Rows that agree in all labels but the last
-            are a group: those of one model size.
+        labels: headers of the cells that name a row.
         columns: headers of the other cells.
         rows: cells, those of the labels first.
         best: which end of a column is the better one, or None where no such question arises.
+        group_by: labels whose rows compete where they agree in them: those of one model size.
+        marks: (row, cell) of the numbers of which the caption says what is not as in others.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Table:
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     best: Literal["highest", "lowest"] | None = None
+    group_by: tuple[str, ...] = ("size",)
+    marks: frozenset[tuple[int, int]] = frozenset()
 
     def __post_init__(self) -> None:
         assert len(set(self.header)) == len(self.header), "a header is there twice"
@@ -62,10 +69,21 @@ class Table:
 
     def group(self, row: tuple[Cell, ...]) -> tuple[Cell, ...]:
         """Return the labels that a row shares with its group."""
-        return self.key(row)[:-1]
+        pairs = zip(self.labels, row, strict=False)
+        return tuple(cell for label, cell in pairs if label in self.group_by)
+
+    def shown(self, index: int) -> list[str]:
+        """Return the cells of a row as they are read, marks behind their numbers."""
+        return [
+            _text(cell) + (MARK if (index, position) in self.marks else "")
+            for position, cell in enumerate(self.rows[index])
+        ]
 
     def best_cells(self) -> frozenset[tuple[int, int]]:
-        """Return (row, cell) of the best number of every column and group; a tie is several."""
+        """Return (row, cell) of the best number of every column and group; a tie is several.
+
+        Where a group has one row, or a column one number in it, nothing is best.
+        """
         if self.best is None:
             return frozenset()
         choose = max if self.best == "highest" else min
@@ -79,7 +97,7 @@ class Table:
             (index, position)
             for (_, position), found in numbers.items()
             for cell, index in found
-            if cell == choose(number for number, _ in found)
+            if len(found) > 1 and cell == choose(number for number, _ in found)
         )
 
     def is_numeric(self, position: int) -> bool:
@@ -107,13 +125,14 @@ def render(table: Table, style: str) -> str:
 
 
 def _text(cell: Cell) -> str:
-    return "" if cell is None else str(cell)
+    return "" if cell is None else shown(cell)
 
 
 def _markdown(table: Table) -> str:
     positions = range(len(table.header))
     header, *rows = (
-        [_text(cell).replace("|", r"\|") for cell in row] for row in (table.header, *table.rows)
+        [cell.replace("|", r"\|") for cell in row]
+        for row in (map(_text, table.header), *map(table.shown, range(len(table.rows))))
     )
     grid = tabulate(
         rows,
@@ -122,14 +141,17 @@ def _markdown(table: Table) -> str:
         disable_numparse=True,
         colalign=["right" if table.is_numeric(position) else "left" for position in positions],
     )
-    return f"{grid}\n\n{table.caption}"
+    return f"{grid}\n\n{shown_lines(table.caption)}"
 
 
 def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table.header)
-    writer.writerows([_text(cell) for cell in row] for row in table.rows)
+    for row in (table.header, *table.rows):
+        writer.writerow(
+            _text(cell) if isinstance(cell, Decimal) else for_spreadsheet(_text(cell))
+            for cell in row
+        )
     return text.getvalue().removesuffix("\n")
 
 
@@ -155,17 +177,17 @@ def _latex(table: Table) -> str:
         r"% needs \usepackage{booktabs,pifont}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{table.caption.translate(_LATEX)}}}",
+        rf"\caption{{{shown_lines(table.caption).translate(_LATEX)}}}",
         rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        " & ".join(name.translate(_LATEX) for name in table.header) + r" \\",
+        " & ".join(_text(name).translate(_LATEX) for name in table.header) + r" \\",
     ]
     group = None
     for index, row in enumerate(table.rows):
         if table.group(row) != group:
             group = table.group(row)
             lines.append(r"\midrule")
-        cells = [_text(cell).translate(_LATEX) for cell in row]
+        cells = [cell.translate(_LATEX) for cell in table.shown(index)]
         bold = [
             rf"\textbf{{{cell}}}" if (index, position) in best else cell
             for position, cell in enumerate(cells)
@@ -180,12 +202,12 @@ def _html(table: Table) -> str:
 
     lines = [
         "<table>",
-        f"<caption>{html.escape(table.caption)}</caption>",
+        f"<caption>{html.escape(shown_lines(table.caption))}</caption>",
         "<thead>",
-        line("th", list(table.header)),
+        line("th", [_text(name) for name in table.header]),
         "</thead>",
         "<tbody>",
-        *(line("td", [_text(cell) for cell in row]) for row in table.rows),
+        *(line("td", table.shown(index)) for index in range(len(table.rows))),
         "</tbody>",
         "</table>",
     ]

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
+from rope_eval.lengths import parse_length
 from rope_eval.protocols.columns import PROTOCOLS
 from rope_eval.report import published as paper
-from rope_eval.report.formats import Cell, Table
+from rope_eval.report.formats import MARK, Cell, Table
 from rope_eval.report.runs import Row
+from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import HARNESSES
 
 _K, _M = 1024, 1024**2
 
 
-class _Notes:
-    """Why cells are blank, or not as their column says: rows and columns by the reason."""
+class Notes:
+    """Why cells are blank, or not as their column says: rows and columns by the reason.
+
+    Reasons of numbers begin with the mark that stands behind these.
+    """
 
     def __init__(self) -> None:
         self._cells: dict[str, dict[str, list[str]]] = {}
+        self.marked: dict[str, list[str]] = {}
 
-    def add(self, reason: str, row: str, column: str) -> None:
+    def add(self, reason: str, row: str, column: str, *, of: Cell = None) -> None:
+        """Take a reason, of a number if there is one."""
+        if of is not None:
+            reason = f"{MARK} {reason}"
+            self.marked.setdefault(row, []).append(column)
         self._cells.setdefault(reason, {}).setdefault(row, []).append(column)
 
     def caption(self, title: str) -> str:
+        """Return a title and a line for each reason."""
         lines = (
             f"{reason}: " + "; ".join(f"{row} ({', '.join(cells)})" for row, cells in rows.items())
             for reason, rows in self._cells.items()
@@ -55,39 +66,74 @@ def table_of(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
         columns=made.columns,
         rows=tuple((*line.labels, *line.cells.values()) for line in made.lines),
         best=published.best,
+        group_by=("size", "books"),
+        marks=_marks(made.columns, enumerate(made.lines), labels=len(made.labels)),
     )
 
 
 def both(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
-    """Return a table of three lines a measured row: the paper's, the measured, the difference.
+    """Return the paper's table with what was measured among its rows.
 
-    A row that the paper does not have is one line. Arguments and errors as for `table_of`.
+    Below a row of the paper are two lines for each measured row that is the same: its scores, under
+    its own name, and the difference of the numbers as printed. Rows that the paper does not have
+    are at the end. Arguments and errors as for `table_of`.
     """
     published = _published(name, protocol)
     made = _measured(rows, name, protocol)
-    printed: dict[tuple[Cell, ...], dict[str, Cell]] = {
-        row[:2]: dict(zip(published.columns, row[2:], strict=True)) for row in published.rows
-    }
-    lines: list[tuple[Cell, ...]] = []
+    columns = _united(made.columns, published.columns)
+    at: dict[tuple[Cell, ...], list[_Line]] = {}
     for line in made.lines:
-        labels, source = line.labels[:2], ", ".join(("measured", *line.labels[2:]))
-        theirs = printed.get(_place(line.row, name))
-        if theirs is None:
-            lines.append((*labels, source, *line.cells.values()))
-            continue
-        for column in made.columns:
-            if theirs.get(column) is None:
-                made.notes.add("not in the paper", line.row.name, column)
-        difference = [_minus(cell, theirs.get(column)) for column, cell in line.cells.items()]
-        lines.append((*labels, "paper", *(theirs.get(column) for column in made.columns)))
-        lines.append((*labels, source, *line.cells.values()))
-        lines.append((*labels, "difference", *difference))
+        at.setdefault(_place(line.row, name), []).append(line)
+    lines: list[tuple[Cell, ...]] = []
+    marked: list[tuple[int, _Line]] = []
+
+    def add(place: tuple[Cell, ...], source: str, cells: Mapping[str, Cell]) -> None:
+        lines.append((*place, source, *(cells.get(column) for column in columns)))
+
+    for row in published.rows:
+        printed = dict(zip(published.columns, row[2:], strict=True))
+        add(row[:2], "paper", printed)
+        for line in at.pop(row[:2], []):
+            marked.append((len(lines), line))
+            add(row[:2], line.own_name, line.cells)
+            add(row[:2], "difference", _differences(line, printed, made.notes))
+    for place, others in at.items():
+        for line in others:
+            marked.append((len(lines), line))
+            add(place, line.own_name, line.cells)
+            made.notes.add("not in the paper", line.row.name, "row")
+    title = f"Paper ({paper.SOURCE}) and measured: {made.title}"
+    if protocol != "paper" and name != "1":
+        title += f". The paper's are of protocol paper: other prompts than those of {protocol}"
     return Table(
         name=name,
-        caption=made.notes.caption(f"Paper ({paper.SOURCE}) and measured: {made.title}"),
+        caption=made.notes.caption(title),
         labels=("size", "model", "source"),
-        columns=made.columns,
+        columns=columns,
         rows=tuple(lines),
+        marks=_marks(columns, marked, labels=3),
+    )
+
+
+def _united(columns: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns of both: those of one table as they stand, lengths in their order."""
+    if columns == others:
+        return columns
+    return tuple(sorted({*columns, *others}, key=parse_length))
+
+
+def _differences(line: _Line, printed: Mapping[str, Cell], notes: Notes) -> dict[str, Cell]:
+    for column, cell in line.cells.items():
+        if cell is not None and printed.get(column) is None:
+            notes.add("not in the paper", line.row.name, column)
+    return {column: _minus(cell, printed.get(column)) for column, cell in line.cells.items()}
+
+
+def _marks(
+    columns: tuple[str, ...], lines: Iterable[tuple[int, _Line]], labels: int
+) -> frozenset[tuple[int, int]]:
+    return frozenset(
+        (index, labels + columns.index(column)) for index, line in lines for column in line.marked
     )
 
 
@@ -96,6 +142,14 @@ class _Line:
     row: Row
     labels: tuple[str, ...]
     cells: dict[str, Cell]
+    marked: frozenset[str]
+    host: str = ""
+
+    @property
+    def own_name(self) -> str:
+        """Return what it is called beside the paper's rows."""
+        weights = f" ({self.row.weights})" if self.row.weights else ""
+        return ", ".join((self.row.name + weights + self.host, *self.labels[2:]))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +158,7 @@ class _Made:
     labels: tuple[str, ...]
     columns: tuple[str, ...]
     lines: list[_Line]
-    notes: _Notes
+    notes: Notes
 
 
 def _published(name: str, protocol: str) -> Table:
@@ -133,7 +187,8 @@ def _measured(rows: Sequence[Row], name: str, protocol: str) -> _Made:
 def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     table = paper.published(name)
     lines: list[_Line] = []
-    notes = _Notes()
+    notes = Notes()
+    asked: dict[str, list[tuple[str, Mapping[str, str]]]] = {}
     mixed = any(row.harness == "opencompass" for row in rows)
     for row in rows:
         scores = {column: row.score(column, protocol) for column in table.columns}
@@ -142,10 +197,19 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
         cells = {column: _percent(score.value) for column, score in scores.items()}
         size, label = _labels(row, name)
         host = f" [{HARNESSES[row.harness]}]" if mixed else ""
-        lines.append(_Line(row=row, labels=(size, label + host), cells=cells))
+        marked = frozenset(c for c, score in scores.items() if score.notes and cells[c] is not None)
+        labels = (size, label + host)
+        lines.append(_Line(row=row, labels=labels, cells=cells, marked=marked, host=host))
         for column, score in scores.items():
             for note in score.notes:
-                notes.add(note, row.name + host, column)
+                notes.add(note, row.name + host, column, of=cells[column])
+            asked.setdefault(column, []).append((row.name + host, score.conditions))
+    for column, found in asked.items():
+        for condition in CONDITIONS:
+            values = [(row, said[condition]) for row, said in found if condition in said]
+            if len({value for _, value in values}) > 1:
+                for row_name, value in values:
+                    notes.add(f"not asked alike: {condition} {value}", row_name, column)
     return _Made(
         title=f"{table.caption.split('.')[0]}, protocol {protocol}",
         labels=table.labels,
@@ -158,24 +222,29 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
 def _curves(rows: Sequence[Row]) -> _Made:
     found = [(row, books, curve) for row in rows for books, curve in row.curves.items()]
     lengths = sorted({length for _, _, curve in found for length in curve})
-    notes = _Notes()
+    notes = Notes()
     lines: list[_Line] = []
     for row, books, curve in found:
         cells: dict[str, Cell] = {}
+        marked: set[str] = set()
         for length in lengths:
             value = curve.get(length)
             finite = value is not None and math.isfinite(value)
-            cells[_length(length)] = Decimal(f"{value:.2f}") if finite else None
+            cells[length_text(length)] = cell = Decimal(f"{value:.2f}") if finite else None
             remark = row.remarks.get(books) if length in curve else "not run"
             if value is not None and not finite:
                 remark = "past the largest number"
             if remark:
-                notes.add(remark, row.name, _length(length))
-        lines.append(_Line(row=row, labels=(*_labels(row, "1"), books), cells=cells))
+                notes.add(remark, row.name, length_text(length), of=cell)
+                marked |= set() if cell is None else {length_text(length)}
+        labels = (*_labels(row, "1"), books)
+        lines.append(_Line(row=row, labels=labels, cells=cells, marked=frozenset(marked)))
+    together = list(dict.fromkeys((line.labels[0], line.labels[2]) for line in lines))
+    lines.sort(key=lambda line: together.index((line.labels[0], line.labels[2])))
     return _Made(
         title="Cumulative perplexity by context length",
         labels=("size", "model", "books"),
-        columns=tuple(map(_length, lengths)),
+        columns=tuple(map(length_text, lengths)),
         lines=lines,
         notes=notes,
     )
@@ -195,7 +264,12 @@ def _percent(value: float | None) -> Cell:
     return None if value is None else Decimal(f"{100 * value:.2f}")
 
 
-def _length(tokens: int) -> str:
+def length_text(tokens: int) -> str:
+    """Return a length as a column is called.
+
+    >>> length_text(4096), length_text(100)
+    ('4K', '100')
+    """
     if tokens % _M == 0:
         return f"{tokens // _M}M"
     return f"{tokens // _K}K" if tokens % _K == 0 else str(tokens)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from types import MappingProxyType
 from typing import Literal
 
 from rope_eval.errors import DataError, SpecError
@@ -14,26 +12,6 @@ from rope_eval.paths import asset
 from rope_eval.report.formats import Cell, Table
 
 SOURCE = "arXiv 2310.05209"
-
-ITEMS: Mapping[str, int] = MappingProxyType(
-    {
-        "Lambada": 5153,
-        "PIQA": 1838,
-        "Winogrande": 1267,
-        "OBQA": 500,
-        "NQ": 3610,
-        "TriviaQA": 8837,
-        "TruthfulQA": 684,
-        "ARC-e": 567,
-        "ARC-c": 295,
-        "GSM": 100,
-        "TOEFL": 269,
-        "TopicRet": 150,
-        "QuALITY": 202,
-        "Coursera": 172,
-    }
-)
-"""How many items a column's score is a share of; see docs/paper-tables.md for the other columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.protocols.columns import TASKS, metric_of
+from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
+from rope_eval.protocols.tasks import OWN_PROTOCOLS
+from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
 from rope_eval.results.naming import Names
 from rope_eval.results.store import Store
@@ -28,6 +31,7 @@ class Part:
         n_all: how many items the task has.
         remark: why there is no number, or how it was made; or empty.
         answer: the one answer that was given to all items, or None.
+        conditions: how it was asked for, as `rope_eval.results.conditions` says.
         samples: each item's score by its name, or empty where they were not kept.
     """
 
@@ -37,6 +41,7 @@ class Part:
     n_all: int | None = None
     remark: str = ""
     answer: str | None = None
+    conditions: Mapping[str, str] = field(default_factory=dict)
     samples: Callable[[], dict[str, float]] = dict
 
 
@@ -54,6 +59,15 @@ class Score:
     parts: tuple[Part, ...]
     notes: tuple[str, ...]
 
+    @property
+    def conditions(self) -> dict[str, str]:
+        """How it was asked for; where its parts differ, all that there is."""
+        return {
+            name: " and ".join(dict.fromkeys(values))
+            for name in CONDITIONS
+            if (values := [part.conditions[name] for part in self.parts if name in part.conditions])
+        }
+
 
 @dataclass(kw_only=True, slots=True)
 class Row:
@@ -65,6 +79,7 @@ class Row:
         paper: where it stands in results/paper: (size, label) by the table's name.
         harness: who ran its tasks, a key of HARNESSES; else empty.
         parts: the newest score of each task.
+        others: the newest scores that are fractions and in no column, by task and metric.
         repeated: tasks that an older run scored otherwise.
         curves: (length, perplexity) of each set of documents, by what they are called
             and a digest of their content: other lengths can choose other documents. None is a
@@ -77,6 +92,7 @@ class Row:
     paper: Mapping[str, tuple[str, str]]
     harness: str = ""
     parts: dict[str, Part] = field(default_factory=dict)
+    others: dict[str, Part] = field(default_factory=dict)
     repeated: set[str] = field(default_factory=set)
     curves: dict[str, dict[int, float | None]] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
@@ -95,9 +111,8 @@ class Row:
         if len(values) < len(tasks):
             notes.append(f"mean of {len(values)} of {len(tasks)} parts")
         scored = tuple(part for part in parts if part.value is not None)
-        if any(part.n_all is not None and part.n != part.n_all for part in scored):
-            items, of = (sum(getattr(p, name) or 0 for p in scored) for name in ("n", "n_all"))
-            notes.append(f"{items} of {of} items")
+        whole = len(scored) == len(tasks) and protocol in OWN_PROTOCOLS
+        notes += items_of(scored, ITEMS[column] if whole else None)
         notes += [f"{part.answer!r} throughout" for part in parts if part.answer is not None]
         if self.repeated & set(tasks):
             notes.append("the newest of runs that differ")
@@ -134,8 +149,7 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
         )
         if row.harness:
             _add_tasks(row, group, store)
-        else:
-            _add_curves(row, group)
+        _add_curves(row, group)
         rows.append(row)
     same = Counter((row.harness, row.name) for row in rows)
     for row in rows:
@@ -145,29 +159,44 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
     return sorted(rows, key=lambda row: order.get(row.name, len(order)))
 
 
+_IN_COLUMNS = {task for columns in TASKS.values() for tasks in columns.values() for task in tasks}
+_FRACTION = re.compile(r"acc(uracy)?\b|acc_|exact_match|greedy@|[0-9]+,")  # of RULER 4096,none
+
 # ---- from the frame ----------------------------------------------------------------------------
 
 
 def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
     """Take each task's newest score, in the metric that its column takes."""
-    for line in _lines(measured):
+    for line in lines_of(measured):
         task, metric = line["task"], metric_of(line["task"])
+        value = line["value"]
+        if _is_fraction(line) and (line["metric"] != metric or task not in _IN_COLUMNS):
+            row.others[f"{task} {line['metric']}"] = _part(line, store, line["metric"])
         if line["metric"] not in (None, metric):
             continue
-        value = line["value"]
         if value is None and task in row.parts:
             continue  # an older run has more to say
         if task in row.parts and row.parts[task].value not in (None, value):
             row.repeated.add(task)
-        row.parts[task] = Part(
-            task=task,
-            value=value,
-            n=line["n"],
-            n_all=line["n_all"],
-            remark=line["remark"] or "",
-            answer=line["answer"],
-            samples=functools.partial(_samples, store, line["key"], task, metric),
-        )
+        row.parts[task] = _part(line, store, metric)
+
+
+def _is_fraction(line: Mapping[str, Any]) -> bool:
+    value, metric = line["value"], line["metric"] or ""
+    return value is not None and 0 <= value <= 1 and _FRACTION.match(metric) is not None
+
+
+def _part(line: Mapping[str, Any], store: Store, metric: str) -> Part:
+    return Part(
+        task=line["task"],
+        value=line["value"],
+        n=None if "@" in metric else line["n"],  # of tokens or depths, not of items
+        n_all=line["n_all"],
+        remark=line["remark"] or "",
+        answer=line["answer"],
+        conditions={name: line[name] for name in CONDITIONS if line[name] is not None},
+        samples=functools.partial(_samples, store, line["key"], line["task"], metric),
+    )
 
 
 def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]:
@@ -177,9 +206,10 @@ def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]
 
 
 def _add_curves(row: Row, measured: pd.DataFrame) -> None:
-    for line in _lines(measured[measured["metric"] == "perplexity"]):
-        host = "" if line["host"] == OWN_HOST else f", {line['host']}"
-        books = line["task"] + host
+    for line in lines_of(measured):
+        if line["length"] is None or (line["metric"] or "").partition("@")[0] != "perplexity":
+            continue
+        books = _books(line)
         curve = row.curves.setdefault(books, {})
         if line["value"] is None and curve.get(line["length"]) is not None:
             continue  # an older run has more to say
@@ -190,7 +220,16 @@ def _add_curves(row: Row, measured: pd.DataFrame) -> None:
             row.remarks.pop(books, None)
 
 
-def _lines(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
+def _books(line: Mapping[str, Any]) -> str:
+    """Return what tells a set of documents from others; lm-eval says only how many there were."""
+    if line["kind"] not in HARNESSES:
+        return str(line["task"]) + ("" if line["host"] == OWN_HOST else f", {line['host']}")
+    plural = "" if line["n"] == 1 else "s"
+    which = (line["prompts"] or line["key"])[:6]
+    return f"{line['task']} ({line['n']} document{plural}, {which}), {line['host']}"
+
+
+def lines_of(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the frame's rows with None for what is not there."""
     columns = [
         [None if missing else value for value, missing in zip(column, column.isna(), strict=True)]
@@ -198,6 +237,16 @@ def _lines(measured: pd.DataFrame) -> Iterator[dict[str, Any]]:
     ]
     for values in zip(*columns, strict=True):
         yield dict(zip(measured.columns, values, strict=True))
+
+
+def items_of(parts: Sequence[Part], of: int | None) -> list[str]:
+    """Say where a score is not of all its items: of the protocol's, or as the tasks say."""
+    if any(part.n is None for part in parts):
+        return [] if of is None else [f"its number of items is not known: {of} are due"]
+    if of is None and all(part.n_all is not None for part in parts):
+        of = sum(part.n_all or 0 for part in parts)
+    items = sum(part.n or 0 for part in parts)
+    return [] if of in (None, items) else [f"{items} of {of} items"]
 
 
 def _blank(*reasons: str) -> Score:

@@ -43,6 +43,9 @@ def newcombe(p: float, n: int, q: float, m: int) -> Interval:
 def paired_bootstrap(parts: Sequence[npt.NDArray[np.floating]]) -> Interval:
     """Return the 95 % percentile interval of a plain mean of parts, resampling items in each.
 
+    A part whose items do not differ, such as one of a single item, would seem certain. Among
+    several parts it is resampled from the items of all, moved to its own mean.
+
     Args:
         parts: for each part the items' differences.
 
@@ -51,10 +54,14 @@ def paired_bootstrap(parts: Sequence[npt.NDArray[np.floating]]) -> Interval:
     that the same samples give the same interval.
     """
     generator = np.random.default_rng(SEED)
+    everything = np.concatenate(parts)
     means = np.zeros(RESAMPLES)
     for differences in parts:
         values, counts = np.unique(differences, return_counts=True)
-        drawn = generator.multinomial(len(differences), counts / len(differences), size=RESAMPLES)
+        if len(values) == 1:
+            others, counts = np.unique(everything, return_counts=True)
+            values = values + others - everything.mean()
+        drawn = generator.multinomial(len(differences), counts / counts.sum(), size=RESAMPLES)
         means += drawn @ values / len(differences)
     low, high = np.quantile(means / len(parts), [0.025, 0.975])
     return float(low), float(high)

@@ -7,8 +7,8 @@ another collection with the same document finds it. A longer pass takes the plac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,18 @@ from rope_eval.scores import Sums, TokenScores, sums_at
 
 KIND = "document"
 COUNTS = "token_counts"
+
+
+@contextmanager
+def of_known_shape(run: Run) -> Iterator[None]:
+    """Turn what reading a stored run of another shape raises into a `StoreError`."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise StoreError(
+            f"the record of run {run.key} is of another shape ({error!r}): delete it, or run it "
+            "again with --force"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,17 +83,18 @@ class Documents:
         kept = self.store.get(key)
         if kept is None:
             return None
-        passes = kept.results["passes"]
-        if self.each_length and not set(lengths) <= set(passes):
-            return None
-        if lengths[-1] > max(passes):
-            return None
-        arrays = self.store.arrays(key)
-        return Scored(
-            sums=tuple(sums_at(_scores(arrays, passes, length), length) for length in lengths),
-            facts=kept.results["facts"],
-            ran=kept.provenance["ran"],
-        )
+        with of_known_shape(kept):
+            passes = kept.results["passes"]
+            if self.each_length and not set(lengths) <= set(passes):
+                return None
+            if lengths[-1] > max(passes):
+                return None
+            arrays = self.store.arrays(key)
+            return Scored(
+                sums=tuple(sums_at(_scores(arrays, passes, length), length) for length in lengths),
+                facts=dict(kept.results["facts"]),
+                ran=dict(kept.provenance["ran"]),
+            )
 
     def keep(
         self,
@@ -182,13 +195,15 @@ class TokenCounts:
     def _read(self) -> dict[str, TokenCount]:
         try:
             kept = self.store.get(run_key(self.request))
+            if kept is None:
+                return {}
+            with of_known_shape(kept):
+                return {
+                    digest: TokenCount(tokens=int(tokens), whole=bool(whole))
+                    for digest, (tokens, whole) in kept.results["tokens"].items()
+                }
         except StoreError:
             return {}  # damaged: counting again tells
-        counts = kept.results["tokens"] if kept else {}
-        return {
-            digest: TokenCount(tokens=tokens, whole=whole)
-            for digest, (tokens, whole) in counts.items()
-        }
 
 
 def _scores(

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.results.conditions import CONDITIONS, conditions
 from rope_eval.results.naming import Names, setting_text, weights
 from rope_eval.results.store import Run, Store
+from rope_eval.safe_text import for_spreadsheet, shown
 from rope_eval.scores import Sums
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "n_all": "Int64",  # how many items the task has
         "remark": "string",  # why there is no value, or how it was made
         "answer": "string",  # the one that was given to all items, if one was
+        "prompts": "string",  # the digest of a task's prompts
+        **dict.fromkeys(CONDITIONS, "string"),  # how it was asked for, as far as it is recorded
         "key": "string",
         "started": "string",
         "commit": "string",
@@ -46,6 +50,8 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 )
 """The columns of `frame`, and their types."""
 
+_KINDS: Mapping[str, Any] = {"string": str, "Int64": int, "float64": (int, float)}
+_MOST = 1 << 63
 _NO_NUMBER = "its score is not a number"
 
 
@@ -77,18 +83,19 @@ def frame(store: Store, names: Names | None = None) -> pd.DataFrame:
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose texts no spreadsheet takes for a formula: those have ' before them."""
+    """Return a frame whose texts no spreadsheet takes for a formula, and no terminal obeys."""
     texts = [name for name, kind in COLUMNS.items() if kind == "string"]
-    formula = r"^(\s*[=+\-@])"
-    return table.assign(
-        **{name: table[name].str.replace(formula, r"'\1", regex=True) for name in texts}
-    )
+    safe = {
+        name: table[name].map(lambda text: for_spreadsheet(shown(text)), na_action="ignore")
+        for name in texts
+    }
+    return table.assign(**safe).astype(dict(COLUMNS))
 
 
 def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
     host = run.request.get("harness", run.kind)
     common = {
-        "row": names.row(run),
+        "row": shown(names.row(run)),
         "model": run.request["model"],
         "weights": weights(run),
         "setting": setting_text(run),
@@ -102,10 +109,22 @@ def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
     if run.status == "failed":
         common["remark"] = f"failed: {run.error}"
         if run.kind != "cumulative":
-            yield common
+            yield _checked(common)
             return
     for measured in _READERS[run.kind](run):
-        yield measured | common
+        yield _checked(measured | common)
+
+
+def _checked(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row; a cell that is not of its column's type is a `TypeError`."""
+    for name, value in row.items():
+        if value is not None and not (
+            isinstance(value, _KINDS[COLUMNS[name]]) and not isinstance(value, bool)
+        ):
+            raise TypeError(f"{name} is {value!r:.60}")
+        if COLUMNS[name] == "Int64" and not -_MOST < (value or 0) < _MOST:
+            raise TypeError(f"{name} is {value!r:.60}")
+    return row
 
 
 def _curve(run: Run) -> Iterator[dict[str, Any]]:
@@ -118,7 +137,7 @@ def _curve(run: Run) -> Iterator[dict[str, Any]]:
     plural = "" if len(asked) == 1 else "s"
     books = f"{run.request['books']} ({len(documents)}{of} document{plural}, {content})"
     for i, length in enumerate(run.request["lengths"]):
-        common = {"task": books, "length": length}
+        common = {"task": books, "length": length} | conditions(run)
         if run.status == "failed":
             yield common | {"metric": "perplexity"}
             continue
@@ -138,7 +157,8 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
             "n": record["n"],
             "n_all": record["n_all"],
             "answer": _constant(record["answers"]),
-        }
+            "prompts": record["hash"],
+        } | conditions(run, record)
         missing = metadata.get("missing")
         if missing:
             yield common | {"remark": str(missing)}
@@ -146,17 +166,19 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
             if value is None and missing:
                 continue
             remark = _NO_NUMBER if value is None else _truncation(metadata)
-            name, _, length = metric.partition(",")[0].partition("@")
+            length = _LENGTH.fullmatch(metric.partition(",")[0])
+            of_ruler = length is not None and not length[1]
+            not_run = of_ruler and value == _NOT_RUN
             yield common | {
                 "metric": metric,
-                "length": int(length) if name in _BY_LENGTH and _LENGTH.fullmatch(length) else None,
-                "value": value,
-                "remark": remark or None,
+                "length": int(length[2]) if length else None,
+                "value": None if not_run else value,
+                "remark": "its length was not run" if not_run else remark or None,
             }
 
 
-_LENGTH = re.compile("[0-9]{1,15}")
-_BY_LENGTH = ("perplexity", "accuracy")  # of the cumulative tasks: perplexity@4096,none
+_LENGTH = re.compile("([a-z_]+@)?([0-9]{1,15})")  # perplexity@4096; of RULER 4096
+_NOT_RUN = -1  # what RULER writes there
 _READERS: Mapping[str, Callable[[Run], Iterator[dict[str, Any]]]] = MappingProxyType(
     {"cumulative": _curve} | dict.fromkeys(HARNESSES, _tasks)
 )

@@ -16,6 +16,7 @@ from typing import Any
 from rope_eval.errors import DataError, StoreError
 from rope_eval.results.resolved import hub_commit, resolved_dtype
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.safe_text import masked_values
 
 KEY_DIGITS = 16
 WHOLE_FILE_BYTES = 64 << 20
@@ -53,7 +54,7 @@ def request(
         rope: the setting.
         backend: what runs the model.
         dtype: as it is asked for; the request has what it comes to, where that is known.
-        **more: what else determines the result, by the kind.
+        **more: what else determines the result, by the kind; it is kept without secrets.
 
     Returns:
         The request. A name on the hub has its commit, None where it is unknown, and an adapter the
@@ -66,7 +67,7 @@ def request(
         "rope": rope.to_dict(),
         "backend": backend,
         "dtype": resolved_dtype(model, dtype, backend),
-        **more,
+        **masked_values(more),
     }
     if not Path(model).is_dir():
         asked["commit"] = hub_commit(model)

@@ -17,11 +17,13 @@ import numpy.typing as npt
 
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
+from rope_eval.files import open_file
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
-from rope_eval.results.provenance import masked
+from rope_eval.results.conditions import prompting
 from rope_eval.results.store import Run, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
+from rope_eval.safe_text import masked_values
 
 MEAN_TOLERANCE = 1e-6
 
@@ -79,7 +81,11 @@ def read_lm_eval(
 
 def _results_files(path: Path) -> list[Path]:
     """Return results_TIME.json files, and NAME_TIME.json of --output_path NAME.json."""
-    if path.is_file():
+    try:
+        is_given = path.exists() and not path.is_dir()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    if is_given:
         return [path]
     if path.suffix == ".json":
         found = path.parent.glob("*.json")
@@ -93,7 +99,7 @@ def _results_files(path: Path) -> list[Path]:
 
 def _read(file: Path, row: str | None) -> Imported:
     digest = hashlib.sha256()
-    record = _Fields(str(file), _json(str(file), _bytes(file, digest)))
+    record = _Fields(str(file), masked_values(_json(str(file), _bytes(file, digest))))
     results, configs, config = (record.need(key, dict) for key in ("results", "configs", "config"))
     setting = _Fields(f"{file}: config", config)
     arguments = _arguments(setting)
@@ -129,6 +135,8 @@ def _read(file: Path, row: str | None) -> Imported:
         results={
             "row": row,
             "fingerprint": _fingerprint(arguments),
+            "prompting": prompting(record.data),
+            "dtype": setting.get("model_dtype", str),
             "protocols": sorted({task["protocol"] for task in tasks.values()}),
             "tasks": tasks,
         },
@@ -141,11 +149,11 @@ def _read(file: Path, row: str | None) -> Imported:
 
 
 def _arguments(config: _Fields) -> dict[str, Any]:
-    """Return --model_args as a mapping (older releases wrote a text), without tokens."""
+    """Return --model_args as a mapping; older releases wrote a text."""
     given = config.get("model_args", (str, dict), {})
     if isinstance(given, str):
         given = dict(pair.partition("=")[::2] for pair in _pairs(given) if pair)
-    return {str(masked(name)): _masked(value) for name, value in given.items()}
+    return dict(given)
 
 
 def _pairs(text: str) -> Iterator[str]:
@@ -157,14 +165,6 @@ def _pairs(text: str) -> Iterator[str]:
             yield text[start:i].strip()
             start = i + 1
     yield text[start:].strip()
-
-
-def _masked(value: Any) -> Any:
-    if isinstance(value, str):
-        return masked(value)
-    if isinstance(value, dict):
-        return {masked(name): _masked(item) for name, item in value.items()}
-    return [_masked(item) for item in value] if isinstance(value, list) else value
 
 
 def _label(arguments: Mapping[str, Any], record: _Fields, config: _Fields) -> str:
@@ -404,13 +404,14 @@ def _ran(config: _Fields) -> dict[str, Any]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a task's name that is too long for a file's
+    except (OSError, ValueError):  # a task's name that is no file's
         return False
 
 
 def _bytes(file: Path, digest: Any) -> bytes:
     try:
-        content = file.read_bytes()
+        with open_file(file) as raw:
+            content = raw.read()
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
     digest.update(content)

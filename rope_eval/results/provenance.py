@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
@@ -14,14 +13,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from rope_eval.safe_text import masked_words
+
 _PACKAGES = ("rope-eval", "torch", "transformers", "lm-eval")
-_SECRETS = (  # what is kept of a secret, and the rest
-    re.compile(r"(hf_)[A-Za-z0-9]{20,}"),  # Hugging Face
-    re.compile(r"\b(sk-)[A-Za-z0-9_-]{20,}"),  # OpenAI, Anthropic
-    re.compile(r"(gh[pousr]_|github_pat_)[A-Za-z0-9_]{20,}"),  # GitHub
-    re.compile(r"\b(AKIA|ASIA)[A-Z0-9]{16}\b"),  # AWS
-    re.compile(r"(://)[^/\s\"']*:[^/\s\"']*(?=@)"),  # user:password@ of a URL
-)
 
 
 def provenance(*, gpu: str | None = None) -> dict[str, Any]:
@@ -29,13 +23,15 @@ def provenance(*, gpu: str | None = None) -> dict[str, Any]:
 
     Versions come from the installed packages' metadata, None where one is not installed; nothing
     is imported. The commit is that of the repository around the current directory, with "-dirty"
-    unless the tracked files are known to be unchanged, or None. The command is `masked`.
+    unless the tracked files are known to be unchanged, or None. The command is without secrets.
 
     Args:
         gpu: the accelerator's name, if one is used.
     """
     return {
-        "command": [masked(word.encode(errors="backslashreplace").decode()) for word in sys.argv],
+        "command": masked_words(
+            [word.encode(errors="backslashreplace").decode() for word in sys.argv]
+        ),
         "git_commit": _git_commit(),
         "machine": {
             "gpu": gpu,
@@ -49,17 +45,6 @@ def provenance(*, gpu: str | None = None) -> dict[str, Any]:
             **{package: _version(package) for package in _PACKAGES},
         },
     }
-
-
-def masked(text: str) -> str:
-    """Return a text without the tokens and passwords whose form is known.
-
-    >>> masked("token=sk-0123456789abcdefghij,url=https://me:secret@host/x")
-    'token=sk-***,url=https://***@host/x'
-    """
-    for secret in _SECRETS:
-        text = secret.sub(r"\1***", text)
-    return text
 
 
 @contextmanager

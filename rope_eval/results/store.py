@@ -29,6 +29,7 @@ import numpy.typing as npt
 from rope_eval.errors import StoreError
 from rope_eval.results.identity import KEY_DIGITS, run_key
 from rope_eval.results.run_file import SUFFIX, DamagedError, Run, decode, decode_arrays, encode
+from rope_eval.safe_text import shown
 
 __all__ = ["DEFAULT_ROOT", "Entry", "Run", "Store", "run_key"]
 
@@ -60,7 +61,7 @@ class Entry:
     run: Run | None = None
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.state}" + (f": {self.why}" if self.why else "")
+        return shown(f"{self.path}: {self.state}" + (f": {self.why}" if self.why else ""))
 
 
 def _warn(entry: Entry) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError
+from rope_eval.files import parse_json, read_small
 from rope_eval.rope.families import family_of
 from rope_eval.rope.laws import Laws
 
@@ -72,13 +72,10 @@ class RopeConfig:
         """Read a model's directory; one without a config.json that is one is a `DataError`."""
         path = directory / "config.json"
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise DataError(
-                f"cannot read {path}: {error.strerror}; a model is a directory with a config.json"
-            ) from error
-        except ValueError as error:
-            raise DataError(f"{path} is not JSON: {error}") from error
+            data = read_small(path)
+        except DataError as error:
+            raise DataError(f"{error}; a model is a directory with a config.json") from error
+        values = parse_json(data, str(path))
         if not isinstance(values, dict):
             raise DataError(f"{path} is not a model's config: it is a {type(values).__name__}")
         return cls(values, str(path))

@@ -64,8 +64,11 @@ class Laws:
         """
         if family is not None:
             known = f"known of {family.name} ({family.source})"
+            unsaid = f"{family.name} had another in pre-training, not said which ({family.source})"
             return cls(
-                pretrain_theta=Fact(value=family.pretrain_theta, source=known),
+                pretrain_theta=Fact(
+                    value=family.pretrain_theta, source=known if family.pretrain_theta else unsaid
+                ),
                 train_length=Fact(value=family.train_length, source=known),
                 tune_length=Fact(value=family.tune_length, source=known)
                 if family.tune_length

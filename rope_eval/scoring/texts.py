@@ -12,7 +12,7 @@ from transformers import DynamicCache, PreTrainedModel
 from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
 from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.scoring.by_base import by_base
-from rope_eval.scoring.logits import score_hidden
+from rope_eval.scoring.logits import check_vocabulary, score_hidden
 
 MIN_SHARED = 8  # tokens; neighbours with less in common are strangers
 PASS_COST = {"cpu": 64, "cuda": 512}  # tokens that take the time of one more pass; cuda: estimated
@@ -47,6 +47,7 @@ def whole_nll(
         ScoreError: for a score that is NaN or infinite.
     """
     each = list(dict.fromkeys(texts))
+    check_vocabulary(model, max(map(max, each), default=0))
     fitting = [text for text in each if longest_shared is None or len(text) <= longest_shared]
     alike = [
         family
@@ -73,6 +74,7 @@ def token_nll(model: PreTrainedModel, texts: Sequence[Ids]) -> list[Tensor]:
     Raises:
         ScoreError: for a score that is NaN or infinite.
     """
+    check_vocabulary(model, max(map(max, texts), default=0))
     rows = [torch.tensor(text) for text in texts]
     lengths = torch.tensor([len(row) for row in rows])
     ids = pad_sequence(rows, batch_first=True).to(model.device)

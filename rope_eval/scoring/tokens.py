@@ -24,7 +24,7 @@ from rope_eval.rope.rotary import rotate
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
-from rope_eval.scoring.logits import score_hidden
+from rope_eval.scoring.logits import check_vocabulary, score_hidden
 
 CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
 
@@ -49,6 +49,7 @@ def score_tokens(
 
     Raises:
         LengthError: for fewer than two tokens.
+        DataError: for a token that the model does not have.
         ScoreError: for a score that is NaN or infinite.
         UnsupportedModelError: for a model the mechanism does not fit.
     """
@@ -57,6 +58,7 @@ def score_tokens(
             f"scoring needs a row of at least 2 tokens, got shape {list(input_ids.shape)}"
         )
     check_chunk_size(chunk_size)
+    check_vocabulary(model, int(input_ids.max()))
     if not hasattr(model, ATTRIBUTE):
         with patched(model, RopeSpec()):
             return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)

@@ -141,6 +141,15 @@ def test_scaling_that_does_nothing_is_taken(tmp_path: Path) -> None:
     check_checkpoint(str(write(tmp_path / "neutral.gguf", neutral)))
 
 
+def test_a_window_that_transformers_reads_is_taken(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "windows.gguf", "gemma3")
+    writer.add_sliding_window(512)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    check_checkpoint(str(tmp_path / "windows.gguf"))
+
+
 def test_files_that_are_none(file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is no GGUF file"):
         check_checkpoint(str(tmp_path / "none.gguf"))

@@ -12,6 +12,7 @@ import pytest
 from rope_eval.catalogue import rows
 from rope_eval.commands import list as command
 from rope_eval.errors import DataError
+from rope_eval.report import terminal
 
 
 def run(*words: str) -> int:
@@ -47,6 +48,18 @@ def test_text_shows_what_can_run_and_why_not(capsys: pytest.CaptureFixture[str])
     assert "is not downloaded" in lines["llama2-7b/ntk-dynamic"]
 
 
+def test_no_line_is_wider_than_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "terminal_width", lambda: 80)
+    run("models")
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert "…" not in out
+    words = "".join(out.split())
+    assert all(word in words for word in ("lab/base-20", "tables", "yes"))
+
+
 def test_json_and_a_checkpoint_of_ones_own(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -62,6 +75,25 @@ def test_json_and_a_checkpoint_of_ones_own(
     (tmp_path / "mine.yaml").write_text(f"llama2-7b/base-500: {lab}\n")
     row = facts(capsys, "--checkpoints", "mine.yaml")["llama2-7b/base-500"]
     assert row["can_run"]
+
+
+def test_filter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(facts(capsys, "--filter", "Qwen3")) == [
+        "released/qwen3-0.6b",
+        "released/qwen3-8b",
+    ]
+    assert list(facts(capsys, "--filter", "meta-llama/*8b")) == [
+        "released/llama3-8b",
+        "released/llama3.1-8b",
+    ]
+    assert list(facts(capsys, "--filter", "2409.12181"))[:1] == ["released/lceg-pi-32k"]
+    assert set(facts(capsys, "--filter", "dynamic_ntk")) == {
+        "llama2-7b/ntk-dynamic",
+        "llama2-13b/ntk-dynamic",
+    }
+    assert facts(capsys, "--filter", "qwen3-8b")["released/qwen3-8b"]["source"].startswith("arXiv")
+    with pytest.raises(DataError, match="no row of the catalogue has 'qwen33'"):
+        run("--filter", "qwen33")
 
 
 def test_a_checkpoint_of_an_unknown_row() -> None:

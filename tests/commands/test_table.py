@@ -109,11 +109,13 @@ def test_runs_and_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert out == "size,model,GSM,TOEFL,TopicRet,QuALITY,Coursera\n7B,LLaMA2 7B,25.00,,,,\n"
     assert err.splitlines()[1] == "not run: llama2-7b/plain (TOEFL, TopicRet, QuALITY, Coursera)."
     run(*words, "--source", "both")
-    assert capsys.readouterr().out.splitlines()[1:] == [
+    out, err = capsys.readouterr()
+    assert out.splitlines()[1:4] == [
         "7B,LLaMA2 7B,paper,0.00,34.94,0.00,3.96,0.00",
-        "7B,LLaMA2 7B,measured,25.00,,,,",
+        "7B,LLaMA2 7B,llama2-7b/plain,25.00,,,,",
         "7B,LLaMA2 7B,difference,25.00,,,,",
     ]
+    assert "The paper's are of protocol paper: other prompts than those of leval." in err
     for style in FORMATS:  # a caption of several lines fits them all
         assert run(*words, "--source", "runs", "--format", style) == 0
     with pytest.raises(DataError, match="no done run of protocol paper for table 5"):
@@ -140,3 +142,20 @@ def test_tables_need_no_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == "False\n"
+
+
+def test_tasks_of_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm_eval_files.write(tmp_path, {"arc_easy": (0.25, 100), "piqa": (0.5, 10)})
+    store = Store(tmp_path / "runs")
+    for imported in read_lm_eval(tmp_path):
+        store.put(imported.run)
+    words = ("arc_*", "--results", str(store.root), "--format", "csv")
+    assert run(*words) == 0
+    lines = "model,task,metric,value\nme/model,arc_easy,acc,0.2500\n"
+    assert capsys.readouterr().out == lines
+    assert run(*words, "--metric", "acc") == 0
+    assert capsys.readouterr().out == lines
+    with pytest.raises(SpecError, match="the paper has no table 'arc_\\*'"):
+        run(*words, "--source", "paper")
+    with pytest.raises(SpecError, match="--metric is of tasks"):
+        run("3", "--metric", "acc")

@@ -87,8 +87,14 @@ def test_text_file_drops_the_mark_and_the_carriage_returns(tmp_path: Path) -> No
     assert named(read_books(path)) == [("book", "one\ntwo\nthree\né")]
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-def test_a_limit_that_reads_nothing_is_refused(limit: int) -> None:
+@pytest.mark.parametrize("source", [5, None, True, ["a.txt"], {"books": 1}])
+def test_a_source_that_is_no_text(source: Any) -> None:
+    with pytest.raises(SpecError, match="books are a word or a path, got"):
+        read_books(source)
+
+
+@pytest.mark.parametrize("limit", [0, -1, "abc", 1.5, True])
+def test_a_limit_that_reads_nothing_is_refused(limit: Any) -> None:
     with pytest.raises(SpecError, match="1 or more"):
         read_books("builtin", limit=limit)
 

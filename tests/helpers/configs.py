@@ -25,6 +25,7 @@ _MISTRAL = {"model_type": "mistral", "hidden_size": 4096, "num_attention_heads":
 _PHI3 = {
     "model_type": "phi3",
     "hidden_size": 3072,
+    "intermediate_size": 8192,
     "num_attention_heads": 32,
     "vocab_size": 32064,
     "rope_theta": 10000.0,
@@ -54,6 +55,7 @@ RELEASED: dict[str, dict[str, Any]] = {
     "Qwen2.5": {
         "model_type": "qwen2",
         "hidden_size": 3584,
+        "intermediate_size": 18944,
         "num_attention_heads": 28,
         "vocab_size": 152064,
         "max_position_embeddings": 131072,
@@ -72,6 +74,17 @@ RELEASED: dict[str, dict[str, Any]] = {
     },
     "Phi-3 mini 4k": {**_PHI3, "max_position_embeddings": 4096, "rope_scaling": None},
     "Phi-3 mini 128k": {**_PHI3, "max_position_embeddings": 131072, "rope_scaling": _LONGROPE},
+    "Phi-4": {
+        "model_type": "phi3",
+        "hidden_size": 5120,
+        "intermediate_size": 17920,
+        "num_attention_heads": 40,
+        "vocab_size": 100352,
+        "max_position_embeddings": 16384,
+        "original_max_position_embeddings": 16384,
+        "rope_theta": 250000,
+        "rope_scaling": None,
+    },
     "SmolLM2": {
         "model_type": "llama",
         "hidden_size": 576,

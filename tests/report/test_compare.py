@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -16,6 +17,8 @@ from rope_eval.commands import compare as command
 from rope_eval.errors import DataError, SpecError
 from rope_eval.protocols.columns import TASKS
 from rope_eval.report.compare import compare, side
+from rope_eval.report.measured import table_of
+from rope_eval.report.runs import rows_of
 from rope_eval.report.stats import Z, mean_variance, newcombe, paired_bootstrap, wilson
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.store import Store
@@ -50,9 +53,14 @@ def test_paired_bootstrap() -> None:
     spread = Z * math.sqrt(0.19 / 400)
     assert paired_bootstrap([one]) == pytest.approx((0.1 - spread, 0.1 + spread), abs=0.003)
     assert paired_bootstrap([one]) == paired_bootstrap([np.random.default_rng(0).permutation(one)])
-    # the plain mean of that and of a part that does not vary is half of it
+    # with a part that does not vary: as uncertain as 7 of all items are, about its own mean
     two = paired_bootstrap([one, np.zeros(7)])
-    assert two == pytest.approx((0.05 - spread / 2, 0.05 + spread / 2), abs=0.0015)
+    variance = 80 / 407 - (40 / 407) ** 2
+    spread = Z * math.sqrt(0.19 / 400 + variance / 7) / 2
+    assert two == pytest.approx((0.05 - spread, 0.05 + spread), abs=0.04)
+    # of one item each: the interval is that of the plain bootstrap of the items
+    each = paired_bootstrap([np.array([x]) for x in one])
+    assert each == pytest.approx(paired_bootstrap([one]), abs=0.003)
 
 
 def test_mean_variance() -> None:
@@ -106,7 +114,65 @@ def test_means_of_parts(tmp_path: Path) -> None:
     (found,) = compare(two, whole).differences
     spread = 100 * Z * math.sqrt(0.0025 / 2 + 0.0025 / 57)
     assert found.interval == pytest.approx((-spread, spread))
-    assert found.notes == ("run: mean of 2 of 57 parts",)
+    assert found.notes == (
+        "200 items against 5700",
+        "run: mean of 2 of 57 parts",
+        "baseline: 5700 of 14042 items",
+    )
+
+
+def test_parts_of_one_item_have_an_interval_with_a_width(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    tasks = TASKS["paper"]["MMLU"]
+    a = {task: [float(i % 3 == 0)] for i, task in enumerate(tasks)}  # 19 of 57
+    b = {task: [float(i % 3 == 1)] for i, task in enumerate(tasks)}  # 19 others
+    put(results, tmp_path / "a", a, model_args="pretrained=me/a")
+    put(results, tmp_path / "b", b, model_args="pretrained=me/b")
+    store = Store(results)
+    (found,) = compare(side("me/a", store), side("me/b", store)).differences
+    assert found.method == "paired bootstrap, 57 of 57 parts from the items of all"
+    spread = 100 * Z * math.sqrt(2 / 3 / 57)  # 38 differences of ±1
+    assert found.interval == pytest.approx((-spread, spread), abs=2)
+    assert not found.beyond_noise
+
+
+def test_what_was_not_asked_alike_is_said(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    for name, shots, template, dtype in (("a", 0, None, "float16"), ("b", 10, "<|user|>", "auto")):
+        file = lm_eval_files.write(
+            tmp_path / name, {"piqa": (0.5, 1838)}, model_args=f"pretrained=me/{name},dtype={dtype}"
+        )
+        record = json.loads(file.read_text())
+        record |= {"n-shot": {"piqa": shots}, "chat_template": template}
+        file.write_text(json.dumps(record))
+        (imported,) = read_lm_eval(tmp_path / name)
+        Store(results).put(imported.run)
+    store = Store(results)
+    (found,) = compare(side("me/a", store, "lm_eval"), side("me/b", store, "lm_eval")).differences
+    digest = hashlib.sha256(b"<|user|>").hexdigest()[:8]
+    assert found.notes == (
+        "num_fewshot 0 against 10",
+        f"chat_template none against {digest}",
+        "dtype float16 against auto",
+    )
+    caption = table_of(rows_of(store), "3", "lm_eval").caption
+    assert "not asked alike: num_fewshot 0: me/a (PIQA)." in caption
+    assert "not asked alike: num_fewshot 10: me/b (PIQA)." in caption
+    assert f"not asked alike: chat_template {digest}: me/b (PIQA)." in caption
+
+
+def test_a_score_that_is_no_number_is_named_with_its_reason(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    tasks = {"rope_paper_gsm": (math.nan, 100), "rope_paper_toefl": (0.5, 269)}
+    put(results, tmp_path / "a", tasks, model_args="pretrained=me/a")
+    put(results, tmp_path / "b", {"rope_paper_gsm": (math.nan, 100)}, model_args="pretrained=me/b")
+    store = Store(results)
+    found = compare(side("me/a", store), side("paper:LLaMA2 7B", store))
+    assert [d.column for d in found.differences] == ["TOEFL"]
+    assert found.not_compared["GSM"] == "me/a: its score is not a number"
+    assert found.not_compared["QuALITY"] == "me/a: not run"
+    with pytest.raises(DataError, match=r"no column in common: none against .*not a number"):
+        compare(side("me/b", store), side("me/a", store))
 
 
 def test_paired_where_both_have_the_same_items(tmp_path: Path) -> None:
@@ -205,3 +271,19 @@ def test_the_mark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run("me/model", "--baseline", "paper:LLaMA2 7B", "--results", str(results))
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("GSM"))
     assert " * " in line
+
+
+def test_tasks_that_both_have_and_no_table(tmp_path: Path) -> None:
+    results = tmp_path / "runs"
+    metrics = {"niah_single_1": "4096,none", "arc_easy": "acc_norm,none"}
+    for name, ruler in (("a", [1.0] * 10), ("b", [1.0] * 5 + [0.0] * 5)):
+        tasks = {"niah_single_1": ruler, "arc_easy": (0.5, 100)}
+        args = f"pretrained=me/{name}"
+        put(results, tmp_path / name, tasks, metrics=metrics, model_args=args)
+    store = Store(results)
+    found = {d.column: d for d in compare(side("me/a", store), side("me/b", store)).differences}
+    assert set(found) == {"niah_single_1 4096,none", "arc_easy acc_norm,none"}
+    ruler = found["niah_single_1 4096,none"]
+    assert (ruler.points, ruler.method) == (50.0, "paired bootstrap")
+    assert ruler.interval == pytest.approx((20, 80), abs=0.1)  # 10 draws of 0 or 100
+    assert found["arc_easy acc_norm,none"].points == 0

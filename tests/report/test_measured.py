@@ -12,7 +12,7 @@ from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
 from rope_eval.hosts.lm_eval.task_files import protocol_files
 from rope_eval.protocols.columns import TASKS, metric_of, protocol_of
-from rope_eval.report import measured
+from rope_eval.report import formats, measured
 from rope_eval.report import published as paper
 from rope_eval.report.formats import Table
 from rope_eval.report.runs import rows_of
@@ -168,9 +168,11 @@ def test_what_a_reader_must_know_of_a_score(store: Store) -> None:
     assert (row["GSM"], row["TOEFL"]) == (None, "25.65")
     assert table.caption.splitlines()[1:] == [
         "no file gsm100.jsonl: me/model (GSM).",
-        "prompts cut to 16384 tokens on the left: me/model (TOEFL).",
-        "'B' throughout: me/model (TOEFL).",
+        "† prompts cut to 16384 tokens on the left: me/model (TOEFL).",
+        "† 20 of 269 items: me/model (TOEFL).",
+        "† 'B' throughout: me/model (TOEFL).",
         "not run: me/model (TopicRet, Coursera).",
+        "† 20 of 202 items: me/model (QuALITY).",
     ]
 
 
@@ -279,13 +281,51 @@ def test_both(store: Store) -> None:
     put(store, tasks, row="llama2-7b/pi-2", date=2.0, model_args="pretrained=me/other")
     table = measured.both(rows_of(store), "5")
     assert table.labels == ("size", "model", "source")
-    assert cells_as_text(table) == [
-        ("7B", "NTK dynamic", "paper", "9.00", "37.17", "24.67", "30.20", "22.09"),
-        ("7B", "NTK dynamic", "measured", "5.00", "37.17", "", "", ""),
+    lines = cells_as_text(table)
+    at = lines.index(("7B", "NTK dynamic", "paper", "9.00", "37.17", "24.67", "30.20", "22.09"))
+    assert lines[at + 1 : at + 3] == [
+        ("7B", "NTK dynamic", "llama2-7b/ntk-dynamic", "5.00", "37.17", "", "", ""),
         ("7B", "NTK dynamic", "difference", "-4.00", "0.00", "", "", ""),
-        ("", "llama2-7b/pi-2", "measured", "5.00", "37.17", "", "", ""),
     ]
+    assert lines[-1] == ("", "llama2-7b/pi-2", "llama2-7b/pi-2", "5.00", "37.17", "", "", "")
+    theirs = [(*line[:2], *line[3:]) for line in lines if line[2] == "paper"]
+    assert theirs == cells_as_text(paper.published("5"))
+    assert len(lines) == len(theirs) + 3
     assert table.best is None
+    assert "not in the paper: llama2-7b/pi-2 (row)." in table.caption
+
+
+def test_one_item_beside_the_paper_is_marked(store: Store) -> None:
+    put(
+        store, {"rope_paper_arc_c": (1.0, 1), "rope_paper_arc_e": (0.0, 567)}, row="llama2-7b/plain"
+    )
+    table = measured.table_of(rows_of(store), "4")
+    assert "| 100.00† |" in formats.render(table, "markdown")
+    assert r" & 100.00$^\dagger$" in formats.render(table, "latex")
+    assert "<td>100.00&#8224;</td>" in formats.render(table, "html")
+    assert ",100.00," in formats.render(table, "csv")  # a number for whoever computes with it
+    assert "† 1 of 295 items: llama2-7b/plain (ARC-c)." in table.caption
+    assert table.marks == {(0, table.header.index("ARC-c"))}  # 0.00 of all items has none
+    table = measured.both(rows_of(store), "4")
+    assert "† 1 of 295 items: llama2-7b/plain (ARC-c)." in table.caption
+    assert table.marks == {(1, table.header.index("ARC-c"))}
+
+
+def test_parts_have_the_items_of_the_protocol_together(store: Store) -> None:
+    first, *others = TASKS["paper"]["MMLU"]
+    put(store, {first: (0.5, 266), **dict.fromkeys(others, (0.5, 246))})  # 14042 in all
+    assert "items" not in measured.table_of(rows_of(store), "4").caption
+    put(store, dict.fromkeys((first, *others), (0.5, 1)), date=2000.0)
+    assert "57 of 14042 items" in measured.table_of(rows_of(store), "4").caption
+
+
+def test_latex_sets_in_bold_what_competes_alone(store: Store) -> None:
+    put_curve(store, "me/a", {}, nll={1024: 1.0})
+    put_curve(store, "me/b", {}, nll={1024: 2.0}, started="2")
+    put_curve(store, "me/c", {}, nll={1024: 0.5}, sha256="b", started="3")  # other documents
+    table = measured.table_of(rows_of(store), "1")
+    assert table.best_cells() == {(0, 3)}
+    assert formats.render(table, "latex").count(r"\textbf") == 1
 
 
 # --- Table 1 --------------------------------------------------------------------------------------
@@ -310,13 +350,15 @@ def test_curves(store: Store) -> None:
     assert table.best == "lowest"
 
     table = measured.both(rows_of(store), "1")
+    assert table.columns == ("100", "128K", "256K", "512K", "1M")
     lines = [(row[2].split(",")[0], *row[3:]) for row in cells_as_text(table)]
     assert lines[:3] == [
-        ("paper", "", "9.49", "12.41"),
-        ("measured", "2.72", "7.39", ""),
-        ("difference", "", "-2.10", ""),
+        ("paper", "", "9.49", "12.41", "23.99", "51.28"),
+        ("llama2-7b/base-500-16k", "2.72", "7.39", "", "", ""),
+        ("difference", "", "-2.10", "", "", ""),
     ]
-    assert "not in the paper: llama2-7b/base-500-16k (100" in table.caption
+    assert [line[0] for line in lines].count("paper") == len(paper.published("1").rows)
+    assert "not in the paper: llama2-7b/base-500-16k (100)" in table.caption
 
 
 def test_curves_of_documents_that_failed(store: Store) -> None:

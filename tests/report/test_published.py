@@ -16,6 +16,7 @@ import pytest
 
 from rope_eval.errors import DataError, SpecError
 from rope_eval.paths import asset
+from rope_eval.protocols.columns import ITEMS
 from rope_eval.report import published as paper
 from rope_eval.report.formats import FORMATS, Cell, Table, render
 
@@ -182,15 +183,17 @@ def misfits(column: str, items: int) -> list[tuple[Cell, ...]]:
 EXCEPTIONS: dict[str, list[tuple[Cell, ...]]] = {}
 
 
-@pytest.mark.parametrize("column", paper.ITEMS)
+OF_PARTS = {"SuperGLUE", "Hellaswag", "MMLU"}  # and of too many items
+
+
+@pytest.mark.parametrize("column", sorted(ITEMS.keys() - OF_PARTS))
 def test_every_count_like_cell_is_k_of_n(column: str) -> None:
-    assert misfits(column, paper.ITEMS[column]) == EXCEPTIONS.get(column, [])
+    assert misfits(column, ITEMS[column]) == EXCEPTIONS.get(column, [])
 
 
 def test_every_other_column_is_known() -> None:
     columns = {column for name in ("3", "4", "5") for column in COLUMNS[name]}
-    assert columns - paper.ITEMS.keys() == {"SuperGLUE", "Hellaswag", "MMLU"}
-    assert paper.ITEMS.keys() <= columns
+    assert ITEMS.keys() == columns
 
 
 @pytest.mark.parametrize(
@@ -497,7 +500,7 @@ def test_latex_of_perplexity_sets_the_lowest_in_bold_and_of_text_nothing() -> No
 
 
 def test_blanks_and_text_are_never_best_and_ties_all_are() -> None:
-    assert AWKWARD.best_cells() == {(0, 2), (1, 2), (1, 3), (3, 2), (3, 3)}
+    assert AWKWARD.best_cells() == {(0, 2), (1, 2)}  # of one number none is best
     assert replace(AWKWARD, best=None).best_cells() == set()
 
 

@@ -73,6 +73,7 @@ def test_curves(store: Store) -> None:
         "kind": "cumulative",
         "host": "rope-eval",
         "backend": "vllm",
+        "dtype": "auto",
         "key": key,
         "started": "2026",
         "commit": "abc",
@@ -150,5 +151,5 @@ def test_no_text_is_a_formula(store: Store) -> None:
     table = frame(store).assign(model=["=1+1", " @x", "-2", "a=b"], row=["+", "x", pd.NA, "\t=1"])
     safe = for_spreadsheets(table)
     assert safe["model"].tolist() == ["'=1+1", "' @x", "'-2", "a=b"]
-    assert safe["row"].fillna("").tolist() == ["'+", "x", "", "'\t=1"]
+    assert safe["row"].fillna("").tolist() == ["'+", "x", "", r"\t=1"]
     assert safe["value"].equals(table["value"])

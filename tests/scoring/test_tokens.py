@@ -15,7 +15,8 @@ from helpers import models
 from rope_eval import RopeSpec, TokenScores, patched, score_tokens
 from rope_eval.backends.hf.attention import ATTRIBUTE
 from rope_eval.backends.hf.kernels import causal_attention, masked_attention
-from rope_eval.errors import LengthError, ScoreError, SpecError
+from rope_eval.errors import DataError, LengthError, ScoreError, SpecError
+from rope_eval.scoring.texts import token_nll
 
 NATS = 1e-4
 METHODS = [
@@ -172,7 +173,7 @@ def test_too_few_tokens(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("chunk_size", [0, -1])
 def test_a_chunk_has_tokens(chunk_size: int) -> None:
-    with pytest.raises(SpecError, match="chunk_size must be 1 or more"):
+    with pytest.raises(SpecError, match="chunk_size must be a whole number of 1 or more"):
         score_tokens(models.tiny(), torch.arange(4), chunk_size=chunk_size)
 
 
@@ -314,3 +315,13 @@ def test_modes_that_differ_by_module_are_restored() -> None:
     before = [module.training for module in model.modules()]
     score_tokens(model, models.token_ids(20)[0])
     assert [module.training for module in model.modules()] == before
+
+
+@pytest.mark.parametrize("token", [models.VOCABULARY, 1 << 40])
+def test_a_token_that_the_model_does_not_have(token: int) -> None:
+    ids = torch.tensor([0, 5, token])
+    with pytest.raises(DataError, match=f"gives token {token}, and the model has 61: is it"):
+        score_tokens(models.tiny(), ids)
+    with patched(models.tiny(), RopeSpec()) as model, pytest.raises(DataError, match="token"):
+        token_nll(model, [(0, 1, 2), (0, token)])
+    assert len(score_tokens(models.tiny(), torch.tensor([0, models.VOCABULARY - 1])).nll) == 1

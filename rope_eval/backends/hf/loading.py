@@ -130,8 +130,9 @@ def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConf
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, add_bos: bool = True) -> Tensor:
     """Return a document's tokens, BOS first where the tokenizer has one: int64 ``[T]``."""
-    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    bos = tokenizer.bos_token_id
+    with readable(f"a text for the tokenizer of {tokenizer.name_or_path}"):
+        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        bos = tokenizer.bos_token_id
     return torch.tensor([bos, *ids] if add_bos and bos is not None else ids, dtype=torch.int64)
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from rope_eval.backends.checkpoint import check_checkpoint
+from rope_eval.backends.checkpoint import check_checkpoint, is_from_hub
 from rope_eval.backends.gguf import location
 from rope_eval.errors import SpecError
+from rope_eval.rope.method import flag
 from rope_eval.rope.spec import FIELDS
 from rope_eval.setting import Caller, Setting, resolve
 
@@ -110,7 +111,16 @@ def take_setting(
         passes_on=passes_on,
     )
     setting = resolve(pretrained, config, arguments, caller=caller)
-    return setting, {name: value for name, value in arguments.items() if name not in FIELDS}
+    rest = {name: value for name, value in arguments.items() if name not in FIELDS}
+    if "use_safetensors" in rest:  # a "no" that is not read as false would be true
+        rest["use_safetensors"] = flag("use_safetensors", rest["use_safetensors"])
+    return setting, rest
+
+
+def check_device(asked: Any, got: Any) -> None:
+    """Raise `SpecError` where a model is elsewhere than asked: lm-eval takes what it can use."""
+    if asked is not None and str(asked).partition(":")[0] != got.type:
+        raise SpecError(f"the device {str(asked)!r} cannot be used here, or not under lm-eval")
 
 
 def take_gguf(pretrained: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -126,8 +136,28 @@ def take_gguf(pretrained: str, arguments: dict[str, Any]) -> tuple[str, dict[str
     return pretrained, arguments | found
 
 
+def refuse_hub_kernels(arguments: Mapping[str, Any]) -> None:
+    """Raise `SpecError` for arguments that have transformers fetch kernels from the hub.
+
+    Attention is rope-eval's own in any case; the other kernels run where code from the hub may.
+    """
+    attention = arguments.get("attn_implementation")
+    if is_from_hub(attention):
+        raise SpecError(
+            f"attn_implementation={attention} would fetch code from the hub and run it: leave it "
+            "out, the attention is rope-eval's own"
+        )
+    for name in ("use_kernels", "kernel_config", "allow_all_kernels"):
+        if arguments.get(name) and not arguments.get("trust_remote_code"):
+            raise SpecError(
+                f"{name} fetches code from the hub and runs it: say trust_remote_code=True too if "
+                "you trust it"
+            )
+
+
 def check_weights(pretrained: str, arguments: dict[str, Any], *, allow_pickle: bool) -> None:
-    """Refuse a local checkpoint that cannot, or should not, be loaded."""
+    """Refuse a local checkpoint that cannot, or should not, be loaded, and kernels from the hub."""
+    refuse_hub_kernels(arguments)
     inside = arguments.get("gguf_file") or arguments.get("subfolder")
     check_checkpoint(
         str(Path(pretrained, inside)) if inside and Path(pretrained).is_dir() else pretrained,

@@ -10,7 +10,7 @@ from lm_eval.api.model import LM
 
 from rope_eval.data.books import read_books
 from rope_eval.errors import DataError, SpecError, UnsupportedModelError
-from rope_eval.hosts.lm_eval.local_task import LocalTask
+from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
 from rope_eval.hosts.lm_eval.metadata import check_names, text, whole
 from rope_eval.lengths import check_lengths
 from rope_eval.scores import Sums, sums_at, total
@@ -39,7 +39,7 @@ class CumulativeTask(LocalTask):
                 "documents to read, long enough or not"
             )
         check_names(name, "cumulative tasks", metadata, self.OWN)
-        self.lengths = check_lengths(_as_list(metadata["lengths"]))
+        self.lengths = check_lengths(_as_list(needed(metadata, "lengths", name)))
         if metadata.get("books") is None:
             raise DataError(
                 f"{config['task']} needs your own copy of its books: "

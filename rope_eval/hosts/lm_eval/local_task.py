@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from lm_eval.api.task import Task
 from lm_eval.config.task import TaskConfig
+
+from rope_eval.errors import SpecError
 
 
 class LocalTask(Task):
@@ -34,6 +36,13 @@ class LocalTask(Task):
 
     def has_test_docs(self) -> bool:  # noqa: D102
         return True
+
+
+def needed(metadata: Mapping[str, Any], name: str, task: Any) -> Any:
+    """Return a value of a task's metadata; one that is not there is a `SpecError`."""
+    if metadata.get(name) is None:
+        raise SpecError(f"{task} needs {name} in its metadata: give it as --metadata {name}=…")
+    return metadata[name]
 
 
 @contextmanager

@@ -18,7 +18,14 @@ from rope_eval.backends.hf.loading import WholeCausalLM, readable
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.hosts.lm_eval.arguments import check_values, check_weights, take_gguf, take_setting
+from rope_eval.hosts.lm_eval.arguments import (
+    check_device,
+    check_values,
+    check_weights,
+    refuse_hub_kernels,
+    take_gguf,
+    take_setting,
+)
 from rope_eval.hosts.lm_eval.documents import (
     DocumentsMixin,
     LoglikelihoodRequest,
@@ -31,6 +38,7 @@ from rope_eval.hosts.lm_eval.plugin import register
 from rope_eval.rope.reach import Reach
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import by_base
+from rope_eval.scoring.logits import check_vocabulary
 from rope_eval.scoring.tokens import score_lengths, score_tokens
 
 HF_ARGUMENTS = tuple(inspect.signature(HFLM.__init__).parameters)[1:-1]
@@ -92,7 +100,10 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
             pretrained, arguments = take_gguf(pretrained, arguments)
             arguments.setdefault("use_safetensors", True)
             check_weights(pretrained, arguments, allow_pickle=not arguments["use_safetensors"])
-        super().__init__(pretrained=pretrained, backend="causal", **arguments)
+        name = pretrained if isinstance(pretrained, str) else type(pretrained).__name__
+        with readable(f"the model {name}"):
+            super().__init__(pretrained=pretrained, backend="causal", **arguments)
+        check_device(arguments.get("device"), self.device)
         self.proof = proof_of(self.model, self.rope_spec, proof)
         self._patch = patched(self.model, self.rope_spec)
         self._patch.__enter__()
@@ -116,6 +127,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     def _get_config(self, pretrained: str, **arguments: Any) -> None:
         with readable(f"the config of {pretrained}"):
             super()._get_config(pretrained, **arguments)
+        refuse_hub_kernels({"attn_implementation": self._config._attn_implementation})
 
     def _create_model(self, pretrained: str, **arguments: Any) -> None:
         """Load the model as lm-eval does, and refuse weights that are not whole."""
@@ -170,6 +182,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
     ) -> list[tuple[float, bool]]:
         check_fits(requests, self.max_length, truncation=bool(self.truncation))
         lengths = [len(context) + len(continuation) for _, context, continuation in requests]
+        check_vocabulary(self.model, max((max(c + k) for _, c, k in requests), default=0))
         longest = self.max_length + 1
         self.reach.expect("loglikelihood", min(max(lengths, default=0), longest))
         if self.rope_spec.base_changes != "per_sequence":

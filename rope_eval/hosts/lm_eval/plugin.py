@@ -104,9 +104,10 @@ def register() -> None:
 def _show_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Print a user's mistake without a traceback, and exit as rope-eval does."""
     from rope_eval.errors import RopeEvalError
+    from rope_eval.safe_text import complain
 
     if not isinstance(error, RopeEvalError):
         sys.__excepthook__(kind, error, trace)
         return
-    print(f"lm_eval: error: {error}", file=sys.stderr)
+    complain(error, "lm_eval")
     raise SystemExit(error.exit_code)

@@ -15,7 +15,7 @@ from lm_eval.api.model import LM
 from rope_eval.data.books import read_books
 from rope_eval.data.probes import CHARACTERS_A_TOKEN, PASSKEY, Form, Probe, ProbePlan
 from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
-from rope_eval.hosts.lm_eval.local_task import LocalTask
+from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
 from rope_eval.hosts.lm_eval.metadata import check_names, text
 from rope_eval.scores import Sums, total
 
@@ -39,6 +39,8 @@ class RetrievalTask(LocalTask):
     def __init__(self, config: Mapping[str, Any]):
         given = dict(config["metadata"])
         check_names(config["task"], "retrieval tasks", given, self.OWN)
+        for name in ("lengths", "depths", "samples", "probe_seed", "facts", "filler"):
+            needed(given, name, config["task"])
         empty = self._planned(given, "")  # a mistake is told before anything is read
         self._plan = self._planned(given, self.filler(given, max(empty.lengths)))
         given["filler_sha256"] = hashlib.sha256(self._plan.text.encode()).hexdigest()

@@ -6,6 +6,7 @@ import gc
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from helpers import models
 from rope_eval import RopeSpec, patched, score_tokens
-from rope_eval.errors import DataError, LengthError, SpecError
+from rope_eval.errors import DataError, LengthError, RopeEvalError, SpecError
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from studies.scaling_laws.recipes.model import build_tokenizer
 
@@ -508,6 +509,41 @@ def test_mistakes_exit_with_2_and_no_traceback(
     assert "lm_eval: error: " in done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"trust_remote_code": "no"}, "trust_remote_code must be True or False, got 'no'"),
+        ({"use_safetensors": 1}, "use_safetensors must be true or false"),
+        ({"device": "meta"}, "the device 'meta' cannot be used here"),
+        ({"device": "gpu:x"}, "the device 'gpu:x' cannot be used here"),
+        ({"attn_implementation": "kernels-community/flash-attn"}, "would fetch code from the hub"),
+        ({"attn_implementation": "flash_attention_2"}, "would fetch code from the hub"),
+        ({"use_kernels": True}, "use_kernels fetches code from the hub"),
+        ({"kernel_config": "x"}, "kernel_config fetches code from the hub"),
+    ],
+)
+def test_arguments_that_make_no_sense(
+    checkpoint: str, arguments: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RopeEvalError, match=message):
+        ScalingRopeLM(pretrained=checkpoint, **({"device": "cpu"} | arguments))
+
+
+def test_kernels_that_the_config_of_a_model_on_the_hub_asks_for(
+    checkpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["attn_implementation"] = "kernels-community/flash-attn"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="would fetch code from the hub"):
+        ScalingRopeLM(pretrained=str(tmp_path), device="cpu")
+    # the files of a name on the hub are not there to be looked at
+    monkeypatch.setattr("rope_eval.hosts.lm_eval.model.check_weights", lambda *_, **__: None)
+    with pytest.raises(SpecError, match="would fetch code from the hub"):
+        ScalingRopeLM(pretrained=str(tmp_path), device="cpu")
 
 
 def test_the_plugin_is_free_elsewhere() -> None:
