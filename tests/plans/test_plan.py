@@ -142,4 +142,4 @@ def test_the_plan_that_ships_is_read_by_its_name(
     monkeypatch.chdir(tmp_path)
     made = Plan.read(Path("embedded"))
     assert {cell.setting.row for cell in made.cells} == {"lab/pretrained", "lab/base-1e6"}
-    assert len(made.cells) == 2 * 4 * 2
+    assert len(made.cells) == 2 * 4
