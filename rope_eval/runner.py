@@ -8,10 +8,11 @@ transformers are imported when something must be tokenised or scored.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.errors import DataError, ScoreError, SpecError, StoreError
+from rope_eval.errors import DataError, RopeEvalError, ScoreError, SpecError, StoreError
 from rope_eval.results import identity
 from rope_eval.results.documents import (
     Documents,
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 PROTOCOL = 1  # of whole documents; another way to score or to count is another number
 Progress = Callable[[str, float], None]  # what is being done, and the part of it that is
+Opener = Callable[[str, RopeSpec, int, Loading], AbstractContextManager[DocumentScorer]]
+Claim = Callable[[str], AbstractContextManager[bool]]
+"""Takes a document's key before it is scored; False within where another process is at it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +90,53 @@ class NotKeptError(StoreError):
         self.run = run
 
 
+class LeftToOthersError(RopeEvalError):
+    """A run whose last documents other processes are scoring: ask again when they are done."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prospect:
+    """What a request comes to, before anything is scored.
+
+    Attributes:
+        run: the run in the store, done or failed, or None.
+        documents: the key of each document.
+        stored: how many of them have their scores.
+        tokens: that are to be scored.
+        seconds: what each stored document took.
+    """
+
+    run: Run | None
+    documents: tuple[str, ...]
+    stored: int
+    tokens: int
+    seconds: tuple[float, ...]
+
+
+def prospect(request: CumulativeRequest, store: Store) -> Prospect:
+    """Say what a request comes to; the tokenizer is loaded where a length is not known yet.
+
+    Raises:
+        DataError: for a model or books that cannot be read.
+        LengthError: where fewer documents than asked for are long enough.
+        StoreError: for a damaged run or document.
+    """
+    texts = _Texts(request, store, force=False)
+    documents = first_documents(request.books, request.lengths[-1], texts.count, request.documents)
+    kept = Documents(store, texts.setting())
+    keys = {d.digest: kept.key(d.digest) for d in documents}
+    found = [keys[d] for d in keys if kept.read(d, request.lengths) is not None]
+    runs = [kept.store.get(key) for key in found]
+    seconds = [run.provenance.get("duration_s") for run in runs if run is not None]
+    return Prospect(
+        run=store.get(identity.run_key(_asked(request, texts.setting(), documents))),
+        documents=tuple(keys.values()),
+        stored=len(found),
+        tokens=(len(keys) - len(found)) * request.lengths[-1],
+        seconds=tuple(one for one in seconds if one is not None),
+    )
+
+
 def measure(
     request: CumulativeRequest,
     store: Store,
@@ -103,23 +154,30 @@ def answer(
     *,
     force: bool = False,
     strict: bool = False,
+    retry: bool = True,
     progress: Progress = lambda what, part: None,
+    opener: Opener | None = None,
+    claim: Claim = lambda key: nullcontext(True),
 ) -> Answer:
     """Answer a request from the store, as far as it has the documents, and score the others.
 
     A document without a score that is a number has failed: the others stand, the run's totals are
     over them, and its ``results["failed"]`` names it and says why. It is tried again when the same
-    is asked again.
+    is asked again, unless `retry` is off.
 
     Args:
         request: what is asked.
         store: where runs and documents are kept.
         force: score all documents, whatever is stored.
         strict: refuse a field that changes nothing at these lengths.
+        retry: score again what has failed.
         progress: told the document at work, and the part of all work that is done.
+        opener: in the place of `document_scorer`, where a model is loaded already.
+        claim: asked before a document is scored, so that processes can share a store.
 
     Raises:
         DataError: for a model or books that cannot be read.
+        LeftToOthersError: where other processes are scoring the documents that are missing.
         LengthError: where fewer documents than asked for are long enough.
         ScoreError: where every document failed; the run is stored as failed.
         StoreError: for a store that cannot be written, or a damaged run that `force` would replace.
@@ -130,19 +188,25 @@ def answer(
     texts = _Texts(request, store, force=force)
     documents = first_documents(request.books, request.lengths[-1], texts.count, request.documents)
     setting = texts.setting()
-    asked = setting | {
-        "kind": "cumulative",
-        "lengths": list(request.lengths),
-        "documents": [{"name": d.name, "sha256": d.digest} for d in documents],
-        "books": masked(request.books),
-    }
+    asked = _asked(request, setting, documents)
     key = identity.run_key(asked)
     old = None if force else store.get(key)
-    if old is not None and old.status == "done" and not old.results.get("failed"):
+    if old is not None and old.status == "failed" and not retry:
+        raise ScoreError(old.error)
+    if old is not None and old.status == "done" and not (retry and old.results.get("failed")):
         _check_effect(old.results, request.lengths[-1], strict)
         return Answer(run=old, scored=0)
 
-    work = _Work(request, Documents(store, setting), texts, progress, strict)
+    work = _Work(
+        request=request,
+        documents=Documents(store, setting),
+        texts=texts,
+        progress=progress,
+        strict=strict,
+        force=force,
+        opener=opener or document_scorer,
+        claim=claim,
+    )
     found = {} if force else work.stored(documents)
     record = provenance() | {"row": request.row}
     missing = list({d.digest: d for d in documents if d.digest not in found}.values())
@@ -152,6 +216,8 @@ def answer(
         with timed(record):
             for document, outcome in work.score(missing, record):
                 (failed if isinstance(outcome, str) else found)[document.digest] = outcome
+    if left := {d.digest for d in documents} - found.keys() - failed.keys():
+        raise LeftToOthersError(f"other processes are scoring {len(left)} of the documents")
     done = [found[d.digest] for d in documents if d.digest in found]
     if done:
         _check_effect(done[0].facts, request.lengths[-1], strict)
@@ -199,6 +265,19 @@ def curve(run: Run) -> dict[str, Any]:
         "perplexity": [sums.perplexity for sums in totals],
         "accuracy": [sums.accuracy for sums in totals],
         "key": run.key,
+    }
+
+
+def _asked(
+    request: CumulativeRequest, setting: Mapping[str, Any], documents: Sequence[Document]
+) -> dict[str, Any]:
+    """Return the request of the run."""
+    return {
+        **setting,
+        "kind": "cumulative",
+        "lengths": list(request.lengths),
+        "documents": [{"name": d.name, "sha256": d.digest} for d in documents],
+        "books": masked(request.books),
     }
 
 
@@ -277,23 +356,19 @@ class _Texts:
         return TokenCount(tokens=len(ids), whole=len(ids) < longest)
 
 
+@dataclass(kw_only=True)
 class _Work:
     """Scores the documents of a request one after another, and keeps each at once."""
 
-    def __init__(
-        self,
-        request: CumulativeRequest,
-        documents: Documents,
-        texts: _Texts,
-        progress: Progress,
-        strict: bool,
-    ) -> None:
-        self.strict = strict
-        self.request = request
-        self.documents = documents
-        self.texts = texts
-        self.progress = progress
-        self.not_kept: StoreError | None = None
+    request: CumulativeRequest
+    documents: Documents
+    texts: _Texts
+    progress: Progress
+    strict: bool
+    force: bool
+    opener: Opener
+    claim: Claim
+    not_kept: StoreError | None = None
 
     def stored(self, documents: Sequence[Document]) -> dict[str, Scored]:
         """Return what the store has of them, by their digests."""
@@ -306,7 +381,7 @@ class _Work:
     ) -> Iterator[tuple[Document, Any]]:
         """Yield each document with its `Scored`, or why it failed."""
         request = self.request
-        with document_scorer(
+        with self.opener(
             request.model, request.rope, request.lengths[-1], request.loading
         ) as scorer:
             self._check_ran(scorer)
@@ -319,10 +394,26 @@ class _Work:
                 def report(part: float, i: int = i, name: str = document.name) -> None:
                     self.progress(name, (i + part) / len(documents))
 
-                try:
-                    yield document, self._score(scorer, document, report, record)
-                except ScoreError as error:
-                    yield document, f"{document.name}: {error}"
+                with self.claim(self.documents.key(document.digest)) as ours:
+                    outcome = self._outcome(scorer, document, report, record) if ours else None
+                if outcome is not None:
+                    yield document, outcome
+
+    def _outcome(
+        self,
+        scorer: DocumentScorer,
+        document: Document,
+        report: Callable[[float], None],
+        record: Mapping[str, Any],
+    ) -> Scored | str:
+        """Return a document's scores, another process's where it was faster, or why it failed."""
+        lengths = self.request.lengths
+        if not self.force and (since := self.documents.read(document.digest, lengths)):
+            return since
+        try:
+            return self._score(scorer, document, report, record)
+        except ScoreError as error:
+            return f"{document.name}: {error}"
 
     def _score(
         self,

@@ -20,6 +20,7 @@ ROOMS = (  # a module may import from its own room and from those above it in th
     ("setting", "protocols", "backends"),
     ("scoring", "results"),
     ("runner", "hosts", "tuning"),
+    ("plans",),
     ("report",),
     ("commands",),
     ("cli",),
@@ -40,7 +41,10 @@ ONE_PLACE = {  # a job is done in one place: what gives it away, and where it ma
     r"dynamic_ntk [!=]=|alpha\(len": ("rope", "backends", "scoring/by_base"),
     r"offset_mapping": ("protocols/truncation",),
 }
-TYPES_ONLY = {"transformers": ("data", "protocols", "runner", "commands"), "torch": ("commands",)}
+TYPES_ONLY = {
+    "transformers": ("data", "protocols", "runner", "plans", "commands"),
+    "torch": ("commands",),
+}
 
 
 def modules() -> list[Path]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rope_eval.safe_text import shown
 
+LINE_SECONDS = 30.0
 Report = Callable[[str, float], None]
 """Takes what is being done, and how much of the whole is."""
 
@@ -56,3 +58,25 @@ def say(text: str) -> None:
 def _is_first_process() -> bool:
     """Tell the process that speaks from the others of a launcher, which says RANK."""
     return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def progress_lines(what: str, every: float = LINE_SECONDS) -> Iterator[Report]:
+    """Print a line to standard error now and then, for a log: what is done, and the time left.
+
+    Args:
+        what: is said at once.
+        every: seconds from one line to the next.
+    """
+    say(what)
+    start = last = time.monotonic()
+
+    def report(what: str, done: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= every:
+            last = now
+            left = f", about {(now - start) * (1 - done) / done:.0f} s left" if done else ""
+            say(f"{done:.0%} after {now - start:.0f} s{left}: {what}")
+
+    yield report

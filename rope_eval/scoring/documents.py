@@ -16,6 +16,7 @@ from rope_eval.scores import TokenScores
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from transformers import PreTrainedModel
 
     from rope_eval.rope.rotary import Rotary
 
@@ -132,23 +133,52 @@ def document_scorer(
 def _hugging_face(
     name: str, rope: RopeSpec, longest: int, loading: Loading
 ) -> Iterator[DocumentScorer]:
-    import torch
-
-    from rope_eval.backends.hf.attention import rotary_of
-    from rope_eval.backends.hf.loading import load_model
-    from rope_eval.backends.hf.patch import patched
     from rope_eval.backends.hf.proof import proof_of
-    from rope_eval.scoring.tokens import score_lengths
 
-    model = load_model(
+    model = load(name, loading)
+    proof = proof_of(model, rope, loading.proof)
+    with scorer_of(model, rope, loading, proof) as scorer:
+        yield scorer
+
+
+def load(name: str, loading: Loading) -> PreTrainedModel:
+    """Load a checkpoint for the backend hf.
+
+    Raises:
+        DataError: for a checkpoint that cannot be read.
+        SpecError: for a device that cannot be used.
+        UnsupportedModelError: for a model the mechanism does not fit.
+    """
+    from rope_eval.backends.hf.loading import load_model
+
+    return load_model(
         name,
         dtype=loading.dtype,
         device=loading.device,
         trust_remote_code=loading.trust_remote_code,
         allow_pickle=loading.allow_pickle,
     )
+
+
+@contextmanager
+def scorer_of(
+    model: PreTrainedModel, rope: RopeSpec, loading: Loading, proof: dict[str, Any] | str
+) -> Iterator[DocumentScorer]:
+    """Put a RopeSpec on a loaded model, and take it off again.
+
+    Args:
+        model: of `load`.
+        rope: the setting.
+        loading: how it was loaded.
+        proof: what `proof_of` has shown of the setting on these weights.
+    """
+    import torch
+
+    from rope_eval.backends.hf.attention import rotary_of
+    from rope_eval.backends.hf.patch import patched
+    from rope_eval.scoring.tokens import score_lengths
+
     device = model.device
-    proof = proof_of(model, rope, loading.proof)
     with patched(model, rope):
         yield DocumentScorer(
             score=lambda ids, lengths, report: score_lengths(

@@ -1,0 +1,94 @@
+"""``rope-eval run``: everything that a plan asks for, once, and on from wherever it stopped."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from rope_eval.commands.options import add_shared
+from rope_eval.commands.progress import progress_bar, progress_lines, say
+
+EPILOG = """\
+examples:
+  rope-eval run plan.yaml --dry-run        # what will run, what is stored, what cannot and why
+  rope-eval run plan.yaml                  # again after any stop: it goes on there
+  rope-eval run plan.yaml --shard 2/8      # of 8 processes the second, on one folder of results
+  rope-eval status plan.yaml
+  rope-eval run embedded                   # a plan that ships: two minutes on a CPU
+
+A plan:
+  models: [lab/pretrained, path/to/model]
+  settings:
+    - {}
+    - grid: {pretrain_theta: [10000], rope_theta: [500, 1000000], log_scale: [false, true]}
+  measurements:
+    - perplexity: {books: builtin-chapters, lengths: [64, 256], docs: 5}
+    - retrieval: {lengths: [512], depths: [0, 0.5], samples: 10}
+    - lm_eval: {tasks: [arc_easy], limit: 100}
+
+What fails is stored with its reason, and the rest goes on; the exit status is then 1.
+"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "run",
+        help="a plan: models x settings x measurements, each once, resumed after any stop",
+        description="Measure everything that a plan asks for and that is not stored yet.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("plan", type=Path, metavar="PLAN", help="a YAML file")
+    add("--dry-run", action="store_true", help="say what would be done, and score nothing")
+    add("--retry-failed", action="store_true", help="try again what has failed")
+    add("--shard", default="1/1", metavar="I/N", help="begin at the I-th of N parts of the plan")
+    add_shared(parser, "--results", help="where runs are kept (default: the plan's, results/runs)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the plan, or say what it would do; return the exit status.
+
+    Raises:
+        RopeEvalError: for a plan that makes no sense, or a store that cannot be written.
+    """
+    from rope_eval.commands.status import show, store_of
+    from rope_eval.plans.plan import Plan
+    from rope_eval.plans.worker import Shard, work
+
+    shard = Shard.parse(args.shard)
+    plan = Plan.read(args.plan)
+    store = store_of(plan, args.results)
+    if args.dry_run:
+        return show(plan, store)
+    _end_on_sigterm()
+    report_to = progress_bar if sys.stderr.isatty() else progress_lines
+    with report_to(f"{len(plan.cells)} cells") as report:
+        done = work(
+            plan,
+            store,
+            retry=args.retry_failed,
+            shard=shard,
+            progress=lambda cell, unit, part: report(f"{cell}: {unit}", part),
+        )
+    for cell, why in done.failed.items():
+        say(f"failed: {cell}: {why}")
+    print(
+        f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; computed "
+        f"{done.units} units here, models loaded: {done.loads}; results in {store.root}"
+    )
+    return 1 if done.failed else 0
+
+
+def _end_on_sigterm() -> None:
+    """End as after Ctrl-C, so that claims are given back."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)

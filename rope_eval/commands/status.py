@@ -1,0 +1,87 @@
+"""``rope-eval status``: where a plan stands, while it runs and afterwards."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rope_eval.commands.options import add_shared
+from rope_eval.safe_text import shown
+
+if TYPE_CHECKING:
+    from rope_eval.plans.plan import Plan
+    from rope_eval.plans.survey import Standing
+    from rope_eval.results.store import Store
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "status",
+        help="where a plan stands: what is done, at work, failed and to do",
+        description="Say of each cell of a plan what is stored, and why what failed did.",
+    )
+    parser.add_argument("plan", type=Path, metavar="PLAN", help="a YAML file")
+    add_shared(parser, "--results", help="where runs are kept (default: the plan's, results/runs)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print where the plan stands; return the exit status: 1 where something failed.
+
+    Raises:
+        RopeEvalError: for a plan that makes no sense, or a store that cannot be read.
+    """
+    from rope_eval.plans.plan import Plan
+
+    plan = Plan.read(args.plan)
+    return show(plan, store_of(plan, args.results))
+
+
+def store_of(plan: Plan, folder: Path | None) -> Store:
+    """Return the store of the command line, of the plan, or the default one."""
+    from rope_eval.commands.store import open_store
+
+    return open_store(folder or plan.results)
+
+
+def show(plan: Plan, store: Store) -> int:
+    """Print a line for each cell as soon as it is known, and a summary."""
+    from rope_eval.plans.survey import seconds_left, survey
+
+    standings = []
+    for one in survey(plan, store):
+        print(shown(_line(one)), flush=True)
+        standings.append(one)
+    print()
+    print(_summary(standings))
+    if left := seconds_left(standings):
+        print(f"about {_time(left)} of scoring left for one worker")
+    return 1 if any(one.state in ("failed", "partly failed", "cannot") for one in standings) else 0
+
+
+def _line(one: Standing) -> str:
+    stored = f"{one.stored} of {one.units}" if one.units else "-"
+    work = f", {one.at_work} at work" if one.at_work else ""
+    tokens = f", {one.tokens} tokens to score" if one.tokens and not one.is_over else ""
+    why = f": {one.why}" if one.why else ""
+    return f"{one.state:<14}{stored:>12}  {one.cell}{work}{tokens}{why}"
+
+
+def _summary(standings: list[Standing]) -> str:
+    counts = Counter(one.state for one in standings)
+    stored, units = sum(one.stored for one in standings), sum(one.units for one in standings)
+    tokens = sum(one.tokens or 0 for one in standings if not one.is_over)
+    states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    return (
+        f"{len(standings)} cells: {states}; {stored} of {units} units stored, "
+        f"{tokens} tokens to score"
+    )
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,53 @@
+"""What a worker hands to the measurement of a cell, and what it is told of one beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from rope_eval.plans.claims import Claims
+from rope_eval.plans.models import LoadedModel
+from rope_eval.results.store import Store
+
+RunState = Literal["done", "partly failed", "failed", "open"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """A worker's.
+
+    Attributes:
+        store: where runs and documents are kept.
+        model: the model that is loaded.
+        claims: on units.
+        retry: whether to try again what has failed.
+        progress: told the unit at work, and the part of the cell that is done.
+    """
+
+    store: Store
+    model: LoadedModel
+    claims: Claims
+    retry: bool
+    progress: Callable[[str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prospect:
+    """What of a cell is stored.
+
+    Attributes:
+        state: of its run: "done", "partly failed", "failed", or "open" where there is none.
+        units: the key of each.
+        stored: how many of them are.
+        tokens: to be scored, None where that is not known before.
+        seconds: what each stored unit took.
+        why: it failed, or empty.
+    """
+
+    state: RunState
+    units: tuple[str, ...]
+    stored: int
+    tokens: int | None
+    seconds: tuple[float, ...] = ()
+    why: str = ""

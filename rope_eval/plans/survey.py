@@ -1,0 +1,121 @@
+"""Where a plan stands: what is stored, at work, failed and to do, without scoring anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from rope_eval.errors import RopeEvalError, SpecError
+from rope_eval.plans import units
+from rope_eval.plans.claims import Claims
+from rope_eval.plans.failures import Failures, reason
+from rope_eval.plans.plan import Cell, Plan
+from rope_eval.results.store import Store
+
+State = Literal["done", "partly failed", "failed", "partly done", "to do", "cannot"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """Where a cell stands.
+
+    Attributes:
+        cell: the cell.
+        state: "cannot" where it is known to fail before it is tried.
+        units: how many it has; 0 where that is not known.
+        stored: how many of them are.
+        at_work: how many of them live processes are at.
+        tokens: to be scored; None where that is not known before.
+        seconds: what its stored units took on average, or None.
+        why: it failed, or cannot be done.
+    """
+
+    cell: Cell
+    state: State
+    units: int = 0
+    stored: int = 0
+    at_work: int = 0
+    tokens: int | None = 0
+    seconds: float | None = None
+    why: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether a worker without ``--retry-failed`` leaves it."""
+        return self.state in ("done", "partly failed", "failed")
+
+
+def survey(plan: Plan, store: Store) -> Iterator[Standing]:
+    """Yield where each cell of a plan stands, in the plan's order.
+
+    Raises:
+        StoreError: where the store cannot be read.
+    """
+    failures, held = Failures(store), set(Claims(store.root).held())
+    for cell in plan.cells:
+        yield _standing(cell, store, failures, held)
+
+
+def seconds_left(standings: list[Standing]) -> float | None:
+    """Return how long one worker needs for the rest, by what stored units took; None without one.
+
+    A cell without a stored unit is taken for the mean of the others.
+    """
+    known = [one.seconds for one in standings if one.seconds is not None]
+    if not known:
+        return None
+    mean = fmean(known)
+    return sum(
+        (one.units - one.stored) * (mean if one.seconds is None else one.seconds)
+        for one in standings
+        if not one.is_over and one.state != "cannot"
+    )
+
+
+def _standing(cell: Cell, store: Store, failures: Failures, held: set[str]) -> Standing:
+    failed = failures.read(cell)
+    try:
+        found = units.prospect(cell, store)
+    except RopeEvalError as error:
+        state: State = "failed" if failed else "cannot"
+        return Standing(cell=cell, state=state, why=failed or reason(error))
+    if found.state != "open":
+        state, why = found.state, found.why
+    elif failed:
+        state, why = "failed", failed
+    else:
+        why = _refusal(cell)
+        state = "cannot" if why else "partly done" if found.stored else "to do"
+    return Standing(
+        cell=cell,
+        state=state,
+        units=len(found.units),
+        stored=found.stored,
+        at_work=len(held.intersection(found.units)),
+        tokens=found.tokens,
+        seconds=fmean(found.seconds) if found.seconds else None,
+        why=why,
+    )
+
+
+def _refusal(cell: Cell) -> str:
+    """Return why a setting cannot be put on a model, as far as its config tells, or nothing."""
+    from rope_eval.backends.config import config_geometry
+    from rope_eval.backends.hf.loading import load_config
+    from rope_eval.rope.reach import without_effect
+    from rope_eval.rope.rotary import Rotary
+
+    try:
+        config = load_config(
+            cell.setting.checkpoint, trust_remote_code=cell.loading.trust_remote_code
+        )
+        rotary = Rotary(cell.setting.rope, config_geometry(config))
+        longest = cell.measurement.longest
+        line = without_effect(rotary.effective_from, longest) if longest else ""
+        if cell.strict and line:
+            raise SpecError(line)
+    except RopeEvalError as error:
+        return reason(error)
+    return ""

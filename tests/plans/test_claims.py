@@ -1,0 +1,122 @@
+"""One process has a unit at a time, and what a dead one had is free at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from rope_eval.errors import StoreError
+from rope_eval.plans.claims import FOLDER, Claims
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from rope_eval.plans.claims import Claims
+with Claims(Path(sys.argv[1])).claim("unit") as ours:
+    print(ours, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_unit_is_one_processs(tmp_path: Path) -> None:
+    claims, others = Claims(tmp_path), Claims(tmp_path)
+    with claims.claim("a") as ours, others.claim("a") as theirs, others.claim("b") as other:
+        assert (ours, theirs, other) == (True, False, True)
+        assert sorted(claims.held()) == ["a", "b"]
+    assert claims.held() == []
+    with others.claim("a") as ours:
+        assert ours
+    assert not list((tmp_path / FOLDER).iterdir())
+
+
+def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
+    got, gate = [], threading.Barrier(8)
+
+    def take() -> None:
+        gate.wait()
+        with Claims(tmp_path).claim("a") as ours:
+            got.append(ours)
+            gate.wait()
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(got) == 1
+
+
+def test_a_killed_processs_unit_is_free_at_once(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "True\n"
+        with Claims(tmp_path).claim("unit") as ours:
+            assert not ours
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+        assert Claims(tmp_path).held() == []
+        with Claims(tmp_path).claim("unit") as ours:
+            assert ours
+            assert (tmp_path / FOLDER / "unit.1").is_file()
+            assert (tmp_path / FOLDER / "unit.0").is_file()  # its owner's to remove
+
+
+def test_another_machines_claim_ends_with_its_lease(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    elsewhere = folder / "unit.4"
+    elsewhere.write_text(json.dumps({"space": "elsewhere", "pid": 1, "born": "1"}))
+    claims = Claims(tmp_path, lease=60)
+    with claims.claim("unit") as ours:
+        assert not ours
+    old = time.time() - 61
+    os.utime(elsewhere, (old, old))
+    with claims.claim("unit") as ours:
+        assert ours
+        assert (folder / "unit.5").is_file()
+
+
+def test_a_process_number_used_again_is_not_its_owner(tmp_path: Path) -> None:
+    with Claims(tmp_path).claim("unit"):
+        path = tmp_path / FOLDER / "unit.0"
+        owner = json.loads(path.read_text())
+        assert owner["pid"] == os.getpid()
+        path.write_text(json.dumps(owner | {"born": "1"}))
+        with Claims(tmp_path).claim("unit") as ours:
+            assert ours
+
+
+def test_a_claim_that_was_killed_in_its_making_is_free(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    half = tmp_path / FOLDER / "unit.0"
+    half.touch()
+    with Claims(tmp_path).claim("unit") as ours:
+        assert not ours
+    old = time.time() - 10
+    os.utime(half, (old, old))
+    with Claims(tmp_path).claim("unit") as ours:
+        assert ours
+
+
+def test_work_keeps_a_claim_alive(tmp_path: Path) -> None:
+    claims = Claims(tmp_path, lease=0.6)
+    with claims.claim("unit"):
+        time.sleep(1.0)
+        with claims.claim("unit") as ours:
+            assert not ours
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).write_text("")
+    with pytest.raises(StoreError, match="run the plan again"), Claims(tmp_path).claim("unit"):
+        pass

@@ -1,0 +1,145 @@
+"""What a plan's file comes to, and what is said of a mistake in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rope_eval.errors import DataError, RopeEvalError, SpecError
+from rope_eval.paths import asset
+from rope_eval.plans.plan import Perplexity, Plan
+from rope_eval.plans.worker import Shard
+from rope_eval.rope.spec import RopeSpec
+
+MEASURED = "measurements:\n  - perplexity: {lengths: [64, 1k], docs: 2}\n"
+
+
+def plan(tmp_path: Path, text: str) -> Plan:
+    file = tmp_path / "plan.yaml"
+    file.write_text(text)
+    return Plan.read(file)
+
+
+def test_models_by_settings_by_measurements(tmp_path: Path) -> None:
+    directory = asset("model_configs") / "lab" / "pretrained"
+    made = plan(
+        tmp_path,
+        f"""\
+results: {tmp_path}/runs
+strict: true
+loading: {{dtype: float32, chunk_size: 64, proof: off}}
+models: [lab/base-20, {directory}]
+settings:
+  - grid: {{rope_theta: [500, 1e6], log_scale: [false, true]}}
+    train_length: 100
+  - {{}}
+measurements:
+  - perplexity: {{lengths: [64, 1k], docs: 2}}
+  - perplexity: {{lengths: [128], books: builtin-chapters}}
+""",
+    )
+    assert made.results == tmp_path / "runs"
+    assert len(made.cells) == 2 * (4 + 1) * 2
+    assert {cell.loading.chunk_size for cell in made.cells} == {64}
+    assert {(c.loading.dtype, c.loading.proof, c.strict) for c in made.cells} == {
+        ("float32", False, True)
+    }
+    assert made.cells[0].measurement == Perplexity(books="builtin", lengths=(64, 1024), docs=2)
+    assert made.cells[1].measurement == Perplexity(books="builtin-chapters", lengths=(128,))
+    of_directory = [c.setting for c in made.cells if c.setting.checkpoint == str(directory)][::2]
+    assert [setting.rope for setting in of_directory] == [
+        RopeSpec(rope_theta=500, train_length=100),
+        RopeSpec(rope_theta=500, train_length=100, log_scale=True),
+        RopeSpec(rope_theta=1e6, train_length=100),
+        RopeSpec(rope_theta=1e6, train_length=100, log_scale=True),
+        RopeSpec(),
+    ]
+    row = made.cells[8].setting
+    assert (row.row, row.rope.rope_theta, row.rope.train_length) == ("lab/base-20", 20, 128)
+    assert made.cells[2].setting.rope.log_scale
+
+
+def test_what_is_asked_twice_is_done_once(tmp_path: Path) -> None:
+    made = plan(tmp_path, "models: [lab/base-20, {row: lab/base-20}]\n" + MEASURED)
+    assert len(made.cells) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        ("model: [x]\n", 1, "unknown key 'model'. Did you mean 'models'?"),
+        ("models: [x]\n", 1, "a plan has measurements"),
+        ("models: [x]\n" + MEASURED.replace("lengths", "length"), 3, "Did you mean 'lengths'?"),
+        (
+            "models: [x]\n" + MEASURED.replace("perplexity", "perplexty"),
+            3,
+            "Did you mean 'perplexity'?",
+        ),
+        ("models: [x]\n" + MEASURED.replace("docs: 2", "docs: 0"), 3, "whole number of 1 or more"),
+        ("models: [x]\n" + MEASURED.replace("1k", "32"), 3, "lengths must increase"),
+        ("models: [lab/bse-20]\n" + MEASURED, 1, "Did you mean 'lab/base-20'?"),
+        (
+            "models: [x]\n" + MEASURED + "settings:\n  - {}\n  - rope_teta: 500\n",
+            6,
+            "Did you mean 'rope_theta'?",
+        ),
+        (
+            "models: [x]\n" + MEASURED + "settings:\n  - grid:\n      rope_teta: [500]\n",
+            6,
+            "Did you mean 'rope_theta'?",
+        ),
+        (
+            "models: [x]\n" + MEASURED + "settings:\n  - rope_theta: -3\n",
+            5,
+            "rope_theta",
+        ),
+        (
+            "models: [x]\n" + MEASURED + "settings:\n- {rope_theta: 5, grid: {rope_theta: [5]}}\n",
+            5,
+            "rope_theta stands beside the grid too",
+        ),
+        ("models: [x]\nmodels: [y]\n" + MEASURED, 2, "models stands twice"),
+        (
+            "models: [x]\n" + MEASURED + "loading: {dtype: float31}\n",
+            4,
+            "Did you mean 'float32'?",
+        ),
+        ("models: []\n" + MEASURED, 1, "expected a list of at least one"),
+        ("models: [x]\nmeasurements: [\n", 3, "no YAML"),
+    ],
+)
+def test_a_mistake_has_its_line(tmp_path: Path, text: str, line: int, says: str) -> None:
+    with pytest.raises(RopeEvalError) as caught:
+        plan(tmp_path, text)
+    assert str(caught.value).startswith(f"{tmp_path}/plan.yaml:{line}: ")
+    assert says in str(caught.value)
+
+
+def test_no_file_and_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot read"):
+        Plan.read(tmp_path / "none.yaml")
+    with pytest.raises(DataError, match="is empty"):
+        plan(tmp_path, "")
+
+
+def test_a_shard_is_a_beginning_and_leaves_nothing_out(tmp_path: Path) -> None:
+    grid = "settings:\n  - grid: {rope_theta: [1000, 2000, 3000, 4000, 5000]}\n"
+    cells = plan(tmp_path, "models: [x]\n" + MEASURED + grid).cells
+    orders = [Shard(index=i, of=3).order(cells) for i in (1, 2, 3)]
+    assert [order[0] for order in orders] == [cells[0], cells[1], cells[3]]
+    for order in orders:
+        assert sorted(map(str, order)) == sorted(map(str, cells))
+    assert Shard.parse("2/3") == Shard(index=2, of=3)
+    for wrong in ("4/3", "0/3", "x", "1", "-1/3"):
+        with pytest.raises(SpecError, match="i/n"):
+            Shard.parse(wrong)
+
+
+def test_the_plan_that_ships_is_read_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = Plan.read(Path("embedded"))
+    assert {cell.setting.row for cell in made.cells} == {"lab/pretrained", "lab/base-1e6"}
+    assert len(made.cells) == 2 * 4
