@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
-from rope_eval.errors import RopeEvalError, SpecError
+from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.plans import units
 from rope_eval.plans.claims import Claims
 from rope_eval.plans.failures import Failures, reason
@@ -102,8 +102,8 @@ def _standing(cell: Cell, store: Store, failures: Failures, held: set[str]) -> S
 
 def _refusal(cell: Cell) -> str:
     """Return why a setting cannot be put on a model, as far as its config tells, or nothing."""
-    from rope_eval.backends.config import config_geometry
     from rope_eval.backends.hf.loading import load_config
+    from rope_eval.backends.vllm.families import config_geometry
     from rope_eval.rope.reach import without_effect
     from rope_eval.rope.rotary import Rotary
 
@@ -116,6 +116,9 @@ def _refusal(cell: Cell) -> str:
         line = without_effect(rotary.effective_from, longest) if longest else ""
         if cell.strict and line:
             raise SpecError(line)
+    except UnsupportedModelError as error:
+        # what any other model does with positions is learnt when it is loaded
+        return reason(error) if cell.loading.backend == "vllm" else ""
     except RopeEvalError as error:
         return reason(error)
     return ""
