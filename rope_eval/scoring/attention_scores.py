@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.anatomy import without_adapter
 from rope_eval.backends.hf.attention import ATTRIBUTE, LayerAttention, RopeAttention, Scores
+from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.overrides import override
 from rope_eval.backends.hf.patch import patched
 from rope_eval.errors import SpecError, UnsupportedModelError
@@ -87,7 +88,7 @@ def attention_by_distance(
     if (window := _window(taking)) is not None:
         bins[window:] = 0
     layers = [
-        _Layer(some, first_pair_beyond, bins.to(model.device), len(edges) + 1, block_size)
+        _Layer(some, first_pair_beyond, bins.to(input_device(model)), len(edges) + 1, block_size)
         for some in taking
     ]
     with _listening(model, layers):
@@ -128,7 +129,7 @@ class _Layer:
             shape = (query.shape[1], 2, self.slots)
             self.sums = torch.zeros(shape, dtype=torch.float64, device=query.device)
             self.squares = torch.zeros_like(self.sums)
-        for span in attention.spans(places, query.shape[2], key.shape[2]):
+        for span in attention.spans(places, query.shape[2], key.shape[2], query.device):
             q, k = attention.rotated(span, query[:, :, span.queries], key[:, :, span.keys])
             self._add(q[0], k[0], scores.scale)
         return attention.attend(query, key, value, places, scores)

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.attention import rotaries_of, sequence_lengths
-from rope_eval.backends.hf.compat import cache_argument
+from rope_eval.backends.hf.compat import cache_argument, input_device
 from rope_eval.backends.hf.replay import Parts, plain_cache
 from rope_eval.scoring.by_base import by_base
 from rope_eval.scoring.logits import check_vocabulary, score_hidden
@@ -55,7 +55,7 @@ def whole_nll(
         family
         for same_base in by_base(rotaries_of(model), fitting if shares else [], len)
         for family in families(same_base)
-        if sharing_pays(family, model.device.type)
+        if sharing_pays(family, input_device(model).type)
     ]
     totals: dict[Ids, float] = {}
     for family in track(alike):
@@ -79,8 +79,8 @@ def token_nll(model: PreTrainedModel, texts: Sequence[Ids]) -> list[Tensor]:
     check_vocabulary(model, max(map(max, texts), default=0))
     rows = [torch.tensor(text) for text in texts]
     lengths = torch.tensor([len(row) for row in rows])
-    ids = pad_sequence(rows, batch_first=True).to(model.device)
-    padding = (torch.arange(ids.shape[1] - 1) < lengths[:, None] - 1).to(model.device)
+    ids = pad_sequence(rows, batch_first=True).to(input_device(model))
+    padding = (torch.arange(ids.shape[1] - 1) < lengths[:, None] - 1).to(input_device(model))
     with torch.inference_mode(), sequence_lengths(model, lengths):
         base = Parts(model).base
         hidden = base(ids[:, :-1], attention_mask=padding, use_cache=False).last_hidden_state
@@ -147,7 +147,7 @@ def _walk(model: PreTrainedModel, family: Family) -> Iterator[float]:
     for text in family:
         shared = common(before, text)
         cached = min(shared, len(before) - 1, len(text) - 1) if before else 0
-        ids = torch.tensor(text, device=model.device)
+        ids = torch.tensor(text, device=input_device(model))
         if before:
             if surplus := cache.get_seq_length() - cached:
                 cache.crop(-surplus)

@@ -22,6 +22,7 @@ from rope_eval.backends.hf.attention import (
     rotaries_of,
     sequence_lengths,
 )
+from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.overrides import evaluating
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.replay import Parts, Replay
@@ -69,7 +70,7 @@ def score_tokens(
     if not hasattr(model, ATTRIBUTE):
         with patched(model, RopeSpec()):
             return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
-    chunk_size = chunk_size or CHUNK.get(model.device.type, CHUNK["cpu"])
+    chunk_size = chunk_size or CHUNK.get(input_device(model).type, CHUNK["cpu"])
     with torch.inference_mode(), evaluating(model):
         hidden = _last_hidden(model, input_ids, chunk_size, progress or (lambda _: None))
         with Parts(model).head() as head:
@@ -128,7 +129,7 @@ def _last_hidden(
     """Return the hidden state after the last layer of tokens 0 … T − 2: ``[1, T − 1, D]``."""
     attention: RopeAttention = getattr(model, ATTRIBUTE)
     length = torch.tensor([len(input_ids)])  # of the whole document, its last token included
-    tokens = input_ids[None, :-1].to(model.device)
+    tokens = input_ids[None, :-1].to(input_device(model))
     keys = _Keys(attention, len(input_ids))
     chunks = _chunks(attention, tokens.shape[1], chunk_size)
     rotated = not _keeps_chunks(attention) and not attention.anatomy.shares_keys

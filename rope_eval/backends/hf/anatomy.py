@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.layers import Layer, Pattern, Table
+from rope_eval.errors import UnsupportedModelError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +54,16 @@ class Anatomy:
 
 
 def without_adapter(model: PreTrainedModel) -> PreTrainedModel:
-    """Return the model that a PEFT adapter is wrapped around, the adapter's layers in it."""
+    """Return the model that a PEFT adapter is wrapped around, the adapter's layers in it.
+
+    Raises:
+        UnsupportedModelError: for an adapter that is no change of weights.
+    """
+    adapter = getattr(model, "active_peft_config", None)
+    if getattr(adapter, "is_prompt_learning", False):
+        raise UnsupportedModelError(
+            f"the adapter {type(adapter).__name__.removesuffix('Config')} puts tokens or keys of "
+            "its own before every text: only adapters that change weights are supported, as LoRA"
+        )
     inner: PreTrainedModel = model.get_base_model() if hasattr(model, "get_base_model") else model
     return inner

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rope_eval.backends.hf.attention import RopeAttention, scores_of
+from rope_eval.backends.hf.compat import at_hand
 from rope_eval.backends.hf.recording import Call, Recorded
 
 EAGER = "eager_attention_forward"
@@ -42,7 +43,9 @@ def differences(
         )
         mask = _dense(stock.masks[theirs.mask], theirs)
         keywords = {"scaling": ours.query.shape[-1] ** -0.5, **theirs.keywords}
-        expected = eager(theirs.module, theirs.query, theirs.key, theirs.value, mask, **keywords)[0]
+        reached = theirs.query, theirs.key, theirs.value, mask
+        with at_hand(theirs.module):
+            expected = eager(theirs.module, *reached, **keywords)[0]
         distance = (out.transpose(1, 2) - expected).abs().max() / expected.abs().max()
         found[name] = max(found.get(name, 0.0), float(distance))
     attention.forget()

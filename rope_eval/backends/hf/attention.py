@@ -18,7 +18,7 @@ from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.kernels import Scores, causal_attention, masked_attention
 from rope_eval.backends.hf.layers import Layer, Pattern
 from rope_eval.backends.hf.masks import checked
-from rope_eval.backends.hf.overrides import ATTRIBUTE
+from rope_eval.backends.hf.overrides import ATTRIBUTE, weights_of
 from rope_eval.backends.hf.spans import Span, spans
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.rotary import Rotary, rotate, scale_pairs
@@ -65,15 +65,27 @@ class RopeAttention:
         self._plans = tuple(plans.values())
         self.lengths: Tensor | None = None
         self.positions: Tensor | None = None
+        self._elsewhere: dict[torch.device, Tensor] = {}
         self.keys_are_rotated = False
 
     def begin(self, positions: Tensor) -> None:
         """Begin a forward pass (or a chunk) at these positions: of a text if they are several."""
         self.positions = positions[0] if positions.ndim == 3 else positions
+        self._elsewhere.clear()
+
+    def positions_on(self, device: torch.device) -> Tensor:
+        """Return the positions where a layer computes: those of a split model do so in turn."""
+        assert self.positions is not None
+        if self.positions.device == device:
+            return self.positions
+        if device not in self._elsewhere:
+            self._elsewhere[device] = self.positions.to(device)
+        return self._elsewhere[device]
 
     def forget(self) -> None:
         """Let go of the last forward pass's tables: its tensors may be changed in place."""
         self.positions = None
+        self._elsewhere.clear()
         for plan in self._plans:
             plan.forget()
 
@@ -109,14 +121,14 @@ class LayerAttention:
         model: the attention of the whole model.
         layer: what is known of the layer.
         rotary: the numbers that it turns by.
-        gain: what turned queries are multiplied by, ``[H]``: the weights of norms that follow the
-            rotation, of queries and of keys; None where none do.
+        norms: the modules that normalise queries and keys after they turned, if there are such:
+            their weights are left to it.
     """
 
     def __init__(self, model: RopeAttention, layer: Layer, plan: _Plan):
         self.model, self.layer = model, layer
         self.rotary = plan.rotary
-        self.gain: Tensor | None = None
+        self.norms: tuple[nn.Module, ...] = ()
         self._plan = plan
 
     @property
@@ -142,7 +154,7 @@ class LayerAttention:
             scores: what becomes of the products.
         """
         out = query.new_empty(*query.shape[:3], value.shape[3])
-        for span in self.spans(places, query.shape[2], key.shape[2]):
+        for span in self.spans(places, query.shape[2], key.shape[2], query.device):
             rows = slice(None) if span.rows is None else span.rows
             v = value[rows, :, span.keys]
             q, k = self.rotated(span, query[rows, :, span.queries], key[rows, :, span.keys])
@@ -170,18 +182,17 @@ class LayerAttention:
         if span.q_scale is not None:
             query = (query * span.q_scale).to(query.dtype)
         query = rotate(query, *span.q_table)
-        if self.gain is not None:
-            query = query * layout.canonical(self.gain)
+        for norm in self.norms:
+            query = query * layout.canonical(weights_of(norm))
         if not self.keys_are_rotated:
             key = rotate(layout.canonical(key), *span.k_table)
         if span.q_pairs is not None and span.k_pairs is not None:
             query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs)
         return query, key
 
-    def spans(self, places: Tensor | None, Q: int, K: int) -> list[Span]:
-        """Return the spans of Q queries at the end of K keys."""
-        positions = self.model.positions
-        assert positions is not None
+    def spans(self, places: Tensor | None, Q: int, K: int, device: torch.device) -> list[Span]:
+        """Return the spans of Q queries at the end of K keys, with tables on a device."""
+        positions = self.model.positions_on(device)
         if positions.shape[1] > Q:  # a layer that a prompt's last token alone goes through
             positions = positions[:, -Q:]
         if places is not None and places.shape[1] != K:

@@ -1,12 +1,15 @@
-"""What transformers calls differently between versions: the object is asked, not its version."""
+"""What transformers and accelerate do differently by version and model: the object is asked."""
 
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 import transformers
 from torch import nn
+from transformers import PreTrainedModel
 
 from rope_eval.errors import UnsupportedModelError
 
@@ -36,3 +39,24 @@ def dequantized() -> dict[str, Any]:
     """Return what `from_pretrained` takes to unpack a GGUF file; older versions always do."""
     config = getattr(transformers, "GgufConfig", None)
     return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+def input_device(model: PreTrainedModel) -> torch.device:
+    """Return where a model's tokens are to be, its embeddings being offloaded or not."""
+    embeddings = model.get_input_embeddings()
+    hook = getattr(embeddings, "_hf_hook", None)
+    for one in getattr(hook, "hooks", (hook,)):
+        if (place := getattr(one, "execution_device", None)) is not None:
+            return torch.device(place)
+    device: torch.device = embeddings.weight.device
+    return device
+
+
+def at_hand(module: nn.Module) -> AbstractContextManager[None]:
+    """Have a module's own weights where it computes for a while, be they offloaded."""
+    if not hasattr(module, "_hf_hook"):
+        return nullcontext()
+    from accelerate.utils import align_module_device
+
+    there: AbstractContextManager[None] = align_module_device(module)
+    return there

@@ -72,6 +72,14 @@ class Pattern:
             return max(position - self.window + 1, 0)
         return 0 if self.chunk is None else position // self.chunk * self.chunk
 
+    def first_keys(self, positions: Tensor) -> Tensor:
+        """Return the first positions that queries see, int64 as theirs."""
+        if self.window is not None:
+            return (positions - self.window + 1).clamp(min=0)
+        if self.chunk is not None:
+            return positions // self.chunk * self.chunk
+        return torch.zeros_like(positions)
+
     def end(self, position: int) -> float:
         """Return where the queries end that share a first key, if the pattern has such borders."""
         return math.inf if self.chunk is None else self.first_key(position) + self.chunk

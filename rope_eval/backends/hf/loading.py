@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -79,7 +80,8 @@ class WholeCausalLM:
         """Load a model as transformers does, each of its weights from its files.
 
         A GGUF file is unpacked, into float32 unless another dtype is given: its blocks would be
-        computed on by kernels from the hub.
+        computed on by kernels from the hub. `load_in_4bit`, `load_in_8bit` and what refines them
+        (lm-eval hands them on) pack the weights with bitsandbytes.
 
         Raises:
             DataError: for a model that cannot be loaded, or files that are not the config's.
@@ -91,6 +93,7 @@ class WholeCausalLM:
             if arguments.get("dtype") in (None, "auto"):
                 arguments["dtype"] = torch.float32
         with readable(f"the model {name}"), _quiet():
+            arguments |= _packing(arguments)
             if gguf_file is None and not Path(name).is_dir():
                 _check_hub_index(name, arguments)
             model, info = AutoModelForCausalLM.from_pretrained(
@@ -173,6 +176,15 @@ def _reason(error: BaseException) -> str:
         return type(error).__name__
     text = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
     return f"no {text}" if isinstance(error, KeyError) else text
+
+
+def _packing(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Take out of the arguments what bitsandbytes is to do, and return it as transformers wants."""
+    names = [name for name in arguments if name.startswith(("load_in_", "bnb_4bit_", "llm_int8_"))]
+    asked = {name: arguments.pop(name) for name in names}
+    if not asked.get("load_in_4bit") and not asked.get("load_in_8bit"):
+        return {}
+    return {"quantization_config": BitsAndBytesConfig(**asked)}
 
 
 def _check_hub_index(name: str, arguments: dict[str, Any]) -> None:

@@ -58,30 +58,50 @@ def pattern_of(function: MaskFunction) -> Pattern | None:
         found = Pattern(chunk=int(borders[0]))
     else:
         found = Pattern(window=FAR + _ODD - first + 1)
-    return found if last == FAR + _ODD and is_pattern(function, found) else None
+    size = found.window or found.chunk or FAR
+    queries = torch.tensor([0, size - 1, size, size + 1, 2 * size, FAR + _ODD, FAR + 2 * _ODD])
+    fits = is_pattern(function, found, queries.unique(), torch.zeros(1, 1, dtype=torch.int64))
+    return found if last == FAR + _ODD and bool(torch.as_tensor(fits).all()) else None
 
 
-def is_pattern(function: MaskFunction, pattern: Pattern) -> bool:
-    """Tell whether a mask function is a pattern, about the borders that the pattern has."""
+def is_pattern(
+    function: MaskFunction, pattern: Pattern, queries: Tensor, padding: Tensor
+) -> Tensor | bool:
+    """Tell for which queries a mask function is a pattern, about the borders that the pattern has.
+
+    Args:
+        function: of batch row, head, query and key.
+        pattern: the pattern.
+        queries: their slots, increasing, int64 ``[Q]``.
+        padding: how many slots of each row come before its first token, int64 ``[B, 1]``: chunks
+            are counted from there.
+
+    Returns:
+        bool ``[B, Q]``, or one for all.
+    """
     if function is causal_mask_function:
         return pattern.is_full
-    size = pattern.window or pattern.chunk or FAR
-    queries = torch.tensor([0, size - 1, size, size + 1, 2 * size, FAR + _ODD]).clamp(min=0)
-    first = torch.tensor([pattern.first_key(int(q)) for q in queries])
-    borders = torch.stack((first - 1, first, queries, queries + 1))
-    expected = (borders >= first) & (borders <= queries)
-    try:
-        found = _ask(function, queries, borders.clamp(min=0))
-    except (IndexError, RuntimeError):
-        return False
-    return bool((found == expected)[borders >= 0].all())
+    before = padding if pattern.chunk is not None else torch.zeros_like(padding)
+    first = pattern.first_keys(queries - before) + before
+    queries, last = queries.expand_as(first), int(queries[-1])
+    rows = torch.arange(len(first), device=queries.device)[:, None]
+    fits = torch.ones_like(first, dtype=torch.bool)
+    for keys in (first - 1, first, queries, queries + 1):
+        expected = (first <= keys) & (keys <= queries)
+        try:
+            found = _ask(function, queries, keys.clamp(0, last), rows)
+        except (IndexError, RuntimeError):
+            return False
+        fits &= (found == expected) | (keys < 0) | (keys > last)
+    return fits
 
 
-def _ask(function: MaskFunction, queries: Tensor, keys: Tensor) -> Tensor:
-    zero = torch.tensor(0)
-    return torch.as_tensor(function(zero, zero, queries, keys)).broadcast_to(
-        torch.broadcast_shapes(queries.shape, keys.shape)
-    )
+def _ask(
+    function: MaskFunction, queries: Tensor, keys: Tensor, rows: Tensor | None = None
+) -> Tensor:
+    zero = torch.zeros((), dtype=torch.int64, device=queries.device)
+    found = function(zero if rows is None else rows, zero, queries, keys)
+    return torch.as_tensor(found).broadcast_to(torch.broadcast_shapes(queries.shape, keys.shape))
 
 
 def mask_function(
@@ -100,10 +120,7 @@ def mask_function(
     """
     kv_offset = int(kwargs.get("kv_offset", 0))
     function: MaskFunction = kwargs["mask_function"]
-    pattern = next((some for some in PATTERNS.get(()) if is_pattern(function, some)), None)
     shape = batch_size, 1, q_length, kv_length
-    if pattern is None:
-        return _unfit(_ONLY_CAUSAL, shape, kwargs.get("device"))
     seen = int(q_offset) + q_length
     if attention_mask is not None and attention_mask.shape[-1] != seen:
         raise UnsupportedModelError(
@@ -115,6 +132,21 @@ def mask_function(
             f"a cache of fixed size ({kv_length} slots for {seen} tokens) is not supported: leave "
             "cache_implementation at its default, the dynamic cache"
         )
+    device = kwargs.get("device") if attention_mask is None else attention_mask.device
+    queries = torch.arange(seen - q_length, seen, device=device)
+    padding = torch.zeros(batch_size, 1, dtype=torch.int64, device=device)
+    real: Tensor | bool = True
+    if attention_mask is not None:
+        padding = (attention_mask.cumsum(-1) == 0).sum(-1, keepdim=True)
+        real = attention_mask[:, -q_length:].bool()
+
+    def fits(pattern: Pattern) -> bool:
+        found = is_pattern(function, pattern, queries, padding)
+        return found if isinstance(found, bool) else bool((found | ~torch.as_tensor(real)).all())
+
+    pattern = next(filter(fits, PATTERNS.get(())), None)
+    if pattern is None:
+        return _unfit(_ONLY_CAUSAL, shape, kwargs.get("device"))
     if kv_offset and pattern.is_full:
         return _unfit(_DROPPED, shape, kwargs.get("device"))
     if attention_mask is None or bool(attention_mask.all()):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
+
+from rope_eval.backends.hf.compat import at_hand
 
 ATTRIBUTE = "_rope_eval"  # where a patched model holds its RopeAttention, a layer its own
 _ABSENT = object()
@@ -38,27 +40,43 @@ def attend_by(undo: ExitStack, model: nn.Module, implementation: str) -> None:
         config = vars(module).get("config")
         if isinstance(config, PreTrainedConfig):
             if id(config) not in configs:
-                configs[id(config)] = copy.copy(config)
+                configs[id(config)] = copy.deepcopy(config)  # setting it sets those within
                 configs[id(config)]._attn_implementation = implementation
             override(undo, module, "config", configs[id(config)])
 
 
-def unweighted(undo: ExitStack, norm: nn.Module) -> Tensor:
-    """Take the weights off a normalisation, and return them: ``[H]``."""
+def unweighted(undo: ExitStack, norm: nn.Module) -> None:
+    """Have a normalisation return what it does without its weights, which it keeps."""
+
+    def normed(x: Tensor) -> Tensor:
+        with at_hand(norm), _ones(norm):
+            out: Tensor = type(norm).forward(norm, x)
+        return out
+
+    override(undo, norm, "forward", normed)
+
+
+def weights_of(norm: nn.Module) -> Tensor:
+    """Return what a normalisation multiplies by, ``[H]``, be it its weights or 1 more."""
+    forward = type(norm).forward
+    with at_hand(norm):
+        with _ones(norm) as ones:
+            plain = forward(norm, ones)
+        weights: Tensor = forward(norm, ones) / plain
+    return weights
+
+
+@contextmanager
+def _ones(norm: nn.Module) -> Iterator[Tensor]:
+    """Have ones in place of a normalisation's weights for a while; give them: ``[H]``."""
     before = norm._parameters["weight"]
     assert before is not None
     ones = torch.ones_like(before)
-    weighted = norm(ones)
-    undo.callback(norm._parameters.__setitem__, "weight", before)
     norm._parameters["weight"] = nn.Parameter(ones, requires_grad=False)
-    weights: Tensor = weighted / norm(ones)
-    return weights.detach()
-
-
-def gain(undo: ExitStack, norms: Sequence[nn.Module]) -> Tensor | None:
-    """Take the weights off the norms of queries and keys, and return their product: ``[H]``."""
-    weights = [unweighted(undo, norm) for norm in norms]
-    return weights[0] * weights[1] if weights else None
+    try:
+        yield ones
+    finally:
+        norm._parameters["weight"] = before
 
 
 @contextmanager

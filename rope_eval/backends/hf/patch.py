@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 from rope_eval.backends.hf.anatomy import Anatomy, without_adapter
 from rope_eval.backends.hf.attention import NAME, RopeAttention, attention_function
+from rope_eval.backends.hf.caches import check_caches, keep_caches
 from rope_eval.backends.hf.layers import Identity
 from rope_eval.backends.hf.masks import PATTERNS, mask_function
-from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, gain, override
+from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, override, unweighted
 from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.tables import arguments_of
 from rope_eval.errors import SpecError
@@ -107,7 +108,7 @@ class _Settings:
         self.entered: list[RopeAttention] = []
         self._model = model
         self._attentions: list[nn.Module] = []
-        self._gains: list[Tensor | None] = []
+        self._norms: list[tuple[nn.Module, ...]] = []
         self._undo = ExitStack()
 
     def put(self, entered: list[RopeAttention]) -> None:
@@ -120,8 +121,8 @@ class _Settings:
             return
         setattr(self._model, ATTRIBUTE, entered[-1])
         layers = entered[-1].layers
-        for module, layer, weights in zip(self._attentions, layers, self._gains, strict=True):
-            layer.gain = weights
+        for module, layer, norms in zip(self._attentions, layers, self._norms, strict=True):
+            layer.norms = norms
             setattr(module, ATTRIBUTE, layer)
 
     def without(self, attention: RopeAttention) -> list[RopeAttention]:
@@ -140,20 +141,31 @@ class _Settings:
             rotary = model.get_submodule(name)
             override(undo, rotary, "forward", self._identity(arguments_of(rotary), of_types))
         self._attentions = [model.get_submodule(layer.module) for layer in anatomy.layers]
-        self._gains = [
-            gain(undo, [model.get_submodule(name) for name in layer.norms or ()])
+        self._norms = [
+            tuple(model.get_submodule(name) for name in layer.norms or ())
             for layer in anatomy.layers
         ]
+        for norm in (norm for norms in self._norms for norm in norms):
+            unweighted(undo, norm)
         for module in (model, *self._attentions):
             override(undo, module, ATTRIBUTE, None)
         override(undo, model, _SETTINGS, self)
         base = model.get_submodule(anatomy.base)
-        undo.callback(base.register_forward_pre_hook(self._begin).remove)
+        undo.callback(base.register_forward_pre_hook(self._begin, with_kwargs=True).remove)
+        undo.callback(base.register_forward_hook(self._end, with_kwargs=True).remove)
+        for module in (model, base):
+            override(undo, module, "__reduce_ex__", _uncopied)
 
-    def _begin(self, *_: object) -> None:
+    def _begin(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        check_caches((args, kwargs))
         attention = self.entered[-1]
         attention.forget()
         PATTERNS.set(attention.anatomy.patterns)
+
+    def _end(
+        self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: object
+    ) -> None:
+        keep_caches((args, kwargs, out))
 
     def _identity(
         self, read: Callable[..., Any], identities: Mapping[str | None, Identity]
@@ -164,3 +176,7 @@ class _Settings:
             return identities[layer_type].of(hidden, positions)
 
         return forward
+
+
+def _uncopied(*_: object) -> NoReturn:
+    raise SpecError("a model cannot be copied or pickled while a setting is on it: take it off")

@@ -22,10 +22,11 @@ from transformers import PreTrainedModel
 from rope_eval.backends.hf.anatomy import Anatomy, without_adapter
 from rope_eval.backends.hf.attended import differences
 from rope_eval.backends.hf.attention import RopeAttention
+from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.fit import Fit, differ, nearest, tolerance
 from rope_eval.backends.hf.layers import Identity, Layer, Pattern, Table
 from rope_eval.backends.hf.masks import pattern_of
-from rope_eval.backends.hf.overrides import ATTRIBUTE, evaluating, gain, unweighted
+from rope_eval.backends.hf.overrides import ATTRIBUTE, evaluating, unweighted
 from rope_eval.backends.hf.recording import Call, Recorded, recording
 from rope_eval.backends.hf.tables import (
     INV_FREQ,
@@ -69,14 +70,21 @@ def anatomy_of(model: PreTrainedModel) -> Anatomy:
     if patched is not None:
         anatomy: Anatomy = patched.anatomy
         return anatomy
-    said = model.config.to_json_string(use_diff=False)
+    said = model.config.to_json_string(use_diff=False), _frequencies(model)
     known = _KNOWN.get(model)
     if known is None or known[0] != said:
-        known = _KNOWN[model] = said, _Probe(model).anatomy()
+        with torch.autocast(input_device(model).type, enabled=False):
+            known = _KNOWN[model] = said, _Probe(model).anatomy()
     return known[1]
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, tuple[str, Anatomy]] = WeakKeyDictionary()
+def _frequencies(model: PreTrainedModel) -> tuple[tuple[float, ...], ...]:
+    """Return what the rotary modules hold, which may be other than the config says."""
+    held = (x for name, x in model.named_buffers() if name.endswith(INV_FREQ) and not x.is_meta)
+    return tuple(tuple(x.flatten().tolist()) for x in held)
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, tuple[object, Anatomy]] = WeakKeyDictionary()
 
 
 def geometry(model: PreTrainedModel) -> RotaryGeometry:
@@ -180,7 +188,7 @@ class _Probe:
             identity, read = self.identity(asked), arguments_of(self.copies[asked[0]])
             return lambda *args, **kwargs: identity.of(*read(args, kwargs)[:2])
 
-        device = self.model.get_input_embeddings().weight.device
+        device = input_device(self.model)
         ids = torch.arange(2, TOKENS + 2, device=device)[None]
         ids = ids % self.model.config.get_text_config().vocab_size
         with ExitStack() as undo:
@@ -328,10 +336,9 @@ class _Probe:
     def misfit(self, anatomy: Anatomy) -> float:
         """Return how far our attention is from the model's own, in the worst layer."""
         attention = RopeAttention(RopeSpec(), anatomy)
-        with ExitStack() as undo, torch.no_grad():
-            for layer in attention.layers:
-                norms = [self.model.get_submodule(name) for name in layer.layer.norms or ()]
-                layer.gain = gain(undo, norms)
+        for layer in attention.layers:
+            names = layer.layer.norms or ()
+            layer.norms = tuple(self.model.get_submodule(name) for name in names)
         stock, _ = self.run(None, stock=True)
         with torch.no_grad():
             found = differences(attention, self.still, stock, self.names)

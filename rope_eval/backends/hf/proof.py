@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.attention import rotary_of
+from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.patch import patched, stock
 from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.replay import HIDDEN, Extra, Parts
@@ -271,8 +272,8 @@ def _without(spec: RopeSpec, fields: list[str]) -> RopeSpec:
 def _probe(model: PreTrainedModel) -> Tensor:
     """Return tokens drawn from the vocabulary, the same ones each time: int64 ``[1, T]``."""
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.config.vocab_size, (1, TOKENS), generator=generator)
-    return ids.to(model.get_input_embeddings().weight.device)
+    ids = torch.randint(model.config.get_text_config().vocab_size, (1, TOKENS), generator=generator)
+    return ids.to(input_device(model))
 
 
 def _scores(logits: Tensor) -> Tensor:

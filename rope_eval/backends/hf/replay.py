@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rope_eval.backends.hf.anatomy import without_adapter
 from rope_eval.backends.hf.compat import cache_argument
-from rope_eval.backends.hf.overrides import override
+from rope_eval.backends.hf.overrides import ATTRIBUTE, override
 from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.errors import UnsupportedModelError
 
@@ -227,6 +228,7 @@ def _started(kind: Any) -> Any:
         return kind.update(self, key, value, layer, *args, **kw) if ours is None else ours
 
     methods = {
+        ATTRIBUTE: math.inf,  # its tokens are all read with the setting
         "update": update,
         "get_seq_length": lambda self, *_, **__: self.start,
         "get_query_offset": lambda self, *_, **__: self.start,

@@ -100,6 +100,10 @@ def _uniform(
 ) -> Iterator[Span]:
     """All rows alike: positions are first … first + Q − 1, and slices do."""
     first_key = first + Q - K
+    if pattern.chunk is not None and first_key > pattern.first_key(first):
+        raise UnsupportedModelError(
+            f"position_ids begin at {first_key}, within {pattern}: a text's must count from 0"
+        )
     start = 0
     while start < Q:
         per_query = rotary.base_changes == "per_query"

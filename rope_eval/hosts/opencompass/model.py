@@ -15,6 +15,7 @@ from opencompass.models.base import BaseModel
 from torch import Tensor
 
 from rope_eval.backends.hf.attention import rotary_of, sequence_lengths
+from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.backends.hf.loading import load_model, load_tokenizer
 from rope_eval.backends.hf.patch import patched
@@ -318,7 +319,7 @@ class ScalingRope(BaseModel):
         } | self.generation_kwargs
         if stops:
             arguments |= {"stop_strings": stops, "tokenizer": self.tokenizer}
-        device = self.model.device
+        device = input_device(self.model)
         with torch.inference_mode(), sequence_lengths(self.model, lengths + max_out_len):
             out = self.model.generate(
                 input_ids=ids.to(device), attention_mask=padding.long().to(device), **arguments

@@ -1,5 +1,6 @@
 """Every weight of a model comes from its files, and what cannot be loaded is said in one line."""
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -163,6 +164,17 @@ def test_packed_weights_without_their_package(
 ) -> None:
     configure(folder, quantization_config=packing)
     assert package in refusal(folder)
+
+
+@pytest.mark.parametrize("asked", ["load_in_4bit", "load_in_8bit"])
+def test_packing_without_its_package(folder: Path, asked: str) -> None:
+    """lm-eval hands these on, and transformers' models do not take them."""
+    if importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    more = {asked: True, "bnb_4bit_quant_type": "nf4"}
+    with pytest.raises(DataError, match=r"cannot be loaded: .*bitsandbytes"):
+        ScalingRopeLM(pretrained=str(folder), device="cpu", max_length=32, **more)
+    ScalingRopeLM(pretrained=str(folder), device="cpu", max_length=32, **{asked: False})
 
 
 @pytest.mark.parametrize("content", ["[]", "null", "5", '"text"', "{", "[" * 100000])
