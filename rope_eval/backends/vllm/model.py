@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from rope_eval.backends.vllm.geometry import config_geometry
+from rope_eval.backends.vllm.learnt import LearntRotary, Turning, learn
 from rope_eval.backends.vllm.serving import rotary_of_config
 from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope.rotary import Rotary
@@ -51,8 +52,11 @@ def put_rotary(model: nn.Module, vllm_config: Any, spec: RopeSpec) -> None:
     """
     from rope_eval.backends.vllm.rotary import SpecRotary
 
-    layers = _layers(model)
     config = vllm_config.model_config.hf_config
+    probe = _Probe(model, vllm_config.model_config)
+    if vllm_config.model_config.using_transformers_backend():
+        learn(model, config, probe.hidden)
+    layers = _layers(model)
     _check_windows(model, layers, config)
     made: dict[tuple[int, bool], SpecRotary] = {}
 
@@ -70,7 +74,7 @@ def put_rotary(model: nn.Module, vllm_config: Any, spec: RopeSpec) -> None:
     stocks = {i: layer.stock for i, layer in enumerate(layers) if layer.rotary is not None}
     for place in stocks:
         setattr(layers[place].module, str(layers[place].rotary), ours(place, takes=False))
-    probe = _Probe(model, list(stocks.values()), vllm_config.model_config)
+    probe.stocks = list(stocks.values())
     turning = {place for place in stocks if probe.turns(layers[place])}
     if not turning:
         raise _refused(model, "has no layer that turns its queries and keys")
@@ -112,11 +116,12 @@ def _layers(model: nn.Module) -> list[_Layer]:
 
     from rope_eval.backends.vllm.rotary import SpecRotary
 
+    kinds = (RotaryEmbeddingBase, LearntRotary, SpecRotary)
     layers, held, other = [], set(), set()
     for name, module in model.named_modules():
         children = dict(module.named_children())
         attends = [m for m in children.values() if isinstance(m, AttentionLayerBase)]
-        turns = [n for n, m in children.items() if isinstance(m, RotaryEmbeddingBase | SpecRotary)]
+        turns = [n for n, m in children.items() if isinstance(m, kinds)]
         other |= {type(m).__name__ for m in attends if type(m) is not Attention}
         if len(attends) == 1 and len(turns) <= 1:
             rotary = turns[0] if turns else None
@@ -182,12 +187,15 @@ class _Probe:
 
     Args:
         model: vLLM's.
-        stocks: its own embeddings, which must not be called any more.
         model_config: vLLM's.
+
+    Attributes:
+        stocks: vLLM's own embeddings, which must not be called any more.
     """
 
-    def __init__(self, model: nn.Module, stocks: list[Any], model_config: Any):
-        self.model, self.stocks = model, stocks
+    def __init__(self, model: nn.Module, model_config: Any):
+        self.model = model
+        self.stocks: list[Any] = []
         device = next(model.parameters()).device
         generator = torch.Generator().manual_seed(0)
         hidden = torch.randn(TOKENS, model_config.get_hidden_size(), generator=generator)
@@ -244,7 +252,10 @@ class _Probe:
             stack.enter_context(patch.object(layer.stock, "forward", turn))
             stack.enter_context(patch.object(layer.attention, "forward", attend))
             try:
-                layer.module(positions=positions, hidden_states=self.hidden)
+                if isinstance(layer.module, Turning):
+                    layer.module.probe(positions, self.hidden)
+                else:
+                    layer.module(positions=positions, hidden_states=self.hidden)
             except Exception as error:  # a layer is any code
                 why = f"has a layer ({layer.name}) that a probe cannot run ({error})"
                 raise _refused(self.model, why) from error

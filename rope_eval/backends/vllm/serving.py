@@ -11,6 +11,9 @@ from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 
 KEY = "rope_eval"
+WRONG = {  # families that vLLM itself computes otherwise than transformers, without a RopeSpec too
+    "gpt_neox": "without a RopeSpec too, vLLM's scores are off by nats from transformers'",
+}
 
 
 def spec_of(vllm_config: Any) -> RopeSpec | None:
@@ -99,11 +102,15 @@ def _size(parallel: Any, name: str) -> int:
 
 
 def _check_model(model: Any) -> None:
-    """Refuse a model that vLLM has no attention or no rotary embedding of its own for."""
-    if model.using_transformers_backend():
+    """Refuse a model that vLLM cannot run, runs wrongly, or compiles out of our reach."""
+    if (why := WRONG.get(model.hf_config.model_type)) is not None:
         raise UnsupportedModelError(
-            f"vLLM runs {model.hf_config.model_type} models by transformers' code, without a rotary"
-            " embedding of its own that a RopeSpec could replace: use backend=hf"
+            f"{model.hf_config.model_type} models are not served: {why}. Use backend=hf"
+        )
+    if model.using_transformers_backend() and not model.enforce_eager:
+        raise SpecError(
+            f"vLLM runs {model.hf_config.model_type} models by transformers' code, where a RopeSpec"
+            " is served with enforce_eager=True alone (--enforce-eager)"
         )
     from vllm.platforms import current_platform
 
