@@ -19,6 +19,7 @@ from helpers.families import build as families
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.loading import load_model
 from rope_eval.backends.vllm.engine import check_applied, score_texts
+from rope_eval.backends.vllm.model import find_rotaries
 from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.scores import TokenScores
 
@@ -87,6 +88,8 @@ def test_scores_are_those_of_the_hugging_face_backend(
     llm = engine(model, MIXTURE)
     assert worst(score_texts(llm, TEXTS), theirs) < NATS
     assert check_applied(llm, RopeSpec.parse(MIXTURE)) == layers
+    runner = llm.llm_engine.model_executor.driver_worker.worker.model_runner
+    assert len(find_rotaries(runner.get_model())) == 1  # its layers share the tables
 
 
 def test_gpt_oss_without_its_experts(

@@ -65,6 +65,14 @@ class LearntRotary(nn.Module):
         cos, sin = self.cos_sin_cache[positions].float()[:, None].chunk(2, dim=-1)
         return self._turned(query, cos, sin), self._turned(key, cos, sin)
 
+    def is_like(self, other: LearntRotary) -> bool:
+        """Tell whether another turns alike."""
+        return (
+            self.head_size == other.head_size
+            and self.is_neox_style == other.is_neox_style
+            and torch.equal(self.cos_sin_cache, other.cos_sin_cache)
+        )
+
     def _turned(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         heads, d = x.view(len(x), -1, self.head_size), self.rotary_dim
         if self.is_neox_style:
@@ -136,12 +144,15 @@ def learn(model: nn.Module, config: Any, hidden: Tensor) -> None:
     at = Positions(next(iter(tables.values()))[0].shape[-1])
     setattr(parent, name, at)
     positions = torch.arange(TOKENS, device=hidden.device)
+    known: list[LearntRotary] = []  # layers that turn alike share one
     for (module, attribute, attention), kind in zip(layers, types, strict=True):
         still = _attended(module, attention, at(hidden, positions[None]), hidden)
         turned = _attended(module, attention, tables[kind], hidden)
         if all(map(torch.equal, still, turned)):
             continue
         rotary = _fitting(tables[kind], attention.head_size, positions, still, turned)
+        rotary = next((other for other in known if other.is_like(rotary)), rotary)
+        known.append(rotary)
         setattr(module, attribute, Turning(attention, rotary, [at]))
 
 

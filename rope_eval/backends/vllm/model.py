@@ -58,18 +58,20 @@ def put_rotary(model: nn.Module, vllm_config: Any, spec: RopeSpec) -> None:
         learn(model, config, probe.hidden)
     layers = _layers(model)
     _check_windows(model, layers, config)
-    made: dict[tuple[int, bool], SpecRotary] = {}
+    types = getattr(config, "layer_types", None) or [None] * len(layers)
+    made: dict[tuple[int, str | None, bool], SpecRotary] = {}
 
     def ours(place: int, *, takes: bool) -> SpecRotary:
-        stock = stocks[place]
-        if (id(stock), takes) not in made:
-            rotary = Rotary(spec if takes else RopeSpec(), _geometry(config, place))
+        stock, kind = stocks[place], types[place]
+        key = id(stock), kind, takes
+        if key not in made:
+            rotary = Rotary(spec if takes else RopeSpec(), config_geometry(config, kind))
             if not takes:
                 _check_table(model, stock, rotary)
-            made[id(stock), takes] = SpecRotary.of(
+            made[key] = SpecRotary.of(
                 rotary, vllm_config, interleaved=not stock.is_neox_style, takes=takes
             )
-        return made[id(stock), takes]
+        return made[key]
 
     stocks = {i: layer.stock for i, layer in enumerate(layers) if layer.rotary is not None}
     for place in stocks:
@@ -81,7 +83,7 @@ def put_rotary(model: nn.Module, vllm_config: Any, spec: RopeSpec) -> None:
     full = {place for place in turning if layers[place].attention.sliding_window is None}
     taking = full if spec.layers == "full" and full else turning
     for place, stock in stocks.items():
-        put = ours(place, takes=True) if place in taking else made[id(stock), False]
+        put = ours(place, takes=place in taking)
         setattr(layers[place].module, str(layers[place].rotary), put if place in turning else stock)
     _check_alike(model, [ours(place, takes=True) for place in taking], vllm_config, spec)
 
@@ -150,11 +152,6 @@ def _check_windows(model: nn.Module, layers: list[_Layer], config: Any) -> None:
     found = [layer.attention.sliding_window for layer in layers]
     if said != found:
         raise _refused(model, f"has windows of {found} tokens, and its config says {said}")
-
-
-def _geometry(config: Any, place: int) -> Any:
-    types = getattr(config, "layer_types", None)
-    return config_geometry(config, types[place] if types else None)
 
 
 def _check_table(model: nn.Module, stock: Any, rotary: Rotary) -> None:
