@@ -103,6 +103,7 @@ class _Probe:
         self.copies = {name: copy.deepcopy(module) for name, module in self.rotaries.items()}
         self.identities: dict[Asked, Identity] = {}
         self.norms: dict[str, tuple[str, str]] = {}
+        self.still = Recorded()
 
     def refused(self, why: str) -> UnsupportedModelError:
         """Return the refusal of the model, by its name."""
@@ -273,6 +274,7 @@ class _Probe:
         self, still: Recorded, scores: Tensor, calls: list[Call]
     ) -> list[tuple[Asked, Fit] | None]:
         """Return by which table each layer turns, and how."""
+        self.still = still
         found: list[tuple[Asked, Fit] | None] = [None] * len(calls)
         for asked in dict.fromkeys(still.tables):
             recorded, others = self.run(asked)
@@ -281,9 +283,10 @@ class _Probe:
                     f"uses the angles of {asked[0]} for more than turning queries and keys"
                 )
             turned = self.calls(recorded)
+            by = measured(self.ours(asked), asked[1])
             some = False
             for i, (before, after) in enumerate(zip(calls, turned, strict=True)):
-                fit = self.fit(asked, before, after)
+                fit = self.fit(by, before, after)
                 if fit is None:
                     continue
                 if found[i] is not None:
@@ -300,13 +303,12 @@ class _Probe:
             raise self.refused("has rotary modules, but none of them turns its queries and keys")
         return found
 
-    def fit(self, asked: Asked, before: Call, after: Call) -> Fit | None:
+    def fit(self, by: tuple[Tensor, float], before: Call, after: Call) -> Fit | None:
         """Return how a layer turned, or None where it did not."""
         both = [(before.query, after.query), (before.key, after.key)]
         if not any(differ(one, other) for one, other in both):
             return None
-        rotary = with_frequencies(self.copies[asked[0]], asked[1], self.frequencies(asked))
-        fit = nearest(both, *measured(rotary, asked[1]))
+        fit = nearest(both, *by)
         if fit is None:
             raise self.refused(f"turns more dimensions than the {before.query.shape[-1]} of a head")
         return fit
@@ -330,10 +332,9 @@ class _Probe:
             for layer in attention.layers:
                 norms = [self.model.get_submodule(name) for name in layer.layer.norms or ()]
                 layer.gain = gain(undo, norms)
-        still, _ = self.run(None)
         stock, _ = self.run(None, stock=True)
         with torch.no_grad():
-            found = differences(attention, still, stock, self.names)
+            found = differences(attention, self.still, stock, self.names)
         worst = max(found, key=found.__getitem__, default="")
         if worst and not found[worst] <= ATTENDS.get(self.model.dtype, ATTENDS_COARSE):
             raise self.refused(

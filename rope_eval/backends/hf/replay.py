@@ -8,6 +8,7 @@ vocabulary.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -212,23 +213,26 @@ def _cache(parts: Parts, update: Update) -> Any:
     """Make a cache of the model's own kind, that tells where a chunk starts and asks `update`."""
     if parts.anatomy.cache is None:
         return None
-    kind: Any = parts.anatomy.cache
+    kind = _started(parts.anatomy.cache)
+    takes = inspect.signature(kind.__init__).parameters
+    cache = kind(**({"config": parts.model.config} if "config" in takes else {}))
+    cache.start, cache.ask = 0, update
+    return cache
 
-    def updated(self: Any, key: Tensor, value: Tensor, layer: int, *args: Any, **kw: Any) -> Any:
-        ours = update(layer, key, value)
+
+@functools.cache
+def _started(kind: Any) -> Any:
+    def update(self: Any, key: Tensor, value: Tensor, layer: int, *args: Any, **kw: Any) -> Any:
+        ours = self.ask(layer, key, value)
         return kind.update(self, key, value, layer, *args, **kw) if ours is None else ours
 
     methods = {
-        "update": updated,
+        "update": update,
         "get_seq_length": lambda self, *_, **__: self.start,
         "get_query_offset": lambda self, *_, **__: self.start,
         "get_mask_sizes": lambda self, queries, *_, **__: (self.start + queries, 0),
     }
-    started = type(f"Started{kind.__name__}", (kind,), methods)
-    takes = inspect.signature(kind.__init__).parameters
-    cache: Any = started(**({"config": parts.model.config} if "config" in takes else {}))
-    cache.start = 0
-    return cache
+    return type(f"Started{kind.__name__}", (kind,), methods)
 
 
 def plain_cache(model: PreTrainedModel) -> DynamicCache | None:

@@ -86,6 +86,9 @@ def test_every_configuration_was_measured_and_none_is_wrong_or_crashed() -> None
     assert {case["kind"] for case in cases.values()} <= {"exact", "refused"}
     assert all(case["worst"] <= NATS for case in cases.values())
     assert all(case["reason"] for case in cases.values() if case["kind"] == "refused")
+    exact = [case for case in cases.values() if case["kind"] == "exact"]
+    assert len(exact) >= 190
+    assert len({case["family"] for case in exact if not case["variant"]}) >= 97
 
 
 def test_the_page_is_up_to_date() -> None:

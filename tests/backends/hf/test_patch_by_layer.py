@@ -24,12 +24,14 @@ TOKENS = 60
 NEAR = {  # so that it is felt at any model's own base
     "log_scale": "reference_length=12",
     "dynamic_ntk": "reference_length=12",
+    "xpos": "reference_length=12",
     "rotated_share": "rope_theta=500",
 }
+BOUND = "rope_theta=500,log_scale=true,layers=all"  # T_ref is the law's
 EXAMPLES = [text for method in METHODS for text in method.examples]
 SETTINGS = [
     *(",".join(filter(None, (text, NEAR.get(text.partition("=")[0])))) for text in EXAMPLES),
-    "rope_theta=500,log_scale=true,layers=all",
+    BOUND,
     "rope_theta=500,dynamic_ntk=per_query,reference_length=16,xpos=true,log_scale=true",
     "dynamic_ntk=per_sequence,ntk_formula=continuous,reference_length=20,beyond_critical=clip",
     "dynamic_ntk=per_query,reference_length=12.5,beyond_critical=drop,layers=all",
@@ -58,9 +60,9 @@ def test_the_brute_force_is_the_stock_model(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_every_field_is_the_brute_force(name: str, text: str) -> None:
     spec, ids = RopeSpec.parse(text), token_ids(TOKENS)
-    if name in SCALED and spec.yarn_factor > 1:
-        with pytest.raises(SpecError, match="already scales"), patched(model_of(name), spec):
-            pass
+    if name in SCALED and (spec.yarn_factor > 1 or text == BOUND):
+        with pytest.raises(SpecError, match=r"config (already )?scales its"):
+            ours(name, spec, ids)
         return
     found = ours(name, spec, ids)
     assert_close(found, expected(name, spec, ids), rtol=0, atol=NATS)

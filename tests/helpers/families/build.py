@@ -22,7 +22,7 @@ FELT = 1.0  # nats that the change of base moves a log-probability by, at least
 CALM = 1.5e-4  # nats that it is moved by when embeddings are off by one in a million, at most
 SHARPER = (0.7, 1.0, 1.6, 2.5)  # what queries and keys are multiplied by until both hold,
 SEEDS = 12  # with as many weights
-LOGITS = 2.0  # their standard deviation
+LOGITS = 1.5  # their standard deviation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
