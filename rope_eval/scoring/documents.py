@@ -204,7 +204,7 @@ def _vllm(name: str, rope: RopeSpec, longest: int, loading: Loading) -> Iterator
         make_engine,
         score_texts,
     )
-    from rope_eval.backends.vllm.families import config_geometry
+    from rope_eval.backends.vllm.geometry import config_geometry
     from rope_eval.rope.rotary import Rotary
     from rope_eval.scoring.by_base import score_by_base
     from rope_eval.scoring.engine_proof import proof_of_engine

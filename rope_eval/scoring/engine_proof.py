@@ -53,7 +53,8 @@ def proof_of_engine(
         trust_remote_code: run Python code that comes with the checkpoint.
 
     Returns:
-        ``workers``, the fingerprint they answered, and ``reference``: the largest difference of a
+        ``workers``, the fingerprint they answered, ``layers``, which of those that rotate take the
+        setting ("2 of 4"), and ``reference``: the largest difference of a
         token's score, by how much the setting moves one (both in nats), tokens and seconds; or a
         text that says why there is none.
 
@@ -61,10 +62,10 @@ def proof_of_engine(
         UnsupportedModelError: where workers run another setting, or scores differ by more than
             rounding explains.
     """
-    check_applied(llm, spec)
+    layers = check_applied(llm, spec)
     if not wanted:
         return OFF
-    record: dict[str, Any] = {"workers": spec.fingerprint()}
+    record: dict[str, Any] = {"workers": spec.fingerprint(), "layers": layers}
     if (why := _too_dear(model, arguments)) is not None:
         return record | {"reference": f"none: {why}"}
     started = time.perf_counter()

@@ -22,6 +22,7 @@ for _name, _value in FAST.items():
 collect_ignore_glob = ["second_runner.py", *([] if find_spec("vllm") else ["test_*.py"])]
 
 from helpers import models  # noqa: E402
+from helpers.families import build as families  # noqa: E402
 
 SHAPE = {"hidden_size": 128, "head_dim": 32}
 MAX_LENGTH = 200
@@ -44,6 +45,24 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             written[key] = tmp_path_factory.mktemp(family)
             config = models.config_of(family, **(SHAPE | changes))
             models.build(config).save_pretrained(written[key])
+        return written[key]
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def any_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Return a function that writes a configuration of `helpers.families`, once."""
+    written: dict[str, Path] = {}
+
+    def write(name: str, **changes: Any) -> Path:
+        key = f"{name}{changes}"
+        if key not in written:
+            case = families.NAMED[name]
+            fields = {**case.fields, **SHAPE, "max_position_embeddings": 32, **changes}
+            made = families.Case(family=case.family, variant=case.variant, fields=fields)
+            written[key] = tmp_path_factory.mktemp(case.family)
+            families.build(made).save_pretrained(written[key])
         return written[key]
 
     return write

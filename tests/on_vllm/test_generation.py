@@ -121,11 +121,11 @@ def test_the_offsets_keep_their_address(
     checkpoint: Callable[..., Path], engine: Callable[..., Any]
 ) -> None:
     """A captured graph reads the buffers where they were when it was captured."""
-    from rope_eval.backends.vllm.model import find_rotary
+    from rope_eval.backends.vllm.model import find_rotaries
 
     llm = engine(checkpoint(), SPECS[1])
     runner = llm.llm_engine.model_executor.driver_worker.worker.model_runner
-    rotary = find_rotary(runner.get_model())
+    (rotary,) = find_rotaries(runner.get_model())
     buffers = ("row_offset", "query_table", "key_table")
     before = [getattr(rotary, name).data_ptr() for name in buffers]
     generate(llm)

@@ -30,6 +30,7 @@ from rope_eval.scoring import engine_proof
 from studies.scaling_laws.measuring.probe import LAB as PROBE
 from studies.scaling_laws.measuring.probe import held_out_text
 
+LAYERS = "3 of 3"
 LAB = asset("model_configs") / "lab"
 ROPE = (
     f"pretrained={LAB / 'base-1e4'},rope_theta=500,log_scale=True,xpos=True,"
@@ -155,6 +156,7 @@ def test_a_few_scores_are_those_of_the_reference(
     assert info["dtype"] == "float32"
     proof = info["proof"]
     assert proof["workers"] == vllm.rope_spec.fingerprint()
+    assert proof["layers"] == LAYERS
     assert 0 < proof["reference"]["difference"] < 1e-4
     assert proof["reference"]["moves"] > 0.5
     assert proof["reference"]["tokens"] == engine_proof.TOKENS
@@ -171,10 +173,11 @@ def test_a_few_scores_are_those_of_the_reference(
     alone = again(vllm.rope_spec, quantization="fp8")
     assert alone == {
         "workers": vllm.rope_spec.fingerprint(),
+        "layers": LAYERS,
         "reference": "none: quantization is the engine's alone",
     }
     with monkeypatch.context() as patch:  # workers that only say that they run it
-        patch.setattr(engine_proof, "check_applied", lambda llm, spec: None)
+        patch.setattr(engine_proof, "check_applied", lambda llm, spec: LAYERS)
         with pytest.raises(UnsupportedModelError, match="differs from the Hugging Face backend's"):
             again(other)
     monkeypatch.setattr(engine_proof, "REFERENCE_BYTES", 1 << 20)

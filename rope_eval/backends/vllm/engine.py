@@ -85,14 +85,20 @@ def engine_arguments(spec: RopeSpec, arguments: dict[str, Any]) -> dict[str, Any
     }
 
 
-def check_applied(llm: LLM, spec: RopeSpec) -> None:
-    """Raise `UnsupportedModelError` unless every worker of an engine runs the spec."""
-    answers = llm.collective_rpc("rope_eval_fingerprint")
-    if any(answer != spec.fingerprint() for answer in answers):
+def check_applied(llm: LLM, spec: RopeSpec) -> str:
+    """Return which layers of an engine run a spec, such as "2 of 4".
+
+    Raises:
+        UnsupportedModelError: unless every worker runs it, in the same layers.
+    """
+    answers = llm.collective_rpc("rope_eval_runs")
+    first = answers[0]
+    if first is None or first[0] != spec.fingerprint() or any(other != first for other in answers):
         raise UnsupportedModelError(
             f"the engine's workers do not run {spec} (they answer {answers}): is rope-eval "
             "installed where they run?"
         )
+    return f"{first[1]} of {first[2]}"
 
 
 def make_engine(model: str, spec: RopeSpec, max_length: int, **arguments: Any) -> LLM:

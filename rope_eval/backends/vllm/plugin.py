@@ -9,7 +9,7 @@ What is wrapped, in the order of an engine's life:
 ========================================  ========================================================
 ``EngineArgs.create_engine_config``       refuses what cannot be served, before anything is loaded
 ``EngineArgs.create_model_config``        lets max_model_len go past the config's
-``BaseModelLoader.load_model``            builds the model with `SpecRotary` for its rotary
+``BaseModelLoader.load_model``            puts `SpecRotary` into the layers of the model
 ``InputProcessor.process_inputs``         keeps prefixes of different octaves apart in the cache
 ``GPUModelRunner._prepare_inputs`` (V1),  tell `SpecRotary` which octave each token of a batch is in
 ``DefaultModelState`` (V2)
@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from rope_eval.backends.vllm.model import check_model, find_rotary, our_rotary
+from rope_eval.backends.vllm.model import count_layers, find_rotaries, put_rotary
 from rope_eval.backends.vllm.requests import (
     process_inputs,
     v1_prepare_inputs,
@@ -98,9 +98,8 @@ def _load_model(load: Callable[..., Any]) -> Callable[..., Any]:
                 raise UnsupportedModelError(
                     f"a RopeSpec cannot be served by vLLM {_version()}: {lack}"
                 )
-        with our_rotary(vllm_config, spec):
-            model = load(self, vllm_config, model_config, *args, **kwargs)
-        check_model(model)
+        model = load(self, vllm_config, model_config, *args, **kwargs)
+        put_rotary(model, vllm_config, spec)
         return model
 
     return wrapper
@@ -111,10 +110,16 @@ class WorkerExtension:
 
     model_runner: Any
 
-    def rope_eval_fingerprint(self) -> str | None:
-        """Return the fingerprint of the RopeSpec that this worker's model was built with."""
-        rotary = find_rotary(self.model_runner.get_model())
-        return None if rotary is None else rotary.rotary.spec.fingerprint()
+    def rope_eval_runs(self) -> tuple[str, int, int] | None:
+        """Return what this worker's model runs, None without a RopeSpec.
+
+        It is the fingerprint of the RopeSpec, how many layers take it and how many turn at all.
+        """
+        model = self.model_runner.get_model()
+        rotaries = find_rotaries(model)
+        if not rotaries:
+            return None
+        return (rotaries[0].rotary.spec.fingerprint(), *count_layers(model))
 
 
 HOOKS = {

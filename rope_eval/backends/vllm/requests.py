@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rope_eval.backends.vllm.model import find_rotary
+from rope_eval.backends.vllm.model import find_rotaries
 from rope_eval.backends.vllm.serving import rotary_of_config, spec_of
 from rope_eval.errors import SpecError
 
@@ -93,15 +93,16 @@ def v1_prepare_inputs(prepare: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(prepare)
     def wrapper(self: Any, scheduler_output: Any, tokens: Any, *args: Any, **kwargs: Any) -> Any:
-        rotary = _rotary_of_holder(self, self.get_model)
-        if rotary is not None:
+        rotaries = _rotaries_of_holder(self, self.get_model)
+        if rotaries:
             requests = [self.requests[name] for name in self.input_batch.req_ids[: len(tokens)]]
-            start = rotary.tables.layout.start
+            start = rotaries[0].tables.layout.start
             starts = [
                 start(final_length(request.num_prompt_tokens, request.sampling_params))
                 for request in requests
             ]
-            rotary.fill(np.array(starts, dtype=np.int64), tokens)
+            for rotary in rotaries:
+                rotary.fill(np.array(starts, dtype=np.int64), tokens)
         return prepare(self, scheduler_output, tokens, *args, **kwargs)
 
     return wrapper
@@ -112,14 +113,14 @@ def v2_add_request(add: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(add)
     def wrapper(self: Any, req_index: int, new_req_data: Any) -> Any:
-        rotary = _rotary_of_holder(self, lambda: self.model)
-        if rotary is not None:
+        rotaries = _rotaries_of_holder(self, lambda: self.model)
+        if rotaries:
             starts = vars(self).setdefault(
                 "_rope_eval_starts", np.zeros(self.max_num_reqs, dtype=np.int64)
             )
             prompt = len(new_req_data.prompt_token_ids or ())
             length = final_length(prompt, new_req_data.sampling_params)
-            starts[req_index] = rotary.tables.layout.start(length)
+            starts[req_index] = rotaries[0].tables.layout.start(length)
         return add(self, req_index, new_req_data)
 
     return wrapper
@@ -130,20 +131,22 @@ def v2_prepare_inputs(prepare: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(prepare)
     def wrapper(self: Any, input_batch: Any, req_states: Any) -> Any:
-        rotary = _rotary_of_holder(self, lambda: self.model)
-        if rotary is not None:
+        rotaries = _rotaries_of_holder(self, lambda: self.model)
+        if rotaries:
             starts = self._rope_eval_starts[input_batch.idx_mapping_np]
-            rotary.fill(starts, input_batch.num_scheduled_tokens)
+            for rotary in rotaries:
+                rotary.fill(starts, input_batch.num_scheduled_tokens)
         return prepare(self, input_batch, req_states)
 
     return wrapper
 
 
-def _rotary_of_holder(holder: Any, model: Callable[[], torch.nn.Module]) -> Any:
-    """Return the `SpecRotary` whose offsets a runner must fill, or None; found once."""
+def _rotaries_of_holder(holder: Any, model: Callable[[], torch.nn.Module]) -> list[Any]:
+    """Return the `SpecRotary` whose offsets a runner must fill; found once."""
     known = vars(holder)
-    if "_rope_eval_rotary" not in known:
-        rotary = find_rotary(model())
-        dynamic = rotary is not None and rotary.offsets is not None
-        known["_rope_eval_rotary"] = rotary if dynamic else None
-    return known["_rope_eval_rotary"]
+    if "_rope_eval_rotaries" not in known:
+        known["_rope_eval_rotaries"] = [
+            rotary for rotary in find_rotaries(model()) if rotary.row_offset is not None
+        ]
+    found: list[Any] = known["_rope_eval_rotaries"]
+    return found

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
-from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding
+from torch import Tensor, nn
 
-from rope_eval.errors import SpecError, UnsupportedModelError
+from rope_eval.errors import SpecError
 from rope_eval.rope.rotary import Rotary, rotate
 
 if TYPE_CHECKING:
@@ -141,51 +140,59 @@ def check_range(rotary: Rotary, max_length: int, dtype: torch.dtype) -> None:
         )
 
 
-class SpecRotary(RotaryEmbedding):
-    """vLLM's rotary embedding with our tables; `bound` makes the class that has them.
+class SpecRotary(nn.Module):
+    """What takes the place of a layer's rotary embedding in vLLM's model.
 
     Attributes:
         rotary: the setting on this checkpoint.
-        tables: its numbers, on the model's device.
-        offsets: int64 ``[longest batch]``, the octave's first row for each token: filled in place
-            before each forward pass (a captured graph keeps its address), or None where every token
-            has the same base.
+        tables: its numbers.
+        interleaved: pair n is made of dimensions 2n and 2n + 1, and not of n and n + F.
+        takes: whether the layers that have it take the setting; those that do not turn as the
+            checkpoint says.
+        row_offset: int64 ``[longest batch]``, the octave's first row for each token: filled in
+            place before each forward pass (a captured graph keeps its address), or None where every
+            token has the same base.
     """
 
-    rotary: Rotary
-    tables: Tables
-    offsets: Tensor | None
+    query_table: Tensor
+    key_table: Tensor
+    unrotated: Tensor | None
+    row_offset: Tensor | None
 
     def __init__(
-        self,
-        head_size: int,
-        rotary_dim: int,
-        max_position_embeddings: int,
-        base: float,
-        is_neox_style: bool,
-        dtype: torch.dtype,
-        init_cache: bool = True,
+        self, rotary: Rotary, tables: Tables, longest_batch: int, *, interleaved: bool, takes: bool
     ):
-        super().__init__(
-            head_size, rotary_dim, max_position_embeddings, base, is_neox_style, dtype, False
-        )
-        geometry = self.rotary.geometry
-        if not is_neox_style or (head_size, rotary_dim) != (geometry.head_dim, geometry.rotary_dim):
-            raise UnsupportedModelError(
-                f"vLLM's model rotates {rotary_dim} of {head_size} dimensions "
-                f"({'half' if is_neox_style else 'interleaved'} layout), and its config says "
-                f"{geometry.rotary_dim} of {geometry.head_dim} (half layout)"
-            )
-        self._forward_method = self.forward_native
+        super().__init__()
+        self.rotary, self.tables = rotary, tables
+        self.interleaved, self.takes = interleaved, takes
+        self.head_size = rotary.geometry.head_dim
+        self.rotary_dim = rotary.geometry.rotary_dim
+        offsets = None
+        if len(tables.layout.starts) > 1:
+            offsets = torch.zeros(longest_batch, dtype=torch.int64, device=tables.query.device)
         for name, value in (
-            ("query_table", self.tables.query),
-            ("key_table", self.tables.key),
-            ("unrotated", self.tables.unrotated),
-            ("row_offset", self.offsets),
+            ("query_table", tables.query),
+            ("key_table", tables.key),
+            ("unrotated", tables.unrotated),
+            ("row_offset", offsets),
         ):
             self.register_buffer(name, value, persistent=False)
 
-    def forward_native(
+    @classmethod
+    def of(cls, rotary: Rotary, vllm_config: Any, *, interleaved: bool, takes: bool) -> SpecRotary:
+        """Make it for an engine, on its device.
+
+        Raises:
+            SpecError: where keys would be scaled out of the range of their type.
+        """
+        model = vllm_config.model_config
+        check_range(rotary, model.max_model_len, model.dtype)
+        layout = Layout.of(rotary, model.max_model_len)
+        tables = Tables.of(rotary, layout, torch.device(vllm_config.device_config.device))
+        longest_batch = vllm_config.scheduler_config.max_num_batched_tokens
+        return cls(rotary, tables, longest_batch, interleaved=interleaved, takes=takes)
+
+    def forward(
         self, positions: Tensor, query: Tensor, key: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Rotate and scale.
@@ -208,10 +215,16 @@ class SpecRotary(RotaryEmbedding):
     def _rotate(self, x: Tensor, rows: Tensor, table: Tensor, scale: Tensor | None) -> Tensor:
         heads = x.view(rows.shape[0], -1, self.head_size)
         cos, sin = table.index_select(0, rows)[:, None].chunk(2, dim=-1)
+        d = self.rotary_dim
+        if self.interleaved:
+            heads = torch.cat((heads[..., 0:d:2], heads[..., 1:d:2], heads[..., d:]), dim=-1)
         out = rotate(heads, cos, sin)
+        if self.interleaved:
+            pairs = torch.stack(out[..., :d].chunk(2, dim=-1), dim=-1)
+            out = torch.cat((pairs.flatten(-2), out[..., d:]), dim=-1)
         if scale is not None:
-            rest = (out[..., self.rotary_dim :] * scale[:, None]).to(x.dtype)
-            out = torch.cat((out[..., : self.rotary_dim], rest), dim=-1)
+            rest = (out[..., d:] * scale[:, None]).to(x.dtype)
+            out = torch.cat((out[..., :d], rest), dim=-1)
         return out.view(x.shape)
 
     def fill(self, starts: npt.NDArray[np.int64], tokens: npt.NDArray[Any]) -> None:
@@ -221,24 +234,9 @@ class SpecRotary(RotaryEmbedding):
             starts: the first row of each request's octave, in the batch's order.
             tokens: how many tokens of each are in the batch.
         """
-        if self.offsets is None:
+        if self.row_offset is None:
             return
         offsets = torch.from_numpy(starts.repeat(tokens))
-        if self.offsets.is_cuda:
+        if self.row_offset.is_cuda:
             offsets = offsets.pin_memory()  # a new one each time: the last may still be on its way
-        self.offsets[: len(offsets)].copy_(offsets, non_blocking=True)
-
-
-def bound(rotary: Rotary, tables: Tables, longest_batch: int) -> type[SpecRotary]:
-    """Return the class that a model is built with: `SpecRotary` with these numbers.
-
-    Args:
-        rotary: the setting on this checkpoint.
-        tables: its numbers.
-        longest_batch: tokens of the longest forward pass.
-    """
-    offsets = None
-    if len(tables.layout.starts) > 1:
-        offsets = torch.zeros(longest_batch, dtype=torch.int64, device=tables.query.device)
-    members = {"rotary": rotary, "tables": tables, "offsets": offsets}
-    return type("SpecRotary", (SpecRotary,), members)
+        self.row_offset[: len(offsets)].copy_(offsets, non_blocking=True)

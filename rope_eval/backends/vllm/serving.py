@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from rope_eval.backends.vllm.families import config_geometry
-from rope_eval.errors import SpecError
+from rope_eval.backends.vllm.geometry import config_geometry
+from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope.methods import not_served
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 
 KEY = "rope_eval"
+WRONG = {  # families that vLLM itself computes otherwise than transformers, without a RopeSpec too
+    "gpt_neox": "without a RopeSpec too, vLLM's scores are off by nats from transformers'",
+}
 
 
 def spec_of(vllm_config: Any) -> RopeSpec | None:
@@ -85,8 +88,9 @@ def check_config(vllm_config: Any) -> None:
     _check_loader(vllm_config.load_config)
     from rope_eval.backends.vllm.rotary import check_range
 
-    rotary = rotary_of_config(vllm_config, spec)
     model = vllm_config.model_config
+    rotary = rotary_of_config(vllm_config, spec)
+    _check_model(model)
     cache = vllm_config.cache_config.cache_dtype
     if rotary.scales_pairs and cache not in ("auto", "bfloat16", "float16"):
         raise SpecError(f"{spec} needs the range of the model's type, got kv_cache_dtype={cache}")
@@ -95,6 +99,30 @@ def check_config(vllm_config: Any) -> None:
 
 def _size(parallel: Any, name: str) -> int:
     return int(getattr(parallel, name, 1))  # not in every version
+
+
+def _check_model(model: Any) -> None:
+    """Refuse a model that vLLM cannot run, runs wrongly, or compiles out of our reach."""
+    if (why := WRONG.get(model.hf_config.model_type)) is not None:
+        raise UnsupportedModelError(
+            f"{model.hf_config.model_type} models are not served: {why}. Use backend=hf"
+        )
+    if model.using_transformers_backend() and not model.enforce_eager:
+        raise SpecError(
+            f"vLLM runs {model.hf_config.model_type} models by transformers' code, where a RopeSpec"
+            " is served with enforce_eager=True alone (--enforce-eager)"
+        )
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+        sizes = CPUAttentionBackend.get_supported_head_sizes()
+        if model.get_head_size() not in sizes:
+            raise UnsupportedModelError(
+                f"vLLM's CPU build attends with a head_dim of {', '.join(map(str, sizes))}, and "
+                f"this model has {model.get_head_size()}: use backend=hf"
+            )
 
 
 def _check_loader(load_config: Any) -> None:

@@ -17,7 +17,7 @@ from vllm import LLM, EngineArgs
 from rope_eval.backends.hf.loading import load_config
 from rope_eval.backends.hf.proof import is_wanted
 from rope_eval.backends.vllm import engine as vllm_engine
-from rope_eval.backends.vllm.families import config_geometry
+from rope_eval.backends.vllm.geometry import config_geometry
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_values, check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import (

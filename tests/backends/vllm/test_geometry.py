@@ -12,11 +12,13 @@ from transformers import AutoConfig, PreTrainedModel
 
 from helpers import models
 from helpers.configs import RELEASED
+from helpers.families.build import NAMED, config_of, empty
 from rope_eval.backends.config import rope_config
 from rope_eval.backends.hf.probe import geometry
-from rope_eval.backends.vllm.families import FAMILIES, check_supported, config_geometry
+from rope_eval.backends.vllm.geometry import FULL, check_supported, config_geometry
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.geometry import RopeConfig
+from rope_eval.rope.rotary import inverse_frequencies
 
 
 def assert_the_same(model: PreTrainedModel, directory: Path) -> None:
@@ -79,39 +81,54 @@ def test_a_config_stands_on_the_same_loaded_or_read(name: str, tmp_path: Path) -
     assert loaded.laws == RopeConfig.read(tmp_path).laws
 
 
-def test_every_served_family_is_tested() -> None:
-    assert {kind.model_type for kind, _ in models.FAMILIES.values()} == set(FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mixtral",
+        "gemma2",
+        "gemma3_text",
+        "gemma3_text: linear on the full layers",
+        "gpt_oss",
+        "granite",
+        "olmo3",
+        "glm4",
+        "cohere2",
+    ],
+)
+def test_families_that_no_list_names(name: str, tmp_path: Path) -> None:
+    assert_the_same(empty(config_of(NAMED[name])), tmp_path)
+
+
+def test_each_type_of_layer_has_its_own() -> None:
+    config = config_of(NAMED["gemma3_text: linear on the full layers"])
+    full, sliding = (config_geometry(config, kind) for kind in (FULL, "sliding_attention"))
+    assert (full.rope_type, full.rope_theta) == ("linear", 1000000.0)
+    assert (sliding.rope_type, sliding.rope_theta) == ("default", 10000.0)
+    assert full.inv_freq is not None
+    assert_close(full.inv_freq, inverse_frequencies(1e6, 16) / 4, rtol=1e-6, atol=0)
+    assert_close(full.frequencies(500.0), inverse_frequencies(500.0, 16) / 4, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(
-    ("family", "message"),
+    ("name", "message"),
     [
-        ("qwen2_vl", "qwen2_vl models use multi-section"),
-        ("qwen2_5_vl", "multi-section"),
-        ("gptj", "gptj models use interleaved"),
-        ("llama4_text", "interleaved"),
-        ("gemma3_text", "gemma3_text models are not served by vLLM"),
+        ("deepseek_v3", "deepseek_v3 models have multi-head latent attention"),
+        ("granite_swa", "granite_swa models have a base for each layer"),
+        ("qwen3_5_text", "qwen3_5_text models have linear attention"),
+        ("gptj", "gptj models have no rope_parameters"),
     ],
 )
-def test_families_are_refused_by_their_config_alone(family: str, message: str) -> None:
-    config: Any = SimpleNamespace(model_type=family)
+def test_families_are_refused_by_their_config_alone(name: str, message: str) -> None:
     with pytest.raises(UnsupportedModelError, match=message):
-        check_supported(config)
+        check_supported(config_of(NAMED[name]))
 
 
-@pytest.mark.parametrize(
-    ("family", "changes"),
-    [
-        ("mistral", {"sliding_window": 16}),
-        ("phi3", {"sliding_window": 16}),
-        ("qwen2", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 1}),
-        ("qwen3", {"use_sliding_window": True, "sliding_window": 16, "max_window_layers": 0}),
-    ],
-)
-def test_sliding_windows_are_refused(family: str, changes: dict[str, Any]) -> None:
-    config = models.config_of(family, **changes)
-    with pytest.raises(UnsupportedModelError, match=f"{family} model uses a sliding window of 16"):
-        check_supported(config)
+def test_sections_and_images_are_refused() -> None:
+    sections: Any = SimpleNamespace(model_type="x", rope_parameters={"mrope_section": [2, 1, 1]})
+    images: Any = SimpleNamespace(model_type="x", text_config=object())
+    for config, message in ((sections, "x models have multi-section"), (images, "more than text")):
+        with pytest.raises(UnsupportedModelError, match=message):
+            check_supported(config)
 
 
 @pytest.mark.parametrize("rope_type", models.SCALED)
