@@ -103,7 +103,7 @@ def _standing(cell: Cell, store: Store, failures: Failures, held: set[str]) -> S
 def _refusal(cell: Cell) -> str:
     """Return why a setting cannot be put on a model, as far as its config tells, or nothing."""
     from rope_eval.backends.hf.loading import load_config
-    from rope_eval.backends.vllm.families import config_geometry
+    from rope_eval.backends.vllm.geometry import config_geometry
     from rope_eval.rope.reach import without_effect
     from rope_eval.rope.rotary import Rotary
 

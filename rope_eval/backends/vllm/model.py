@@ -168,7 +168,7 @@ def _check_table(model: nn.Module, stock: Any, rotary: Rotary) -> None:
         raise _refused(model, f"has a rotary embedding without a table ({type(stock).__name__})")
     cos, sin = table[:2].double().cpu().chunk(2, dim=-1)
     near = NEAR.get(table.dtype, NEAR_COARSE)
-    factor = torch.full_like(cos[0], rotary.attention_factor)
+    factor = torch.full_like(cos[0], rotary.attention_factor())
     if not (
         torch.allclose(torch.atan2(sin[1], cos[1]), rotary.inv_freq(), rtol=near, atol=1e-12)
         and torch.allclose(cos[0], factor, rtol=near)
