@@ -1,15 +1,15 @@
 """What a position map costs beside one plain causal call: time, and memory that is linear.
 
 ``python benchmarks/position_maps.py`` prints, for each map, its time over that of the plain call on
-the same queries and keys, rotation included in both, run by turns on a CPU; and how much more
-memory the process has at its peak.
+the same queries and keys, rotation included in both, run by turns on a CPU, the shortest of each;
+and how much more memory the process has at its peak. One thread by default: on a machine that does
+other work, many short calls of several threads wait for each other longer than a long one does.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import time
 from collections.abc import Callable
 
@@ -39,7 +39,9 @@ def main() -> None:
     parser.add_argument("--key-heads", type=int, default=2)
     parser.add_argument("--head-dim", type=int, default=128)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     T, H = given.tokens, given.head_dim
     geometry = RotaryGeometry(head_dim=H, rotary_dim=H, rope_theta=10000.0, train_length=4096)
     q = torch.randn(1, given.heads, T, H)
@@ -67,7 +69,7 @@ def main() -> None:
                 start = time.perf_counter()
                 call()
                 taken.append(time.perf_counter() - start)
-        one, other = (statistics.median(taken) for taken in times.values())
+        one, other = (min(taken) for taken in times.values())
         print(
             f"{text}: {other / one:.2f} ({one:.2f} s plain, {other:.2f} s mapped; "
             f"{_peak() - before:.0f} MiB more at the peak)",
