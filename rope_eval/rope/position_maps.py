@@ -147,8 +147,8 @@ class Chunked(PositionMap):
         self.k_maps = (lambda s: s % chunk,)
 
     def end(self, a: int) -> int:
-        """Return where the chunk ends."""
-        return (a // self.chunk + 1) * self.chunk
+        """Return where the block ends, in its chunk."""
+        return min((a // self.chunk + 1) * self.chunk, a + LONGEST_BLOCK)
 
     def regions(self, a: int, b: int) -> list[Region]:
         """Return up to four regions: the own block and chunk, the chunk before, and older ones."""
