@@ -18,6 +18,8 @@ from rope_eval.rope.facts import Facts, Setting
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from rope_eval.rope.position_maps import PositionMap
+
 BaseChanges = Literal["never", "per_query", "per_sequence"]
 Frequencies = Literal["base", "scale", "set", "mask", "off"]
 SHORTEST_LENGTH = 7  # the laws take the logarithm of length / 2π, which must be positive
@@ -75,6 +77,8 @@ class Effect:
         attention_factor: (α) to what cos and sin are multiplied by.
         schedule: where the frequencies follow the length: how.
         positions: each pair's positions, float64 ``[T, F]``, to the same.
+        position_map: the distance at which a query sees a key, where it is not that of their
+            positions.
         query_scale: (positions ``[…]``) to what the unrotated query is multiplied by, float32
             ``[…, H]`` or ``[…, 1]``.
         pair_scale: (offsets ``[…]``) to what both dimensions of each pair are multiplied by,
@@ -91,6 +95,7 @@ class Effect:
     attention_factor: Callable[[float], float] | None = None
     schedule: Schedule | None = None
     positions: Callable[[Tensor], Tensor] | None = None
+    position_map: PositionMap | None = None
     query_scale: Callable[[Tensor], Tensor] | None = None
     pair_scale: Callable[[Tensor], Tensor] | None = None
     longest_block: float = math.inf
@@ -176,6 +181,8 @@ class Method:
             every frequency by a factor, "set" computes each frequency, "mask" changes what the
             others gave (turns pairs off, rounds), "off" leaves no rotation; None leaves them alone.
             One that sets them cannot be combined with one that sets or scales, "off" with none.
+        maps_positions: whether it gives a position map: two are refused.
+        in_probe: what its fields, where they are given, become in a probe of 12 tokens.
         needs: the lengths that its numbers depend on.
         base_changes: when a token's frequencies change.
         check: raises a `SpecError` for a combination of its fields that has no meaning.
@@ -192,6 +199,8 @@ class Method:
     fields: tuple[Field, ...]
     effect: Callable[[Facts], Effect] | None = None
     frequencies: Frequencies | None = None
+    maps_positions: bool = False
+    in_probe: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[Literal["train_length", "bound"], ...] = ()
     base_changes: Callable[[Setting], BaseChanges] = lambda spec: "never"
     check: Callable[[Setting], None] = lambda spec: None

@@ -68,6 +68,7 @@ class Rotary(Facts):
         self._query_scales = [e.query_scale for e in effects if e.query_scale]
         self._pair_scales = [e.pair_scale for e in effects if e.pair_scale]
         self._attention_factors = [e.attention_factor for e in effects if e.attention_factor]
+        self.position_map = next((e.position_map for e in effects if e.position_map), None)
         self.schedule = next((e.schedule for e in effects if e.schedule), None)
         self.longest_block = min((e.longest_block for e in effects), default=math.inf)
         self.reference_length = min((e.reference_length for e in effects), default=math.inf)
@@ -153,16 +154,20 @@ class Rotary(Facts):
     def _cos_sin(self, alpha: float, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
         cos = torch.empty(length, self.pairs, device=device)
         sin = torch.empty_like(cos)
-        inv_freq, factor = self.inv_freq(alpha).to(device), self.attention_factor(alpha)
         for start in range(0, length, ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, length)
-            positions = torch.arange(start, stop, device=device, dtype=torch.float64)[:, None]
-            for of_pairs in self._positions:
-                positions = of_pairs(positions.expand(-1, self.pairs))
-            angles = positions * inv_freq
-            cos[start:stop] = angles.cos() * factor
-            sin[start:stop] = angles.sin() * factor
+            positions = torch.arange(start, stop, device=device, dtype=torch.float64)
+            cos[start:stop], sin[start:stop] = self.table_at(alpha, positions)
         return cos, sin
+
+    def table_at(self, alpha: float, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of positions, float64 ``[T]``, under α: float32 ``[T, F]`` each."""
+        factor = self.attention_factor(alpha)
+        positions = positions[:, None]
+        for of_pairs in self._positions:
+            positions = of_pairs(positions.expand(-1, self.pairs))
+        angles = positions * self.inv_freq(alpha).to(positions.device)
+        return (angles.cos() * factor).float(), (angles.sin() * factor).float()
 
     # ---- scales --------------------------------------------------------------------------------
 

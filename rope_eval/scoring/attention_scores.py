@@ -25,6 +25,7 @@ from rope_eval.backends.hf.attention import ATTRIBUTE, LayerAttention, RopeAtten
 from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.overrides import override
 from rope_eval.backends.hf.patch import patched
+from rope_eval.backends.hf.spans import Span
 from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.attention_profile import AttentionProfile
@@ -80,6 +81,11 @@ def attention_by_distance(
                 progress=progress,
             )
     attention: RopeAttention = getattr(model, ATTRIBUTE)
+    if attention.rotary.position_map is not None:
+        raise SpecError(
+            f"scores by distance have no meaning under {attention.spec}: a position map has "
+            "another distance for each region; measure them without it"
+        )
     _check(first_pair_beyond, attention.rotary.pairs, bin_edges, block_size)
     taking = [attention.layers[i] for i in sorted(attention.taking)]
     queries = max(len(input_ids) - 1, 0)
@@ -130,6 +136,7 @@ class _Layer:
             self.sums = torch.zeros(shape, dtype=torch.float64, device=query.device)
             self.squares = torch.zeros_like(self.sums)
         for span in attention.spans(places, query.shape[2], key.shape[2], query.device):
+            assert isinstance(span, Span), "position maps are refused"
             q, k = attention.rotated(span, query[:, :, span.queries], key[:, :, span.keys])
             self._add(q[0], k[0], scores.scale)
         return attention.attend(query, key, value, places, scores)

@@ -132,7 +132,11 @@ def _last_hidden(
     tokens = input_ids[None, :-1].to(input_device(model))
     keys = _Keys(attention, len(input_ids))
     chunks = _chunks(attention, tokens.shape[1], chunk_size)
-    rotated = not _keeps_chunks(attention) and not attention.anatomy.shares_keys
+    rotated = not (
+        _keeps_chunks(attention)
+        or attention.anatomy.shares_keys
+        or attention.rotary.position_map is not None
+    )
     with sequence_lengths(model, length), _rotated_keys(attention, rotated):
         replay = Replay(model, tokens, chunks, keys.update)
         steps = replay.depth * len(chunks)

@@ -72,6 +72,31 @@ def takes(spec: RopeSpec, layers: list[Layer], number: int) -> bool:
     return layer in full
 
 
+def mapped_distances(spec: RopeSpec, t: int) -> Array | None:
+    """Return at which distance the query at t sees the keys 0 … t, key by key; None for t − s."""
+    found = [float(t - s) for s in range(t + 1)]
+    if w := spec.rerope_window:
+        found = [min(d, w) for d in found]
+    elif w := spec.leaky_rerope_window:
+        found = [d if d < w else w + (d - w) / spec.leaky_rerope_factor for d in found]
+    elif w := spec.self_extend_window:
+        G = spec.self_extend_group
+        found = [d if d < w else t // G - s // G + w - w // G for s, d in enumerate(found)]
+    elif S := spec.string_shift:
+        W = min(128, S) if spec.string_window is None else spec.string_window
+        found = [d if d < S else d - S + W for d in found]
+    elif S := spec.dual_chunk_size:
+        c = spec.dual_chunk_limit or 6 * S // 5
+        for s in range(t + 1):
+            between = t // S - s // S
+            if between:
+                query = t % S + S if between == 1 else 2 * S - 1
+                found[s] = min(query, c) - s % S
+    else:
+        return None
+    return np.array(found, dtype=float)
+
+
 class Method:
     """The position method of a spec on one layer of a config, one equation a function."""
 
@@ -229,11 +254,13 @@ class Method:
         theta, factor = ROPE_INIT_FUNCTIONS[self.rope_type](config, layer_type=kind)
         return theta.double().numpy() / self.spec.linear_factor, factor
 
-    def rotated(self, x: Array, positions: npt.NDArray[np.int64], alpha: float) -> Array:
+    def rotated(self, x: Array, positions: npt.NDArray[Any], alpha: float) -> Array:
         """Rotate x ``[N, K, H]``, in canonical order, the tokens at the positions ``[K]``."""
         if not self.layer.rotates:
             return x
         theta, factor = self.frequencies(alpha)
+        if self.spec.string_shift:
+            factor *= 0.1 * math.log(2) + 1
         F = self.d // 2
         angle = np.empty((len(positions), F))
         for n in range(F):
@@ -250,8 +277,13 @@ class Method:
         alpha = self.alpha(t, length)
         F = self.d // 2
         q, k = self.layer.canonical(q), self.layer.canonical(k)
-        rotated_q = self.rotated(q[:, None], np.array([t - 1]), alpha)
-        rotated_k = self.rotated(k, np.arange(t), alpha)
+        distances = mapped_distances(self.spec, t - 1)
+        if distances is None:
+            q_at, k_at = np.array([t - 1]), np.arange(t)
+        else:
+            q_at, k_at = np.zeros(1), -distances
+        rotated_q = self.rotated(q[:, None], q_at, alpha)
+        rotated_k = self.rotated(k, k_at, alpha)
         products = rotated_q * rotated_k
         per_pair = products[..., :F] + products[..., F : 2 * F]
         unrotated = products[..., 2 * F :].sum(-1)

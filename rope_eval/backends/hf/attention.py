@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.kernels import Scores, causal_attention, masked_attention
 from rope_eval.backends.hf.layers import Layer, Pattern
+from rope_eval.backends.hf.mapped import Piece, pieces
 from rope_eval.backends.hf.masks import checked
+from rope_eval.backends.hf.merged import merged_attention
 from rope_eval.backends.hf.overrides import ATTRIBUTE, weights_of
 from rope_eval.backends.hf.spans import Span, spans
-from rope_eval.errors import UnsupportedModelError
+from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope.rotary import Rotary, rotate, scale_pairs
 from rope_eval.rope.spec import RopeSpec
 
@@ -58,6 +60,11 @@ class RopeAttention:
                 if layer.table is None:
                     geometry = replace(geometry, long=None, short_length=math.inf)
                 made[key] = Rotary(spec if i in taking else RopeSpec(), geometry)
+            if made[key].position_map is not None and not layer.pattern.is_full:
+                raise SpecError(
+                    f"{spec} maps positions, and {layer.module} takes it, which sees "
+                    f"{layer.pattern}: a position map needs layers that see all before"
+                )
             plan = plans.setdefault((*key, layer.pattern), _Plan(made[key], layer.pattern))
             self.layers.append(LayerAttention(self, layer, plan))
         self.rotary = self.layers[min(anatomy.taking("full"))].rotary
@@ -96,19 +103,25 @@ class _Plan:
     def __init__(self, rotary: Rotary, pattern: Pattern):
         self.rotary, self.pattern = rotary, pattern
         self._planned: tuple[Any, ...] = ()
-        self._spans: list[Span] = []
+        self._spans: list[Span | Piece] = []
 
     def spans(
         self, positions: Tensor, places: Tensor | None, lengths: Tensor | None, Q: int, K: int
-    ) -> list[Span]:
+    ) -> list[Span | Piece]:
         asked = (positions, places, Q, K, lengths)
         if not _same(asked, self._planned):
             with torch.inference_mode(False):
-                self._spans = list(
-                    spans(self.rotary, self.pattern, positions, places, lengths, Q, K)
-                )
+                self._spans = self._made(positions, places, lengths, Q, K)
             self._planned = asked
         return self._spans
+
+    def _made(
+        self, positions: Tensor, places: Tensor | None, lengths: Tensor | None, Q: int, K: int
+    ) -> list[Span | Piece]:
+        rotary = self.rotary
+        if rotary.position_map is not None and rotary.position_map.exact < K:
+            return list(pieces(rotary, positions, places, lengths, Q, K))
+        return list(spans(rotary, self.pattern, positions, places, lengths, Q, K))
 
     def forget(self) -> None:
         self._planned, self._spans = (), []
@@ -153,8 +166,11 @@ class LayerAttention:
             places: where the keys are, as `spans` takes it.
             scores: what becomes of the products.
         """
-        out = query.new_empty(*query.shape[:3], value.shape[3])
+        out = query.new_zeros(*query.shape[:3], value.shape[3])
         for span in self.spans(places, query.shape[2], key.shape[2], query.device):
+            if isinstance(span, Piece):
+                self._attend_mapped(span, query, key, value, scores, out)
+                continue
             rows = slice(None) if span.rows is None else span.rows
             v = value[rows, :, span.keys]
             q, k = self.rotated(span, query[rows, :, span.queries], key[rows, :, span.keys])
@@ -166,6 +182,31 @@ class LayerAttention:
                 kept = out[rows, :, span.queries]
                 out[rows, :, span.queries] = torch.where(span.chosen, attended, kept)
         return out
+
+    def _attend_mapped(
+        self, piece: Piece, query: Tensor, key: Tensor, value: Tensor, scores: Scores, out: Tensor
+    ) -> None:
+        """Write what a piece's queries attend to under a position map into its places."""
+        layout = self.layer.layout
+        assert layout is not None, "a layer that takes a setting rotates"
+        q, k, v = query[piece.rows], key[piece.rows], value[piece.rows]
+        if piece.slots is not None:
+            q, (k, v) = q[:, :, piece.queries], (x[:, :, piece.slots] for x in (k, v))
+        else:
+            q, (k, v) = q[:, :, piece.queries], (x[:, :, : piece.stop] for x in (k, v))
+        q, k = layout.canonical(q), layout.canonical(k)
+        if piece.q_scale is not None:
+            q = (q * piece.q_scale).to(q.dtype)
+        queries = [rotate(q, *table) for table in piece.q_tables]
+        for norm in self.norms:
+            gain = layout.canonical(weights_of(norm))
+            queries = [some * gain for some in queries]
+        keys = [rotate(k, *table) for table in piece.k_tables]
+        if piece.regions is None:
+            attended = causal_attention(queries[0], keys[0], v, scores)
+        else:
+            attended = merged_attention(queries, keys, v, scores, piece.regions, piece.start)
+        out[piece.rows, :, piece.queries] = attended
 
     def rotated(self, span: Span, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         """Return a span's queries and keys as they meet in the score, in the shapes they came.
@@ -190,7 +231,9 @@ class LayerAttention:
             query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs)
         return query, key
 
-    def spans(self, places: Tensor | None, Q: int, K: int, device: torch.device) -> list[Span]:
+    def spans(
+        self, places: Tensor | None, Q: int, K: int, device: torch.device
+    ) -> list[Span | Piece]:
         """Return the spans of Q queries at the end of K keys, with tables on a device."""
         positions = self.model.positions_on(device)
         if positions.shape[1] > Q:  # a layer that a prompt's last token alone goes through

@@ -64,22 +64,27 @@ def causal_attention(
     if scores.are_changed:
         return _by_blocks(query, key, value, scores, window)
     V = value.shape[3]
-    query, key, value = _same_width(query, key, value)
+    query, key, value = same_width(query, key, value)
     Q, K = query.shape[2], key.shape[2]
-    q, k, v = _share_heads(query, key, value)
+    q, k, v = share_heads(query, key, value)
     if window is not None:
         out = _windowed(q, k, v, scale, window)
     elif Q == 1:
         out = F.scaled_dot_product_attention(q, k, v, scale=scale)
     elif Q == K:
         out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
-    elif query.device.type == "cpu":
+    elif query.device.type == "cpu" and not wants_gradients(q, k, v):
         out = _past_and_diagonal(q, k, v, scale)
     else:
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=causal_lower_right(Q, K), scale=scale
         )
     return out.reshape(query.shape)[..., :V]
+
+
+def wants_gradients(*tensors: Tensor) -> bool:
+    """Tell whether autograd follows: what is merged by its log-sum-exp would give wrong ones."""
+    return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)
 
 
 def masked_attention(
@@ -89,14 +94,14 @@ def masked_attention(
     if scores.are_changed:
         return _by_blocks(query, key, value, scores, None, mask)
     V = value.shape[3]
-    query, key, value = _same_width(query, key, value)
-    q, k, v = _share_heads(query, key, value)
+    query, key, value = same_width(query, key, value)
+    q, k, v = share_heads(query, key, value)
     mask = mask.repeat_interleave(key.shape[1], dim=0)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scores.scale)
     return out.reshape(query.shape)[..., :V]
 
 
-def _same_width(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def same_width(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Fill up with zeros what is narrower, values or queries and keys: no kernel takes them so."""
     more = query.shape[3] - value.shape[3]
     if more > 0:
@@ -106,7 +111,7 @@ def _same_width(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tens
     return query, key, value
 
 
-def _share_heads(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def share_heads(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Make each key-value head a batch row that its G query heads share, without a copy."""
     B, N, Q, H = query.shape
     M, G = key.shape[1], N // key.shape[1]
@@ -154,7 +159,7 @@ def _by_blocks(
     """Attend with scores that are held for a block of queries at a time, capped or with sinks."""
     B, N, Q, _ = query.shape
     K = key.shape[2]
-    q, k, v = _share_heads(query, key, value)
+    q, k, v = share_heads(query, key, value)
     reach = K if window is None else min(K, window + 128)
     size = max(1, min(Q, SCORES_AT_ONCE // (B * N * reach)))
     parts = []

@@ -250,6 +250,9 @@ def _ablations(spec: RopeSpec, *, config_scales: bool) -> Iterator[_Ablation]:
         )
     for method in active:
         given = method.given(spec)
+        whole = whole.replace(**{f: x for f, x in method.in_probe.items() if f in given})
+    for method in active:
+        given = method.given(spec)
         alone = _without(whole, [f for m in active if m is not method for f in m.given(spec)])
         if method.frequencies != "base" and not config_scales:
             with suppress(SpecError):  # a method that takes the base's place

@@ -29,7 +29,8 @@ from rope_eval.rope.method import BaseChanges, Field, Method, NotServed
 
 
 def _found() -> tuple[Method, ...]:
-    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    names = [name for name in modules if not name.startswith("_")]
     methods: list[Method] = [import_module(f"{__name__}.{name}").METHOD for name in names]
     return tuple(sorted(methods, key=lambda method: (method.place, method.name)))
 
@@ -66,6 +67,8 @@ def check_combination(spec: Setting) -> None:
             raise _conflict(spec, one, other, "with the one nothing rotates")
         if "set" in kinds and kinds <= {"set", "scale"}:
             raise _conflict(spec, one, other, "both set the same frequencies")
+        if one.maps_positions and other.maps_positions:
+            raise _conflict(spec, one, other, "both map the positions")
         if "never" not in (one.base_changes(spec), other.base_changes(spec)):
             raise _conflict(spec, one, other, "both have the frequencies follow the length")
 

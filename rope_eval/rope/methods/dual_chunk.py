@@ -1,0 +1,63 @@
+"""Dual Chunk Attention: positions within a chunk, and clipped ones to the chunks before."""
+
+from __future__ import annotations
+
+from rope_eval.errors import SpecError
+from rope_eval.rope.facts import Facts, Setting
+from rope_eval.rope.method import Effect, Field, Method, optional
+from rope_eval.rope.methods._maps import checks, refused, whole
+from rope_eval.rope.position_maps import Chunked
+
+
+def _effect(facts: Facts) -> Effect:
+    chunk, limit = facts.spec.dual_chunk_size, facts.spec.dual_chunk_limit
+    position_map = Chunked(chunk, chunk * 6 // 5 if limit is None else limit)
+    return Effect(position_map=position_map, effective_from=position_map.exact + 1)
+
+
+def _reaches(spec: Setting) -> None:
+    chunk, limit = spec.dual_chunk_size, spec.dual_chunk_limit
+    if limit is not None and limit < chunk:
+        raise SpecError(
+            f"dual_chunk_limit={limit} must be dual_chunk_size={chunk} or more: else keys would be "
+            "after their queries"
+        )
+
+
+METHOD = Method(
+    name="Dual Chunk Attention",
+    says=(
+        "a key is at s mod S; its query at t mod S in the same chunk, at min(t mod S + S, c) in "
+        "the next, and at min(2S − 1, c) in later ones"
+    ),
+    source="arXiv 2402.17463; c as in github.com/HKUNLP/ChunkLlama, without its factor on cos",
+    fields=(
+        Field(
+            name="dual_chunk_size",
+            default=None,
+            type=int | None,
+            parse=optional(whole(least=1)),
+            says="Dual Chunk Attention's S: tokens of a chunk (the authors': 5/8 of train_length)",
+            live=("dual_chunk_size=6", "dual_chunk_size=25"),
+        ),
+        Field(
+            name="dual_chunk_limit",
+            default=None,
+            type=int | None,
+            parse=optional(whole(least=1)),
+            says=(
+                "its c ≥ S: the largest position of a query; None takes 6/5 of S (the authors': "
+                "3/4 of train_length)"
+            ),
+            live=("dual_chunk_size=16", "dual_chunk_size=16,dual_chunk_limit=30"),
+        ),
+    ),
+    effect=_effect,
+    maps_positions=True,
+    in_probe={"dual_chunk_size": 3, "dual_chunk_limit": 5},
+    check=checks("dual_chunk_size", "dual_chunk_limit", also=_reaches),
+    not_served=refused("dual_chunk_size"),
+    examples=("dual_chunk_size=20", "dual_chunk_size=10,dual_chunk_limit=17"),
+    neutral=("dual_chunk_size=none", "dual_chunk_size=4096"),
+    place=53,
+)

@@ -1,0 +1,63 @@
+"""Self-Extend: exact positions within a window, and those of groups of tokens beyond it."""
+
+from __future__ import annotations
+
+import math
+
+from rope_eval.errors import SpecError
+from rope_eval.rope.facts import Facts, Setting
+from rope_eval.rope.method import Effect, Field, Method, optional
+from rope_eval.rope.methods._maps import checks, refused, whole
+from rope_eval.rope.position_maps import self_extend
+
+
+def _effect(facts: Facts) -> Effect:
+    window, group = facts.spec.self_extend_window, facts.spec.self_extend_group
+    if group == 1:
+        return Effect(effective_from=math.inf)
+    return Effect(position_map=self_extend(window, group), effective_from=window + 2)
+
+
+def _divides(spec: Setting) -> None:
+    window, group = spec.self_extend_window, spec.self_extend_group
+    if window % group:
+        raise SpecError(
+            f"self_extend_window={window} must be a multiple of self_extend_group={group}: where "
+            "it is not, the authors' prefill and decode disagree"
+        )
+
+
+METHOD = Method(
+    name="Self-Extend",
+    says="a key at the distance d ≥ w is seen at ⌊t/G⌋ − ⌊s/G⌋ + w − ⌊w/G⌋",
+    source="arXiv 2401.01325",
+    fields=(
+        Field(
+            name="self_extend_window",
+            default=None,
+            type=int | None,
+            parse=optional(whole(least=1)),
+            says="Self-Extend's window w of neighbours in tokens, a multiple of the group",
+            live=(
+                "self_extend_window=8,self_extend_group=4",
+                "self_extend_window=24,self_extend_group=4",
+            ),
+        ),
+        Field(
+            name="self_extend_group",
+            default=1,
+            type=int,
+            parse=whole(least=1),
+            says="its G: tokens of a group, which have one position beyond the window",
+            live=("self_extend_window=8", "self_extend_window=8,self_extend_group=4"),
+        ),
+    ),
+    effect=_effect,
+    maps_positions=True,
+    in_probe={"self_extend_window": 4, "self_extend_group": 2},
+    check=checks("self_extend_window", "self_extend_group", also=_divides),
+    not_served=refused("self_extend_window"),
+    examples=("self_extend_window=16,self_extend_group=8",),
+    neutral=("self_extend_window=8", "self_extend_window=4096,self_extend_group=8"),
+    place=52,
+)
