@@ -62,13 +62,14 @@ def test_neutral_equals_hf(checkpoint: str) -> None:
     assert found == wanted
 
 
-def test_a_model_in_parts_equals_hf(checkpoint: str) -> None:
+def test_a_model_in_parts_equals_hf(checkpoint: str, tmp_path: Path) -> None:
     """On a machine without a GPU lm-eval has accelerate keep all weights on the disk."""
     if "Llama4" in Path(checkpoint, "config.json").read_text(encoding="utf-8"):
         pytest.skip("transformers' llama4 asks its embeddings where they are: hf fails too")
     arguments = {"pretrained": checkpoint, "device": "cpu", "max_length": 200, "dtype": "float32"}
     whole = HFLM(**arguments)
-    parts = ScalingRopeLM(**arguments, parallelize=True, batch_size=3)
+    places = {"parallelize": True, "offload_folder": str(tmp_path)}
+    parts = ScalingRopeLM(**arguments, **places, batch_size=3)
     assert any(x.is_meta for x in parts.model.parameters())
     asked = requests("loglikelihood", [(c, k) for c in CONTEXTS for k in CONTINUATIONS])
     found, wanted = (lm.loglikelihood(asked, disable_tqdm=True) for lm in (parts, whole))
