@@ -254,6 +254,8 @@ def curve(run: Run) -> dict[str, Any]:
         "rope": run.request["rope"],
         "books": run.request["books"],
         "dtype": ", ".join(dict.fromkeys(dtypes)),
+        "layers": run.provenance["ran"][0].get("layers"),
+        "scaling": run.provenance["ran"][0].get("scaling"),
         "documents": len(run.results["by_document"]),
         "failed": [{"name": one["name"], "error": one["error"]} for one in failed],
         "tokens": totals[-1].tokens,

@@ -15,6 +15,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from helpers import models
 from rope_eval import runner
 from rope_eval.cli import main
 from rope_eval.errors import (
@@ -29,6 +30,7 @@ from rope_eval.results.store import Store
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.documents import Loading
+from studies.scaling_laws.recipes.model import build_tokenizer
 
 LAB = asset("model_configs") / "lab"
 LENGTHS = (64, 200)
@@ -534,3 +536,25 @@ def test_a_setting_that_the_lengths_never_reach(
     assert "begins" in capsys.readouterr().err
     assert main([*words, "--lengths", "64,102", "--strict"]) == 0
     assert "begins" not in capsys.readouterr().err
+
+
+def test_it_is_said_which_layers_take_a_setting_and_what_of_the_config_is_kept(
+    books: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = build_tokenizer()
+    for name, made, line in (
+        ("windows", models.mixed(), "layers 1 of 2 take the setting"),
+        ("llama3", models.tiny_scaled("llama3"), "config its llama3 scaling is kept"),
+    ):
+        model = models.build(
+            type(made.config).from_dict(made.config.to_dict() | {"vocab_size": 257})
+        )
+        folder = tmp_path / name
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        words = ["ppl", "--model", str(folder), "--books", str(books), "--lengths", "64"]
+        words += ["--results", str(store.root), "--device", "cpu", "--proof", "off"]
+        assert main([*words, "--rope", "rope_theta=50000"]) == 0
+        assert line in capsys.readouterr().out
+        assert main(words) == 0
+        assert line not in capsys.readouterr().out

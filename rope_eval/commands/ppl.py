@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
@@ -129,6 +130,15 @@ def _engine(args: argparse.Namespace) -> dict[str, Any]:
     return engine
 
 
+def _partly(facts: dict[str, Any]) -> Iterator[str]:
+    """Say where a setting is not that of all layers, or stands on a config's own scaling."""
+    takes, _, layers = (facts["layers"] or "").partition(" of ")
+    if facts["rope"] and takes != layers:
+        yield f"layers {takes} of {layers} take the setting; the others are as the checkpoint says"
+    if facts["rope"] and facts["scaling"] not in (None, "default"):
+        yield f"config its {facts['scaling']} scaling is kept, under the setting"
+
+
 def _text(facts: dict[str, Any], place: str) -> str:
     from rope_eval.report.tables import curve_table
     from rope_eval.rope import laws
@@ -142,6 +152,7 @@ def _text(facts: dict[str, Any], place: str) -> str:
             f"rope   {RopeSpec.from_dict(facts['rope'])}",
             f"bound  {f'{bound:.0f} tokens' if bound else 'none: ' + facts['no_bound']}",
             *(f"       {shown(line)}" for line in laws.lines(facts["laws"])),
+            *_partly(facts),
             f"books  {shown(facts['books'])}: {documents} document{'' if documents == 1 else 's'}, "
             f"{facts['tokens']} scored tokens",
             *(f"failed {shown(one['error'])}" for one in facts["failed"]),

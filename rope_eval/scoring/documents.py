@@ -98,7 +98,8 @@ class DocumentScorer:
         rotary: the setting on the checkpoint.
         gpu: the name of the GPU that it runs on, or None.
         proof: what was shown of the setting on these weights, as plain JSON values, or "off".
-        ran: what the model runs in: dtype, kind of device, and its commit on the hub if known.
+        ran: what the model runs in: dtype, kind of device, how many of its layers take the setting,
+            how its config scales their frequencies, and its commit on the hub if known.
     """
 
     score: Callable[[Tensor, Sequence[int], Report], dict[int, TokenScores]]
@@ -174,7 +175,7 @@ def scorer_of(
     """
     import torch
 
-    from rope_eval.backends.hf.attention import rotary_of
+    from rope_eval.backends.hf.attention import rotary_of, taken
     from rope_eval.backends.hf.patch import patched
     from rope_eval.scoring.tokens import score_lengths
 
@@ -190,6 +191,8 @@ def scorer_of(
             ran={
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "device": device.type,
+                "layers": taken(model),
+                "scaling": rotary_of(model).geometry.rope_type,
                 "commit": getattr(model.config, "_commit_hash", None),
             },
         )

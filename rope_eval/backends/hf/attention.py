@@ -288,6 +288,12 @@ def rotary_of(model: nn.Module) -> Rotary:
     return attention.rotary
 
 
+def taken(model: nn.Module) -> str:
+    """Return how many of a patched model's attention layers take the setting: "2 of 6"."""
+    attention: RopeAttention = getattr(model, ATTRIBUTE)
+    return f"{len(attention.taking)} of {len(attention.layers)}"
+
+
 def rotaries_of(model: nn.Module) -> tuple[Rotary, ...]:
     """Return the numbers of all layers of a patched model, each once."""
     attention: RopeAttention = getattr(model, ATTRIBUTE)
