@@ -54,7 +54,10 @@ class StoreError(RopeEvalError):
     exit_code = 1
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+SURELY = 0.75  # of difflib's ratio: `length` for `lengths` has 0.92, `use_safetensors` at most 0.55
+
+
+def did_you_mean(word: str, known: Iterable[str], *, likeness: float = 0.5) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of the known words, or an empty string.
 
     >>> did_you_mean("rope_teta", ["rope_theta", "xpos"])
@@ -62,5 +65,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("zzz", ["rope_theta"])
     ''
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rope_eval import catalogue
-from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.errors import SURELY, SpecError, did_you_mean
 from rope_eval.rope.config_words import is_config_word, refuse_config_words
 from rope_eval.rope.fields import parse_fields
 from rope_eval.rope.spec import FIELDS, RopeSpec
@@ -71,7 +71,8 @@ class Caller:
         refuse_config_words(own)
         known = FIELDS if self.passes_on else (*FIELDS, *self.arguments)
         for name in own:
-            hint = did_you_mean(str(name), known)
+            likeness = SURELY if self.passes_on else 0.5
+            hint = did_you_mean(str(name), known, likeness=likeness)
             if name not in self.arguments and (hint or not self.passes_on or is_config_word(name)):
                 raise SpecError(
                     f"{self.name} has no {name!r}.{hint} The RoPE fields are: {', '.join(FIELDS)}"

@@ -29,8 +29,8 @@ PROVIDERS = {  # an import whose distribution has another name
     "yaml": "pyyaml",
 }
 OF_VLLM = {"openai", "ray", "triton"}  # in the environment that `make test-vllm` builds
-WHERE_INSTALLED = {"flash_attn"}  # used if it is there, never needed
-NEEDED_BY_OTHERS = {"accelerate", "pyarrow"}  # transformers' Trainer; Parquet of pandas
+WHERE_INSTALLED = {"flash_attn", "bitsandbytes"}  # used if it is there, never needed
+NEEDED_BY_OTHERS = {"pyarrow"}  # Parquet of pandas
 TOOLS = {
     "hatchling",
     "mypy",
@@ -90,7 +90,9 @@ def test_what_is_imported_is_declared() -> None:
         assert not missing, f"{path} imports {missing}: declare it"
     for path, names in imports_of("studies", "tests", "benchmarks").items():
         extras = ["dev", *(extra for extra in ("opencompass", "vllm") if extra in path)]
-        missing = names - declared(*extras) - (OF_VLLM if "vllm" in path else set())
+        missing = (
+            names - declared(*extras) - (OF_VLLM if "vllm" in path else set()) - WHERE_INSTALLED
+        )
         assert not missing, f"{path} imports {missing}: declare it in the extra dev"
 
 

@@ -119,7 +119,8 @@ def test_token_scores_are_kept(books: Path, store: Store) -> None:
         assert long["hits"] == arrays["hit_200"].sum()
     assert run.results["totals"][0]["nll"] == sum(r[0]["nll"] for r in run.results["by_document"])
     assert run.provenance["duration_s"] > 0
-    assert run.provenance["ran"] == [{"dtype": "float32", "device": "cpu", "commit": None}]
+    ran = {"dtype": "float32", "device": "cpu", "layers": "3 of 3", "scaling": "default"}
+    assert run.provenance["ran"] == [ran | {"commit": None}]
     assert runner.curve(run)["dtype"] == run.request["dtype"] == "float32"
 
 
@@ -416,15 +417,15 @@ def _cut_weights(model: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
 
 
-def _interleaved(model: Path) -> None:
+def _of_another_family(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps(config | {"model_type": "cohere"}))
 
 
-def _sliding(model: Path) -> None:
+def _with_a_history(model: Path) -> None:
     config = json.loads((model / "config.json").read_text())
-    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
-    (model / "config.json").write_text(json.dumps(config | {"sliding_window": 64}))
+    dynamic = {"rope_type": "dynamic", "rope_theta": 20.0, "factor": 2.0}
+    (model / "config.json").write_text(json.dumps(config | {"rope_parameters": dynamic}))
 
 
 def _without_length(model: Path) -> None:
@@ -439,8 +440,8 @@ def _without_length(model: Path) -> None:
         (_without_weights, "no weights"),
         (_broken_weights, "broken or cut off"),
         (_cut_weights, "broken or cut off"),
-        (_interleaved, "interleaved"),
-        (_sliding, "sliding window of 64"),
+        (_of_another_family, "layernorm.weight, which the model has no place for"),
+        (_with_a_history, "rope_type=dynamic, which is not supported"),
         (_without_length, "train_length"),
     ],
 )

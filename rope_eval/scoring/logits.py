@@ -18,7 +18,9 @@ LOGITS_AT_ONCE = 1 << 23  # 32 MiB of float32
 
 def check_vocabulary(model: PreTrainedModel, largest: int) -> None:
     """Raise `DataError` for a token that a model does not have: a GPU would only abort."""
-    known = min(model.get_input_embeddings().weight.shape[0], model.config.vocab_size)
+    known = min(
+        model.get_input_embeddings().weight.shape[0], model.config.get_text_config().vocab_size
+    )
     if largest >= known:
         raise DataError(
             f"the tokenizer gives token {largest}, and the model has {known}: is it the tokenizer "

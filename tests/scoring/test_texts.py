@@ -66,7 +66,7 @@ def test_sharing_is_weighed_for_the_device_that_the_model_is_on(
     monkeypatch.setattr(texts, "_walk", lambda model, family: [1.0] * len(family))
     with patched(models.tiny(), RopeSpec()) as model:
         assert whole_nll(model, ALIKE, alone=lambda rest: [0.0] * len(rest)) == [1.0] * 3
-        monkeypatch.setattr(type(model), "device", torch.device("cuda"))
+        monkeypatch.setattr(texts, "input_device", lambda model: torch.device("cuda"))
         assert whole_nll(model, ALIKE, alone=lambda rest: [0.0] * len(rest)) == [0.0] * 3
 
 

@@ -14,11 +14,10 @@ import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.errors import SURELY, SpecError, did_you_mean
 from rope_eval.rope.spec import FIELDS
 
 OF_EVERY_TASK = ("version", "config_source", "_metadata")
-SURELY = 0.75  # of difflib's ratio: `length` for `lengths` has 0.92, RULER's max_seq_lengths 0.64
 log = logging.getLogger(__name__)
 
 

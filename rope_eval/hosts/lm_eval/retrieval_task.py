@@ -39,7 +39,7 @@ class RetrievalTask(LocalTask):
     def __init__(self, config: Mapping[str, Any]):
         given = dict(config["metadata"])
         check_names(config["task"], "retrieval tasks", given, self.OWN)
-        for name in ("lengths", "depths", "samples", "probe_seed", "facts", "filler"):
+        for name in ("lengths", "depths", "samples", "probe_seed", "facts"):
             needed(given, name, config["task"])
         empty = self._planned(given, "")  # a mistake is told before anything is read
         self._plan = self._planned(given, self.filler(given, max(empty.lengths)))
@@ -67,7 +67,8 @@ class RetrievalTask(LocalTask):
     def filler(self, metadata: Mapping[str, Any], longest: int) -> str:
         """Return the text that needles are put into: whole documents, and not more than needed."""
         parts: list[str] = []
-        for document in read_books(text("filler", metadata["filler"])):
+        source = needed(metadata, "filler", "a retrieval task")
+        for document in read_books(text("filler", source)):
             parts.append(document.text)
             if sum(map(len, parts)) >= VARIETY * CHARACTERS_A_TOKEN * longest:
                 break

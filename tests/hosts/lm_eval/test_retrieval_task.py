@@ -184,7 +184,7 @@ def test_the_lab_is_asked_in_its_own_words_on_text_it_has_not_seen() -> None:
         ({"lengths": (64, 64)}, "lengths must not repeat"),
         ({"depths": (0.5, 1.5)}, "numbers, from 0 to 1"),
         ({"depths": (math.nan,)}, "got nan"),
-        ({"samples": 0}, "samples must be whole numbers, 1 or more, got 0"),
+        ({"samples": 0}, "samples must be whole numbers, from 1 to 100000, got 0"),
         ({"samples": True}, "got True"),
         ({"seed": -1}, "seed must be"),
         ({"facts": len(LAB.key_letters) + 1}, r"there are \d+ keys, too few"),
