@@ -41,7 +41,7 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "clip": {"beyond_critical": "clip", "train_length": 32, "tune_length": 32},
     "drop": {"beyond_critical": "drop", "pretrain_theta": 5000},
-    "yarn": {"yarn_factor": 4},
+    "yarn": {"yarn_factor": 4, "layers": "all"},
 }
 for _text in (text for method in METHODS for text in method.examples):
     _fields = models.fitted(_text, 32).to_dict()

@@ -210,7 +210,7 @@ def test_every_argument_is_in_the_identity_or_harmless(vllm: Any) -> None:
 def test_auto_is_the_dtype_that_the_key_has(
     stored: str, tmp_path: Path, checkpoint: Any, engine: Any
 ) -> None:
-    """FAULTS A4: `auto` of float32 weights is bfloat16 here, and was recorded as auto."""
+    """`auto` of float32 weights is bfloat16 here, and was once recorded as auto."""
     loaded = AutoModelForCausalLM.from_pretrained(checkpoint(), dtype=getattr(torch, stored))
     loaded.save_pretrained(tmp_path)
     llm = engine(tmp_path, "", dtype="auto")

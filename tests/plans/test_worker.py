@@ -234,7 +234,7 @@ def test_a_signal_gives_the_claims_back(tmp_path: Path, store: Store, number: in
     finally:
         worker.kill()
         worker.communicate()
-    assert not list((store.root / ".claims").glob("*"))
+    assert Claims(store.root).held() == []
 
 
 def test_commands_say_what_stands(

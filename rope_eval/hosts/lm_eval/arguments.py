@@ -118,8 +118,11 @@ def take_setting(
 
 
 def check_device(asked: Any, got: Any) -> None:
-    """Raise `SpecError` where a model is elsewhere than asked: lm-eval takes what it can use."""
-    if asked is not None and str(asked).partition(":")[0] != got.type:
+    """Raise `SpecError` where a model is elsewhere than asked: lm-eval takes what it can use.
+
+    CUDA is lm-eval's default, so that nobody need have asked for it where there is none.
+    """
+    if asked is not None and str(asked).partition(":")[0] not in (got.type, "cuda"):
         raise SpecError(f"the device {str(asked)!r} cannot be used here, or not under lm-eval")
 
 

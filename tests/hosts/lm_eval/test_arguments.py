@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from lm_eval.models.huggingface import HFLM
 
 from rope_eval.errors import SpecError
-from rope_eval.hosts.lm_eval.arguments import check_values
+from rope_eval.hosts.lm_eval.arguments import check_device, check_values
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 
 
 @pytest.mark.parametrize("name", ["max_length", "chunk_size", "max_batch_size", "batch_size"])
 @pytest.mark.parametrize("value", [-1.0, -1, 0, "abc", "", True, 2.5])
 def test_numbers(name: str, value: object) -> None:
-    """FAULTS B4: `max_length=-1` and 0 ran the config's length."""
+    """Once `max_length=-1` and 0 ran the config's length."""
     with pytest.raises(
         SpecError, match=f"{name} must be a whole number of . or more.*got {value!r}"
     ):
@@ -67,3 +68,11 @@ def test_what_lm_eval_takes_is_taken() -> None:
 def test_the_model_checks_them(name: str, value: object) -> None:
     with pytest.raises(SpecError, match=name):
         ScalingRopeLM(**{"config": "lab/base-20", "device": "cpu", name: value})  # type: ignore[arg-type]
+
+
+def test_cuda_is_lm_evals_default_and_need_not_have_been_asked_for() -> None:
+    cpu = torch.device("cpu")
+    for asked in (None, "cuda", "cuda:0", "cpu"):
+        check_device(asked, cpu)
+    with pytest.raises(SpecError, match="the device 'meta' cannot be used"):
+        check_device("meta", cpu)

@@ -52,7 +52,7 @@ def paper(**given: Any) -> PaperTask:
     ],
 )
 def test_a_misspelt_name_is_refused(task: Any, name: str, meant: str) -> None:
-    """FAULTS B4: `length=` for `lengths=` ran the defaults."""
+    """Once `length=` for `lengths=` ran the defaults."""
     with pytest.raises(SpecError, match=f"mine takes no '{name}'.*Did you mean '{meant}'"):
         task(**{name: [8]})
 

@@ -278,7 +278,7 @@ def test_a_loaded_model_and_its_restoration(tokenizer: PreTrainedTokenizerBase) 
 def test_several_around_one_loaded_model_score_under_their_own(
     checkpoint: str, tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    """FAULTS A1: a notebook's loop made every object score under the last setting."""
+    """Once a notebook's loop made every object score under the last setting."""
     specs = ("rope_theta=100", "", "dynamic_ntk=per_sequence,reference_length=20,log_scale=true")
     texts = requests("loglikelihood_rolling", [(CONTEXTS[1] * 3,)])
     whole = [Instance("token_loglikelihoods", {}, (CONTEXTS[1] * 3, (64, 128)), 0)]  # type: ignore[arg-type]
