@@ -121,6 +121,8 @@ def empty(config: PreTrainedConfig) -> PreTrainedModel:
         else:  # mistral4 has no place in the mapping
             kind = getattr(transformers, type(config).__name__.replace("Config", "ForCausalLM"))
             model = kind(copy.deepcopy(config))
+    if getattr(config.get_text_config(), "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")  # sdpa leaves the caps out before 5.23
     return model.eval().float()
 
 
