@@ -173,7 +173,7 @@ def test_print_composes_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         '{"rope_eval": {"rope_theta": 100000.0, "log_scale": true, '
         '"pretrain_theta": 10000.0, "train_length": 128, "tune_length": 128}}'
     )
-    assert words[-2:] == ["--port", "1"]
+    assert words[-3:] == ["--port", "1", "--host=127.0.0.1"]
 
 
 @pytest.mark.parametrize(
