@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,12 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> 
         parser.add_argument(name, **(OPTIONS[name] | changes))
 
 
-class Checked(argparse.Action):
+class Checked(argparse.Action, ABC):
     """The action of an option whose value is checked, or raises `SpecError`."""
 
+    @abstractmethod
     def read(self, text: str) -> Any:
         """Return the value of a text, or raise ValueError with what it must be."""
-        raise NotImplementedError
 
     def __call__(
         self,

@@ -73,25 +73,25 @@ class Reach:
 
     def check(self, kind: str) -> None:
         """Say which fields no text of this kind was long enough for; strictly, a `SpecError`."""
-        if line := self._without_effect(kind):
-            if self.strict:
-                raise SpecError(f"{line}. Leave it out, or strict")
-            self._say(line)
+        line = self._without_effect(kind)
+        if line and self.strict:
+            raise SpecError(f"{line}. Leave it out, or strict")
+        self._say_once(line)
 
     def say(self) -> None:
         """Say it of every kind, in the end of a run."""
         for kind in self.longest:
-            if line := self._without_effect(kind):
-                self._say(line)
+            self._say_once(self._without_effect(kind))
 
     def _without_effect(self, kind: str) -> str:
         length = self.longest.get(kind)
         what = f"the longest {kind} request"
-        line = without_effect(self.effective_from, length, what) if length else ""
-        if line in self._said:
-            return ""
-        self._said.add(line)
-        return line
+        return without_effect(self.effective_from, length, what) if length else ""
+
+    def _say_once(self, line: str) -> None:
+        if line and line not in self._said:
+            self._said.add(line)
+            self._say(line)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is recorded: where each field begins, and how long the texts were."""

@@ -34,6 +34,7 @@ from helpers.families.build import (
     twin,
 )
 from helpers.families.table import FULL
+from helpers.rows import padded
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.errors import RopeEvalError
 from rope_eval.rope.methods import FIELDS
@@ -187,18 +188,8 @@ def _alone(model: PreTrainedModel, rows: list[Tensor]) -> list[Tensor]:
     return [log_probabilities(model, row[None])[0] for row in rows]
 
 
-def _padded(rows: list[Tensor], side: str) -> tuple[Tensor, Tensor]:
-    longest = max(map(len, rows))
-    input_ids = torch.full((len(rows), longest), 1)
-    mask = torch.zeros(len(rows), longest, dtype=torch.long)
-    for i, row in enumerate(rows):
-        place = slice(longest - len(row), None) if side == "left" else slice(len(row))
-        input_ids[i, place], mask[i, place] = row, 1
-    return input_ids, mask
-
-
 def padded_forward(model: PreTrainedModel, rows: list[Tensor], side: str) -> list[Tensor]:
-    input_ids, mask = _padded(rows, side)
+    input_ids, mask = padded(rows, side)
     position_ids = (mask.cumsum(-1) - 1).clamp(min=0)
     log_p = log_probabilities(model, input_ids, attention_mask=mask, position_ids=position_ids)
     return [log_p[i, mask[i].bool()] for i in range(len(rows))]
@@ -219,7 +210,7 @@ def in_pieces(model: PreTrainedModel, row: Tensor) -> list[Tensor]:
 
 def _generated(model: PreTrainedModel, prompts: list[Tensor]) -> list[Tensor]:
     """Return log p of the tokens that `generate` chose among, though all say `_script`."""
-    input_ids, mask = _padded(prompts, "left")
+    input_ids, mask = padded(prompts, "left")
     out: Any = model.generate(
         input_ids,
         attention_mask=mask,
