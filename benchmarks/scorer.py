@@ -22,7 +22,7 @@ from statistics import median
 from typing import Any
 
 METHODS = ("forward", "lm-eval hf", "rope-eval", "rope-eval, every knob")
-EVERY_KNOB = "rope_theta=500,log_scale=true,dynamic_ntk=per_query,xpos=true"
+EVERY_KNOB = "rope_theta=500,log_scale=true,dynamic_ntk=per_query,xpos=true,train_length=4096"
 
 
 def main() -> None:

@@ -8,11 +8,7 @@ that we cannot set.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -24,29 +20,22 @@ from rope_eval.backends.hf.attended import differences
 from rope_eval.backends.hf.attention import RopeAttention
 from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.fit import Fit, differ, nearest, tolerance
-from rope_eval.backends.hf.layers import Identity, Layer, Pattern, Table
+from rope_eval.backends.hf.layers import Layer, Pattern, Table
 from rope_eval.backends.hf.masks import pattern_of
-from rope_eval.backends.hf.overrides import ATTRIBUTE, evaluating, unweighted
-from rope_eval.backends.hf.recording import Call, Recorded, recording
+from rope_eval.backends.hf.overrides import ATTRIBUTE
+from rope_eval.backends.hf.passes import TOKENS, Asked, Passes
+from rope_eval.backends.hf.recording import Call, Recorded
 from rope_eval.backends.hf.tables import (
     INV_FREQ,
-    arguments_of,
     geometry_of_table,
-    identity_of,
-    is_rotary,
     measured,
-    named,
-    with_frequencies,
 )
 from rope_eval.backends.hf.watching import Watched, norms_of
-from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.spec import RopeSpec
 
-TOKENS = 4
 ATTENDS = {torch.float32: 1e-4, torch.float64: 1e-4}  # of the largest output of a layer
 ATTENDS_COARSE = 0.05
-SLOWEST, FASTEST = 0.2, 1.4  # radians a token, of the probe's own frequencies
 KNOWN = frozenset(  # keywords of an attention function that ours obeys, or that change no score
     (
         *("scaling", "dropout", "position_ids", "sliding_window", "softcap", "s_aux", "use_cache"),
@@ -54,9 +43,6 @@ KNOWN = frozenset(  # keywords of an attention function that ours obeys, or that
         *("cache_position", "return_dict", "logits_to_keep"),
     )
 )
-
-Asked = tuple[str, str | None]
-"""A table: the name of a rotary module, and what it is asked for."""
 
 
 def anatomy_of(model: PreTrainedModel) -> Anatomy:
@@ -104,24 +90,16 @@ class _Probe:
 
     def __init__(self, model: PreTrainedModel):
         self.model = model
-        self.names = {module: name for name, module in model.named_modules()}
-        self.rotaries = {name: m for name, m in model.named_modules() if is_rotary(m)}
-        if not self.rotaries:
-            raise self.refused("has no rotary module that could be replaced")
-        self.copies = {name: copy.deepcopy(module) for name, module in self.rotaries.items()}
-        self.identities: dict[Asked, Identity] = {}
-        self.norms: dict[str, tuple[str, str]] = {}
+        self.passes = Passes(model)
+        self.names = self.passes.names
+        self.refused = self.passes.refused
         self.still = Recorded()
-
-    def refused(self, why: str) -> UnsupportedModelError:
-        """Return the refusal of the model, by its name."""
-        return UnsupportedModelError(f"this {self.model.config.model_type} model {why}")
 
     def anatomy(self) -> Anatomy:
         """Return what the probe finds."""
         watched = Watched(self.model)
         with watched:
-            still, scores = self.run(None)
+            still, scores = self.passes.run(None)
         if state := watched.state:
             raise self.refused(f"keeps what it read in its modules ({state}), not in a cache")
         calls = self.calls(still)
@@ -147,7 +125,7 @@ class _Probe:
                     layout=turn and turn[1].layout,
                     pattern=pattern,
                     caches_keys=watched.caches(call),
-                    norms=self.norms.get(name),
+                    norms=self.passes.norms.get(name),
                 )
             )
         base = blocks.split(".")[0]
@@ -167,62 +145,6 @@ class _Probe:
             misfit=0.0,
         )
         return replace(anatomy, misfit=self.misfit(anatomy))
-
-    # ---- passes --------------------------------------------------------------------------------
-
-    def run(self, turning: Asked | None, *, stock: bool = False) -> tuple[Recorded, Tensor]:
-        """Run the probe with one table of our frequencies, and the others not turning.
-
-        Args:
-            turning: the table; None for none.
-            stock: have all tables as the model has them, and its norms their weights.
-        """
-        table = None if turning is None else self.ours(turning)
-
-        def turn(*asked: Any) -> Callable[..., Any]:
-            if stock:
-                return self.copies[asked[0]]
-            if asked == turning:
-                assert table is not None
-                return table
-            identity, read = self.identity(asked), arguments_of(self.copies[asked[0]])
-            return lambda *args, **kwargs: identity.of(*read(args, kwargs)[:2])
-
-        device = input_device(self.model)
-        ids = torch.arange(2, TOKENS + 2, device=device)[None]
-        ids = ids % self.model.config.get_text_config().vocab_size
-        with ExitStack() as undo:
-            undo.enter_context(evaluating(self.model))
-            undo.enter_context(torch.no_grad())
-            for name in {name for pair in self.norms.values() for name in pair if not stock}:
-                unweighted(undo, self.model.get_submodule(name))
-            recorded = undo.enter_context(recording(self.model, self.rotaries, turn))
-            mask = torch.ones_like(ids)  # without one, positions may look like packed texts
-            scores = self.model(ids, attention_mask=mask, use_cache=True).logits
-        return recorded, scores
-
-    def identity(self, asked: Asked) -> Identity:
-        """Return what takes a table's place."""
-        if asked not in self.identities:
-            name, layer_type = asked
-            rotary = self.copies[name]
-            device = getattr(rotary, named(rotary, layer_type, INV_FREQ)).device
-            self.identities[asked] = identity_of(rotary, layer_type, device)
-        return self.identities[asked]
-
-    def frequencies(self, asked: Asked) -> Tensor:
-        """Return the probe's own frequencies of a table, ``[F]``: no two alike."""
-        rotary = self.copies[asked[0]]
-        own: Tensor = getattr(rotary, named(rotary, asked[1], INV_FREQ))
-        if own.ndim != 1:
-            raise self.refused(f"has a rotary module of frequencies in {own.ndim} dimensions")
-        return torch.linspace(SLOWEST, FASTEST, len(own), device=own.device)
-
-    def ours(self, asked: Asked) -> nn.Module:
-        """Return a rotary module that makes a table of the probe's own frequencies."""
-        return with_frequencies(self.copies[asked[0]], asked[1], self.frequencies(asked))
-
-    # ---- what they say -------------------------------------------------------------------------
 
     def calls(self, recorded: Recorded) -> list[Call]:
         """Return the call of each attention module, if our attention understands them all.
@@ -285,13 +207,13 @@ class _Probe:
         self.still = still
         found: list[tuple[Asked, Fit] | None] = [None] * len(calls)
         for asked in dict.fromkeys(still.tables):
-            recorded, others = self.run(asked)
+            recorded, others = self.passes.run(asked)
             if differ(scores, others):
                 raise self.refused(
                     f"uses the angles of {asked[0]} for more than turning queries and keys"
                 )
             turned = self.calls(recorded)
-            by = measured(self.ours(asked), asked[1])
+            by = measured(self.passes.ours(asked), asked[1])
             some = False
             for i, (before, after) in enumerate(zip(calls, turned, strict=True)):
                 fit = self.fit(by, before, after)
@@ -323,14 +245,18 @@ class _Probe:
 
     def turns_before_norms(self, fit: Fit, module: nn.Module) -> list[tuple[Asked, Fit] | None]:
         """Look again with the weights off the norms that follow the rotation, if there are any."""
-        norms = {} if self.norms else norms_of(self.model, self.names, lambda: self.run(None)[0])
+        norms = (
+            {}
+            if self.passes.norms
+            else norms_of(self.model, self.names, lambda: self.passes.run(None)[0])
+        )
         if not norms:
             raise self.refused(
                 f"turns the queries and keys of {self.names[module]} in a way that is not "
                 f"understood: the nearest is {fit.misfit:.2g} off"
             )
-        self.norms = norms
-        still, scores = self.run(None)
+        self.passes.norms = norms
+        still, scores = self.passes.run(None)
         return self.turns(still, scores, self.calls(still))
 
     def misfit(self, anatomy: Anatomy) -> float:
@@ -339,7 +265,7 @@ class _Probe:
         for layer in attention.layers:
             names = layer.layer.norms or ()
             layer.norms = tuple(self.model.get_submodule(name) for name in names)
-        stock, _ = self.run(None, stock=True)
+        stock, _ = self.passes.run(None, stock=True)
         with torch.no_grad():
             found = differences(attention, self.still, stock, self.names)
         worst = max(found, key=found.__getitem__, default="")
@@ -353,10 +279,12 @@ class _Probe:
     def table(self, asked: Asked, head_dim: int, keeps_factor: bool) -> Table:
         """Return what is known of a table."""
         name, layer_type = asked
-        geometry = geometry_of_table(self.copies[name], layer_type, head_dim, self.model.config)
+        geometry = geometry_of_table(
+            self.passes.copies[name], layer_type, head_dim, self.model.config
+        )
         return Table(
             module=name,
             layer_type=layer_type,
-            identity=self.identity(asked),
+            identity=self.passes.identity(asked),
             geometry=geometry if keeps_factor else geometry.without_factor(),
         )

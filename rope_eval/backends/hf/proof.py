@@ -10,7 +10,7 @@ probe's, so that what begins at a hundred thousand tokens is seen in twelve.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, MutableMapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -131,14 +131,17 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
             f" model by {neutral:.3g} nats in a probe of {TOKENS} tokens, and {tolerance:g} is what"
             f" rounding explains in {str(model.dtype).removeprefix('torch.')}"
         )
+    ablations = list(_ablations(spec, config_scales=config_scales))
+    last.run(x for ablation in ablations for x in (ablation.whole, ablation.without))
     moves = {}
-    for ablation in _ablations(spec, config_scales=config_scales):
+    for ablation in ablations:
         field = ablation.field
         moves[field] = last.difference(ablation.whole, ablation.without)
         if moves[field] > 0 or (field == "rope_theta" and own_base):
             continue
         if ablation.refines or _begins_past_the_probe(model, ablation):
             continue
+        last.run((ablation.alone, ablation.alone_without))
         if not last.difference(ablation.alone, ablation.alone_without) > 0:
             raise UnsupportedModelError(
                 f"{field}={getattr(spec, field)} moves no score of a probe of {TOKENS} tokens: it "
@@ -170,7 +173,7 @@ class _LastLayer:
         self.place = max(anatomy.layers[i].block for i in anatomy.taking(layers))
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
-        self._known: dict[RopeSpec, Tensor] = {}
+        self._logits: dict[RopeSpec, Tensor] = {}
 
     def recorded(self) -> AbstractContextManager[object]:
         """Keep what reaches the layer in the next forward pass."""
@@ -181,16 +184,28 @@ class _LastLayer:
         block = self.parts.blocks[self.place]
         return block.register_forward_pre_hook(keep, with_kwargs=True)
 
-    def scores(self, spec: RopeSpec) -> Tensor:
-        """Return logits ``[1, T, V]`` with a setting in this layer and those after it alone."""
-        if spec not in self._known:
-            with (
-                patched(self.model, spec),
-                self.parts.standing_in(lambda *_: self._reached(), self.place),
-                self._given(),
-            ):
-                self._known[spec] = _scores(self.model(self.ids, use_cache=False).logits)
-        return self._known[spec]
+    def run(self, specs: Iterable[RopeSpec]) -> None:
+        """Find logits ``[T, V]`` with each setting in this layer and those after it alone.
+
+        The head is read once for all of them.
+        """
+        new = [spec for spec in dict.fromkeys(specs) if spec not in self._logits]
+        if not new:
+            return
+        hidden = torch.cat([self._hidden(spec) for spec in new])
+        with self.parts.head() as head:
+            logits = head(hidden.flatten(0, 1)).float()
+        self._logits |= zip(new, logits.split(TOKENS), strict=True)
+
+    def _hidden(self, spec: RopeSpec) -> Tensor:
+        """Return last hidden states ``[1, T, D]``."""
+        with (
+            patched(self.model, spec),
+            self.parts.standing_in(lambda *_: self._reached(), self.place),
+            self._given(),
+        ):
+            found: Tensor = self.parts.base(self.ids, use_cache=False).last_hidden_state
+        return found
 
     def _reached(self) -> Tensor:
         hidden: Tensor = self._args[0] if self._args else self._kwargs[HIDDEN]
@@ -208,14 +223,16 @@ class _LastLayer:
             for name, x in kwargs.items():
                 if name == HIDDEN or isinstance(x, Extra):
                     kwargs[name] = self._kwargs[name]
+                elif isinstance(x, MutableMapping):  # keys that layers before it share
+                    x.update(self._kwargs[name])
             return args, kwargs
 
         block = self.parts.blocks[self.place]
         return block.register_forward_pre_hook(give, with_kwargs=True)
 
     def difference(self, one: RopeSpec, other: RopeSpec) -> float:
-        """Return the largest difference of a logit between two settings, in nats."""
-        return _difference(self.scores(one), self.scores(other))
+        """Return the largest difference of a logit between two settings that were run, in nats."""
+        return _difference(self._logits[one], self._logits[other])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -36,6 +36,7 @@ from helpers.families.build import (
 from helpers.families.table import FULL
 from helpers.rows import padded
 from rope_eval import RopeSpec, patched, score_tokens
+from rope_eval.backends.hf.proof import prove
 from rope_eval.errors import RopeEvalError
 from rope_eval.rope.methods import FIELDS
 
@@ -111,6 +112,7 @@ class _StockCannotError(Exception):
 def _comparisons(model: PreTrainedModel) -> Iterator[tuple[str, Callable[[], float]]]:
     """Yield the name of each setting and way, and what computes the difference in nats."""
     for setting, spec, stock in _settings(model):
+        yield f"{setting}, proof", partial(_proof, model, spec)
         for way, (rows, alone) in _ways().items():
             yield f"{setting}, {way}", partial(_way, model, spec, stock, rows, alone)
         ids = token_ids(TOKENS)
@@ -141,6 +143,12 @@ def _way(
         if difference > NATS:
             raise _StockCannotError
     return difference
+
+
+def _proof(model: PreTrainedModel, spec: RopeSpec) -> float:
+    proof = prove(model, spec)
+    assert all(nats > 0 for nats in proof.moves.values())
+    return proof.neutral
 
 
 def _scorer(model: PreTrainedModel, spec: RopeSpec, chunk: int, nll: Tensor) -> float:
