@@ -17,7 +17,10 @@ FACTOR = 0.1 * math.log(2) + 1  # on cos and sin, always, in the authors' code
 def _effect(facts: Facts) -> Effect:
     shift, window = facts.spec.string_shift, facts.spec.string_window
     window = min(WINDOW, shift) if window is None else window
-    return Effect(position_map=string(shift, window), attention_factor=lambda alpha: FACTOR)
+    position_map = string(shift, window)
+    if facts.spec.attention_factor is not None:
+        return Effect(position_map=position_map, effective_from=position_map.exact + 1)
+    return Effect(position_map=position_map, attention_factor=lambda alpha: FACTOR)
 
 
 def _fits(spec: Setting) -> None:
