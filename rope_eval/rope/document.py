@@ -61,7 +61,10 @@ def _lengths(method: Method) -> str:
 
 
 def _served(method: Method) -> str:
-    found = (method.not_served(RopeSpec.parse(text)) for text in method.examples)
+    found = [method.not_served(RopeSpec.parse(text)) for text in method.examples]
+    reasons = {no and no.why for no in found}
+    if len(reasons) == 1 and None not in reasons:
+        return f"no: {reasons.pop()}"
     refused = {f"`{no.setting}`: {no.why}": None for no in found if no is not None}
     return f"yes, but not {'; '.join(refused)}" if refused else "yes"
 
