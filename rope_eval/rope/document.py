@@ -77,7 +77,7 @@ def _checks() -> str:
             method.name,
             f"{checked.code}, at {checked.commit}: {checked.ran}",
             "<br>".join(f"`{setting}`" for setting in checked.settings),
-            f"{checked.off:.1e}",
+            f"{checked.off:.2g}",
             checked.readings,
         )
         for method in methods.METHODS
@@ -88,7 +88,8 @@ def _checks() -> str:
         (
             _CHECKED_HEAD,
             _table(("method", "what ran", "as", "off", "where it reads otherwise"), rows),
-            f"No authors' code was run for: {without}.",
+            f"No authors' code ran for: {without}. Those of arXiv 2310.05209 have published none "
+            "(OpenLMLab/scaling-rope at eee27a0).",
         )
     )
 

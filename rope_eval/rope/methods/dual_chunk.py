@@ -75,10 +75,10 @@ METHOD = Method(
             ),
             off=1.4e-5,
             readings=(
-                "the first two are its chunks; its file as it is, the third, also multiplies "
-                "cos and sin by max(1, 0.05·ln(length / T) + 1), which it says the paper's "
-                "results do not have: 2.0 nats. Left out here; `attention_factor` gives it at one "
-                "length"
+                "the first two are its chunks alone. Its file as it is also multiplies cos and sin "
+                "by max(1, 0.05·ln(length / T) + 1), which it says the paper's results do not "
+                "have: 2.0 nats; left out here. In prefill it is the third, by "
+                "`attention_factor`; in decoding its keys keep the factors of shorter lengths"
             ),
         ),
     ),

@@ -206,6 +206,42 @@ REFERENCES = (
         model="qwen",
     ),
     Reference(
+        commit="a9c89c4",
+        setting="llama3_factor=8",
+        log_p=(-11.8553, -4.9766, -13.5959, -5.8009, -7.5479),
+        others=("llama3_factor=8,low_freq_factor=1.1",),
+    ),
+    Reference(
+        commit="a9c89c4",
+        setting="llama3_factor=16,high_freq_factor=2",
+        log_p=(-12.6019, -4.7508, -13.7579, -8.8751, -6.9611),
+        others=("llama3_factor=16",),
+    ),
+    Reference(
+        commit="a9c89c4",
+        setting="drope=true,attn_temperature=llama4,floor_scale=4,attn_scale=1",
+        log_p=(-9.8778, -10.1846, -14.0530, -8.6601, -10.3663),
+        others=("drope=true,attn_temperature=ministral3,floor_scale=4,attn_scale=1",),
+    ),
+    Reference(
+        commit="7691fd4",
+        setting="rotated_share=0.3",  # 2.4 of 8 pairs: 2
+        log_p=(-13.3754, -3.5362, -12.4088, -8.1142, -5.8994),
+        others=("rotated_share=0.375",),
+    ),
+    Reference(
+        commit="7691fd4",
+        setting="rotated_share=0.25,linear_factor=4",
+        log_p=(-11.6605, -6.0070, -11.3791, -8.3441, -7.2405),
+        others=("rotated_share=0.25",),
+    ),
+    Reference(
+        commit="4d1e0e8",
+        setting="xpos=true,reference_length=20",
+        log_p=(-13.1139, -7.0989, -11.6056, -4.3668, -8.1524),
+        others=("xpos=true,reference_length=21",),
+    ),
+    Reference(
         commit="995db5b",
         setting="linear_factor=4",
         log_p=(-11.7017, -6.1901, -13.1091, -5.0334, -6.5568),
