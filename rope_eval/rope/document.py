@@ -27,17 +27,16 @@ its content, with all digits.
 …` what the config of a plain checkpoint must say for transformers or vLLM to run a setting, or that
 no config says it."""
 
-
 _CHECKED_HEAD = """\
 ## Checked against
 
-Every method has a float64 brute force in the tests, written from the formula. Where its authors
-publish code that a CPU can run, that ran beside it, outside this repository: in the transformers
-that it was written for, on the same tiny random weights (two layers, Qwen2's for Qwen's code and
-Llama's for the others) and 96 random tokens, with a training length of 32, in float32. Its calls of
-flash attention went to an exact softmax. "As" is the setting that gives the same numbers; "off" is
-the largest difference of any log-probability, in nats, over prefill and, where it says so, decoding
-with a cache. These settings move some log-probability by 0.8 to 13 nats, and plain models differ by
+Every method has a float64 brute force in the tests, written from the formula. Where authors publish
+code that a CPU can run, it ran beside ours, outside this repository: in the transformers that it
+was written for, on the same tiny random weights (two layers, Qwen2's for Qwen's code and Llama's
+for the others) and 96 random tokens, with a training length of 32, in float32. Calls of flash
+attention went to an exact softmax. "As" is the setting that gives the same numbers; "off" is the
+largest difference of any log-probability, in nats, over prefill and, where it says so, decoding
+with a cache. These settings move some log-probability by 0.8 to 14 nats, and plain models differ by
 9e-6 between those transformers and today's. `tests/rope/methods/test_authors.py` keeps some of the
 numbers that the authors' code gave, so that another reading fails there."""
 

@@ -136,7 +136,7 @@ METHOD = Method(
         Checked(
             code="microsoft/LongRoPE, rope/longrope.py",
             commit="c9e56aa",
-            ran=("LongRoPEScaledRotaryEmbedding, prefill and decoding, in transformers 4.38"),
+            ran="LongRoPEScaledRotaryEmbedding, prefill and decoding, in transformers 4.38",
             settings=(
                 "longrope_factors=1:1.5:2:3:4:6:8:9,longrope_ratio=4",
                 "longrope_factors=1:1.5:2:3:4:6:8:9,attention_factor=1.1386294361119891",

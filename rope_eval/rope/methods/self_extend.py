@@ -62,7 +62,7 @@ METHOD = Method(
     neutral=("self_extend_window=8", "self_extend_window=4096,self_extend_group=8"),
     checked=(
         Checked(
-            code=("datamllab/LongLM, self_extend_patch/Llama.py and selfextend_flash_attn.py"),
+            code="datamllab/LongLM, self_extend_patch/Llama.py and selfextend_flash_attn.py",
             commit="cdbbb06",
             ran=(
                 "prefill and decoding, eager and flash, in transformers 4.38; not its Triton kernel"

@@ -66,7 +66,7 @@ METHOD = Method(
         Checked(
             code="HKUNLP/STRING, string_for_llama.py",
             commit="216cc2f",
-            ran=("decoding as it is, prefill with its window mended, in transformers 4.43"),
+            ran="decoding as it is, prefill with its window mended, in transformers 4.43",
             settings=("string_shift=16,string_window=4",),
             off=1.2e-5,
             readings=(
