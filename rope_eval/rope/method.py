@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ class Method:
         examples: settings of it that move the scores of a tiny model.
         neutral: settings of it, or next to it, that change nothing there, bit for bit.
         config: how a model's config asks for it, or None where none can.
+        checked: runs of the authors' own code beside it.
         place: where its fields stand among those of the other methods.
     """
 
@@ -208,6 +210,7 @@ class Method:
     examples: tuple[str, ...] = ()
     neutral: tuple[str, ...] = ()
     config: ConfigForm | None = None
+    checked: tuple[Checked, ...] = ()
     place: int = 100
 
     def is_active(self, spec: Setting) -> bool:

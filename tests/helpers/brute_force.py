@@ -259,7 +259,7 @@ class Method:
         if not self.layer.rotates:
             return x
         theta, factor = self.frequencies(alpha)
-        if self.spec.string_shift:
+        if self.spec.string_shift and self.spec.attention_factor is None:
             factor *= 0.1 * math.log(2) + 1
         F = self.d // 2
         angle = np.empty((len(positions), F))

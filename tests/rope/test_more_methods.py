@@ -342,6 +342,9 @@ def test_what_turns_pairs_off_or_rounds_comes_last() -> None:
         (f"longrope_factors={SHORT}/{LONG}", {"longrope_factors": 3}),
         (f"longrope_factors={':'.join('1' * 64)}", {"longrope_factors": None}),
         ("dynamic_yarn=octave", {"dynamic_yarn": 4097}),
+        ("string_shift=99", {"string_shift": 3}),
+        ("string_shift=200,attention_factor=1", {"string_shift": 202, "attention_factor": 3}),
+        ("string_shift=99,attention_factor=1", {"string_shift": None, "attention_factor": 3}),
     ],
 )
 def test_where_each_begins(text: str, starts: dict[str, int | None]) -> None:

@@ -9,8 +9,10 @@ To add a method:
    must change nothing, bit for bit), and for each field a ``live`` pair of settings.
 3. Write its float64 brute force in ``tests/helpers/brute_force.py``, from the paper and not from
    step 1.
-4. ``python -m rope_eval.rope.document > docs/methods.md``.
-5. Run ``pytest tests/rope tests/backends/hf``. `RopeSpec`, every host's arguments, vLLM's tables
+4. Where the authors publish code, run it beside yours on a tiny model, outside the repository; give
+   ``checked`` and some of its numbers to ``tests/rope/methods/test_authors.py``.
+5. ``python -m rope_eval.rope.document > docs/methods.md``.
+6. Run ``pytest tests/rope tests/backends/hf``. `RopeSpec`, every host's arguments, vLLM's tables
    and refusals, the identity of results, the test matrix and the page follow from the registry.
 
 If the numbers need something that `Effect` cannot say, that is a change of the pipeline: make it

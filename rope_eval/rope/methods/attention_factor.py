@@ -1,4 +1,4 @@
-"""What cos and sin are multiplied by: the temperature of YaRN and LongRoPE, given, or alone."""
+"""What cos and sin are multiplied by: in place of what a method multiplies them by, or alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from rope_eval.rope.method import Effect, Field, Method, number, optional
 
 def _effect(facts: Facts) -> Effect:
     spec = facts.spec
-    replaces = spec.yarn_factor != 1 or spec.dynamic_yarn is not None or spec.longrope_ratio != 1
+    yarn = spec.yarn_factor != 1 or spec.dynamic_yarn is not None
+    replaces = yarn or spec.longrope_ratio != 1 or spec.string_shift is not None
     return Effect(
         attention_factor=lambda alpha: spec.attention_factor,
         effective_from=math.inf if spec.attention_factor == 1 and not replaces else 2,
@@ -19,7 +20,7 @@ def _effect(facts: Facts) -> Effect:
 
 METHOD = Method(
     name="attention factor",
-    says="cos and sin times a factor, in place of that of YaRN or LongRoPE",
+    says="cos and sin times a factor, in place of that of YaRN, LongRoPE or STRING",
     source="arXiv 2309.00071; transformers' `attention_factor`",
     fields=(
         Field(
@@ -29,7 +30,7 @@ METHOD = Method(
             parse=optional(number(above=0.0)),
             says=(
                 "what cos and sin are multiplied by, so that scores are by its square (at the "
-                "dimensions that are rotated); None takes what YaRN and LongRoPE compute"
+                "dimensions that are rotated); None takes that of YaRN, LongRoPE and STRING"
             ),
             live=("yarn_factor=4", "yarn_factor=4,attention_factor=2"),
         ),

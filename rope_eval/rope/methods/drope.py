@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Field, Method, flag, number, optional
 
@@ -54,4 +55,19 @@ METHOD = Method(
     effect=_effect,
     examples=("drope=true", "drope=true,softmax_scale=0.5"),
     neutral=("drope=false",),
+    checked=(
+        Checked(
+            code="SakanaAI/DroPE, custom_models/attention.py",
+            commit="260a8bb",
+            ran=(
+                "NoPELlamaAttention, prefill and decoding, in transformers 4.50; not its "
+                "variants with normalized queries and keys, which are other models"
+            ),
+            settings=(
+                "drope=true",
+                "drope=true,softmax_scale=0.5",
+            ),
+            off=1.1e-5,
+        ),
+    ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rope_eval.errors import SpecError
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import Effect, Field, Method, optional
 from rope_eval.rope.methods._maps import checks, refused, whole
@@ -59,5 +60,27 @@ METHOD = Method(
     not_served=refused("dual_chunk_size"),
     examples=("dual_chunk_size=20", "dual_chunk_size=10,dual_chunk_limit=17"),
     neutral=("dual_chunk_size=none", "dual_chunk_size=4096"),
+    checked=(
+        Checked(
+            code="HKUNLP/ChunkLlama, chunkllama_attn_replace.py",
+            commit="2add4d7",
+            ran=(
+                "prefill and decoding, in transformers 4.37; parts merged in float32, there in "
+                "bfloat16"
+            ),
+            settings=(
+                "dual_chunk_size=20",
+                "dual_chunk_size=15,dual_chunk_limit=24",
+                "dual_chunk_size=20,attention_factor=1.0549306144334054",
+            ),
+            off=1.4e-5,
+            readings=(
+                "the first two are its chunks alone. Its file as it is also multiplies cos and sin "
+                "by max(1, 0.05·ln(length / T) + 1), which it says the paper's results do not "
+                "have: 2.0 nats; left out here. In prefill it is the third, by "
+                "`attention_factor`; in decoding its keys keep the factors of shorter lengths"
+            ),
+        ),
+    ),
     place=53,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Field, Method, number, optional
 from rope_eval.rope.methods._maps import checks, refused, whole
@@ -49,5 +50,21 @@ METHOD = Method(
     not_served=refused("leaky_rerope_window"),
     examples=("leaky_rerope_window=16,leaky_rerope_factor=7.5",),
     neutral=("leaky_rerope_window=8", "leaky_rerope_window=4096,leaky_rerope_factor=16"),
+    checked=(
+        Checked(
+            code="bojone/rerope, leaky_rerope_patch.py",
+            commit="acfe788",
+            ran="prefill and decoding, in transformers 4.31",
+            settings=(
+                "leaky_rerope_window=16,leaky_rerope_factor=8,log_scale=true,reference_length=32",
+            ),
+            off=1.2e-5,
+            readings=(
+                "its file always multiplies the query at t by max(1, ln t / ln T), which is "
+                "`log_scale`, a field of its own here: 3.4 nats without it; there w·k must be "
+                "whole, here not"
+            ),
+        ),
+    ),
     place=51,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import ConfigForm, Effect, Field, Method, number
 
@@ -30,5 +31,14 @@ METHOD = Method(
     examples=("linear_factor=3",),
     neutral=("linear_factor=1",),
     config=ConfigForm(rope_type="linear", words={"factor": "linear_factor"}),
+    checked=(
+        Checked(
+            code="jquesnelle/yarn, LlamaLinearScaledRotaryEmbedding.py",
+            commit="995db5b",
+            ran="prefill and decoding, in transformers 4.31",
+            settings=("linear_factor=4",),
+            off=1.0e-5,
+        ),
+    ),
     place=2,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Field, Method, flag
 
@@ -44,5 +45,15 @@ METHOD = Method(
     effect=_effect,
     examples=("log_scale=true",),
     neutral=("log_scale=false", "log_scale=true,reference_length=4096"),
+    checked=(
+        Checked(
+            code="QwenLM/Qwen-Audio, modeling_qwen.py",
+            commit="b50fb95",
+            ran="its language model, prefill and decoding, in transformers 4.37",
+            settings=("log_scale=true,reference_length=32",),
+            off=1.5e-5,
+            readings=("it counts the places in the cache, those of padding too; ours the tokens"),
+        ),
+    ),
     place=5,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import (
     BaseChanges,
@@ -130,6 +131,24 @@ METHOD = Method(
     neutral=(
         "longrope_factors=none",
         f"longrope_factors={_SHORT}/{_LONG},train_length=4096",
+    ),
+    checked=(
+        Checked(
+            code="microsoft/LongRoPE, rope/longrope.py",
+            commit="c9e56aa",
+            ran="LongRoPEScaledRotaryEmbedding, prefill and decoding, in transformers 4.38",
+            settings=(
+                "longrope_factors=1:1.5:2:3:4:6:8:9,longrope_ratio=4",
+                "longrope_factors=1:1.5:2:3:4:6:8:9,attention_factor=1.1386294361119891",
+            ),
+            off=1.9e-5,
+            readings=(
+                "it has one list for all lengths, transformers two by the length; ours takes "
+                "either. The second is its scaling policy yarn. A list for each layer, first "
+                "tokens left unscaled (longrope_mixed) and factors that grow with the length "
+                "(longrope_dynamic) are not offered"
+            ),
+        ),
     ),
     place=4,
 )

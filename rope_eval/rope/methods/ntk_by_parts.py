@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Field, Method, number
 from rope_eval.rope.methods.yarn import pair_with_rotations, ramp
@@ -66,5 +67,22 @@ METHOD = Method(
     effect=_effect,
     examples=("ntk_parts_factor=4",),
     neutral=("ntk_parts_factor=1",),
+    checked=(
+        Checked(
+            code="jquesnelle/yarn, LlamaPartNTKScaledRotaryEmbedding.py",
+            commit="995db5b",
+            ran="prefill and decoding, in transformers 4.31",
+            settings=(
+                "ntk_parts_factor=4",
+                "ntk_parts_factor=4,train_length=7",
+            ),
+            off=1.1e-5,
+            readings=(
+                "with heads of 128 dimensions and an original length of 10 tokens or fewer, one "
+                "of its ramps runs backwards and no pair is scaled; ours is cut at the first "
+                "pair"
+            ),
+        ),
+    ),
     place=4,
 )

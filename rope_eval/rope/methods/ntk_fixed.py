@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Field, Method, number
 
@@ -30,5 +31,14 @@ METHOD = Method(
     effect=_effect,
     examples=("ntk_alpha=8",),
     neutral=("ntk_alpha=1",),
+    checked=(
+        Checked(
+            code="jquesnelle/yarn, LlamaNTKScaledRotaryEmbedding.py",
+            commit="995db5b",
+            ran="prefill and decoding, in transformers 4.31",
+            settings=("ntk_alpha=8",),
+            off=1.1e-5,
+        ),
+    ),
     place=3,
 )

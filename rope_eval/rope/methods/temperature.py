@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Field, Method, choice, number, optional
 
@@ -77,4 +78,17 @@ METHOD = Method(
         "attn_temperature=ministral3,attn_scale=1,floor_scale=4",
     ),
     neutral=("attn_temperature=none", "attn_temperature=llama4", "attn_temperature=ministral3"),
+    checked=(
+        Checked(
+            code="meta-llama/llama-models, models/llama4/model.py",
+            commit="a9c89c4",
+            ran="its Attention without rotation, prefill and decoding, in transformers 4.31",
+            settings=("drope=true,attn_temperature=llama4,floor_scale=4,attn_scale=1",),
+            off=0,
+            readings=(
+                "it has the temperature in layers without rotation alone; ours in every layer that "
+                "takes the setting"
+            ),
+        ),
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Field, Method, flag
 
@@ -51,5 +52,18 @@ METHOD = Method(
     effect=_effect,
     examples=("xpos=true",),
     neutral=("xpos=false",),
+    checked=(
+        Checked(
+            code="microsoft/torchscale, torchscale/component/xpos_relative_position.py",
+            commit="4d1e0e8",
+            ran=(
+                "prefill, in transformers 4.31, dimensions reordered, for neighbours make a pair "
+                "there"
+            ),
+            settings=("xpos=true,reference_length=20",),
+            off=1.0e-5,
+            readings="its scale_base, 512 where none is given, is T_ref here, as in Eq. 17",
+        ),
+    ),
     place=7,
 )

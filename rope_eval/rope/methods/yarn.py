@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from rope_eval.errors import SpecError
+from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import (
     BaseChanges,
@@ -269,6 +270,26 @@ METHOD = Method(
         optional=("truncate", *_WORDS),
         length="original_max_position_embeddings",
         meant=_meant,
+    ),
+    checked=(
+        Checked(
+            code="jquesnelle/yarn, LlamaYaRNScaledRotaryEmbedding.py",
+            commit="995db5b",
+            ran="prefill and decoding, in transformers 4.31",
+            settings=("yarn_factor=4",),
+            off=1.3e-5,
+        ),
+        Checked(
+            code="jquesnelle/yarn, LlamaDynamicYaRNScaledRotaryEmbedding.py",
+            commit="995db5b",
+            ran="prefill, in transformers 4.31",
+            settings=("dynamic_yarn=continuous",),
+            off=1.3e-5,
+            readings=(
+                "its decoding keeps keys as they were rotated for shorter lengths: 9.3 nats; ours "
+                "turns all of them at every step, for the length so far"
+            ),
+        ),
     ),
     place=4,
 )

@@ -29,6 +29,7 @@ TOGETHER = [
     "dual_chunk_size=10,dual_chunk_limit=14,yarn_factor=4,log_scale=true,reference_length=16",
     "dual_chunk_size=7,dynamic_ntk=per_query,reference_length=12.5,beyond_critical=drop",
     "string_shift=10,string_window=3,rotated_share=0.5,ntk_alpha=2",
+    "string_shift=10,string_window=3,attention_factor=1",
 ]
 SEQUENCE = [
     "rerope_window=12,dynamic_ntk=per_sequence,reference_length=16,log_scale=true",
