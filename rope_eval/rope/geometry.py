@@ -61,6 +61,15 @@ class RotaryGeometry:
         longer = self.long and self.long.without_factor()
         return dataclasses.replace(self, attention_factor=1.0, long=longer)
 
+    def still(self) -> RotaryGeometry:
+        """Return the geometry of a layer that does not rotate."""
+        import torch
+
+        zero = torch.zeros(self.rotary_dim // 2, dtype=torch.float64)
+        return dataclasses.replace(
+            self, inv_freq=zero, attention_factor=1.0, short_length=math.inf, long=None
+        )
+
     def frequencies(self, rope_theta: float) -> Tensor | None:
         """Return the config's own scaling of a base, float64 ``[F]``; None where it scales none.
 

@@ -182,14 +182,21 @@ class Method:
             others gave (turns pairs off, rounds), "off" leaves no rotation; None leaves them alone.
             One that sets them cannot be combined with one that sets or scales, "off" with none.
         maps_positions: whether it gives a position map: two are refused.
+        keeps_still: of so many decoder layers, the numbers from 0 of those that it keeps from
+            rotating.
+        of_still: whether it is of the layers without rotation alone, in a model that has such.
         in_probe: what its fields, where they are given, become in a probe of 12 tokens.
         needs: the lengths that its numbers depend on.
         base_changes: when a token's frequencies change.
         check: raises a `SpecError` for a combination of its fields that has no meaning.
+        check_config: raises a `SpecError` for a config that a setting, the neutral one too, does
+            not go together with.
         not_served: why an engine with rotated keys in its cache (vLLM) cannot serve it, or None.
         examples: settings of it that move the scores of a tiny model.
         neutral: settings of it, or next to it, that change nothing there, bit for bit.
-        config: how a model's config asks for it, or None where none can.
+        config: how a model's config asks for it in its rope_parameters, or None where none can.
+        of_config: the fields that a whole config amounts to, by its other words.
+        to_config: what a config must say beside what it says, None where it cannot.
         place: where its fields stand among those of the other methods.
     """
 
@@ -200,14 +207,19 @@ class Method:
     effect: Callable[[Facts], Effect] | None = None
     frequencies: Frequencies | None = None
     maps_positions: bool = False
+    keeps_still: Callable[[Setting, int], frozenset[int]] = lambda spec, count: frozenset()
+    of_still: Callable[[Setting], bool] = lambda spec: False
     in_probe: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[Literal["train_length", "bound"], ...] = ()
     base_changes: Callable[[Setting], BaseChanges] = lambda spec: "never"
     check: Callable[[Setting], None] = lambda spec: None
+    check_config: Callable[[Setting, Mapping[str, Any]], None] = lambda spec, values: None
     not_served: Callable[[Setting], NotServed | None] = lambda spec: None
     examples: tuple[str, ...] = ()
     neutral: tuple[str, ...] = ()
     config: ConfigForm | None = None
+    of_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: {}
+    to_config: Callable[[Setting, Mapping[str, Any]], Mapping[str, Any] | None] | None = None
     place: int = 100
 
     def is_active(self, spec: Setting) -> bool:

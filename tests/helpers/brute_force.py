@@ -72,6 +72,22 @@ def takes(spec: RopeSpec, layers: list[Layer], number: int) -> bool:
     return layer in full
 
 
+def kept_still(spec: RopeSpec, layers: list[Layer], number: int) -> bool:
+    """Whether a setting keeps a layer from rotating that otherwise would."""
+    asked = spec.nope_every and (number + 1) % spec.nope_every == 0
+    return takes(spec, layers, number) and bool(asked or number in (spec.nope_layers or ()))
+
+
+def temperature_of(spec: RopeSpec, layers: list[Layer], number: int) -> bool:
+    """Whether a layer has Llama 4's temperature: those without rotation, where there are such."""
+    seen = getattr(spec, "layers", "full") == "all"
+    still = [
+        kept_still(spec, layers, n) or (not layer.rotates and (seen or layer.window is None))
+        for n, layer in enumerate(layers)
+    ]
+    return still[number] if any(still) else takes(spec, layers, number)
+
+
 def mapped_distances(spec: RopeSpec, t: int) -> Array | None:
     """Return at which distance the query at t sees the keys 0 … t, key by key; None for t − s."""
     found = [float(t - s) for s in range(t + 1)]
@@ -104,7 +120,10 @@ class Method:
         layers = layers_of(config)
         self.layer = layers[number]
         self.taken = takes(spec, layers, number)
-        self.spec = spec if self.taken else RopeSpec()
+        self.kept = kept_still(spec, layers, number)
+        self.spec = spec if self.taken and not self.kept else RopeSpec()
+        self.heats = spec.attn_temperature == "llama4" and temperature_of(spec, layers, number)
+        self.whole_spec = spec
         self.config = config
         own = self.layer.parameters
         self.head_dim, self.d = self.layer.head_dim, self.layer.d
@@ -256,7 +275,7 @@ class Method:
 
     def rotated(self, x: Array, positions: npt.NDArray[Any], alpha: float) -> Array:
         """Rotate x ``[N, K, H]``, in canonical order, the tokens at the positions ``[K]``."""
-        if not self.layer.rotates:
+        if self.kept or not self.layer.rotates:
             return x
         theta, factor = self.frequencies(alpha)
         if self.spec.string_shift:
@@ -300,9 +319,9 @@ class Method:
         scores = (per_pair.sum(-1) + unrotated) * softmax_scale
         if self.spec.log_scale:
             scores = scores * max(1.0, math.log(t) / math.log(self.reference()))
-        if self.spec.attn_temperature == "llama4":
-            steps = t // self.spec.floor_scale
-            scores = scores * (1 + self.spec.attn_scale * math.log(1 + steps))
+        if self.heats:
+            steps = t // self.whole_spec.floor_scale
+            scores = scores * (1 + self.whole_spec.attn_scale * math.log(1 + steps))
         if self.spec.attn_temperature == "ministral3":
             steps = (t - 1) // self.spec.floor_scale
             scores = scores * (1 + self.spec.attn_scale * math.log(1 + steps))

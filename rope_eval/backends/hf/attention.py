@@ -5,10 +5,8 @@ Shape letters: B batch, N heads, M key-value heads, Q queries, K keys, H head_di
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -49,17 +47,17 @@ class RopeAttention:
 
     def __init__(self, spec: RopeSpec, anatomy: Anatomy):
         self.spec, self.anatomy = spec, anatomy
-        taking = self.taking = anatomy.taking(spec.layers)
-        made: dict[tuple[int | None, bool], Rotary] = {}
-        plans: dict[tuple[int | None, bool, Pattern], _Plan] = {}
+        by_layer = anatomy.by_layer(spec)
+        self.taking = by_layer.taking
+        made: dict[tuple[int | None, bool, RopeSpec], Rotary] = {}
+        plans: dict[tuple[int | None, bool, RopeSpec, Pattern], _Plan] = {}
         self.layers = []
         for i, layer in enumerate(anatomy.layers):
-            key = layer.table, i in taking
+            still = layer.table is None or i in by_layer.kept
+            key = layer.table, still, by_layer.part(i)
             if key not in made:
                 geometry = anatomy.tables[layer.table or 0].geometry
-                if layer.table is None:
-                    geometry = replace(geometry, long=None, short_length=math.inf)
-                made[key] = Rotary(spec if i in taking else RopeSpec(), geometry)
+                made[key] = Rotary(key[-1], geometry.still() if still else geometry)
             if made[key].position_map is not None and not layer.pattern.is_full:
                 raise SpecError(
                     f"{spec} maps positions, and {layer.module} takes it, which sees "
@@ -67,7 +65,7 @@ class RopeAttention:
                 )
             plan = plans.setdefault((*key, layer.pattern), _Plan(made[key], layer.pattern))
             self.layers.append(LayerAttention(self, layer, plan))
-        self.rotary = self.layers[min(anatomy.taking("full"))].rotary
+        self.rotary = Rotary(spec, anatomy.geometry)
         self.rotaries = tuple(made.values())
         self._plans = tuple(plans.values())
         self.lengths: Tensor | None = None
@@ -217,11 +215,12 @@ class LayerAttention:
             key: the keys that they see, unrotated (but see `keys_are_rotated`).
         """
         layout = self.layer.layout
-        if layout is None:
-            return query, key
-        query = layout.canonical(query)
+        if layout is not None:
+            query = layout.canonical(query)
         if span.q_scale is not None:
             query = (query * span.q_scale).to(query.dtype)
+        if layout is None:
+            return query, key
         query = rotate(query, *span.q_table)
         for norm in self.norms:
             query = query * layout.canonical(weights_of(norm))

@@ -89,10 +89,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[object, Anatomy]] = WeakKeyDictionary
 
 def geometry(model: PreTrainedModel) -> RotaryGeometry:
     """Return a model's own rotary embedding: that of the layers that take a setting."""
-    anatomy = anatomy_of(model)
-    table = anatomy.layers[min(anatomy.taking("full"))].table
-    assert table is not None
-    return anatomy.tables[table].geometry
+    return anatomy_of(model).geometry
 
 
 class _Probe:

@@ -120,7 +120,7 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
     expected = _scores(model(ids, use_cache=False).logits)
     if not bool(expected.isfinite().all()):
         raise ScoreError("the stock model's own scores are not numbers")
-    last = _LastLayer(model, ids, spec.layers)
+    last = _LastLayer(model, ids, spec)
     with patched(model, RopeSpec()), last.recorded():
         found = _scores(model(ids, use_cache=False).logits)
     neutral = _difference(expected, found)
@@ -163,11 +163,11 @@ def _begins_past_the_probe(model: PreTrainedModel, ablation: _Ablation) -> bool:
 class _LastLayer:
     """The last layer that takes settings and all after it, to be run again on what reached it."""
 
-    def __init__(self, model: PreTrainedModel, ids: Tensor, layers: str):
+    def __init__(self, model: PreTrainedModel, ids: Tensor, spec: RopeSpec):
         self.model, self.ids = model, ids
         self.parts = Parts(model)
         anatomy = self.parts.anatomy
-        self.place = max(anatomy.layers[i].block for i in anatomy.taking(layers))
+        self.place = anatomy.layers[anatomy.by_layer(spec).last].block
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
         self._known: dict[RopeSpec, Tensor] = {}

@@ -36,8 +36,9 @@ SETTINGS = [
     "rope_theta=500,dynamic_ntk=per_query,reference_length=16,xpos=true,log_scale=true",
     "dynamic_ntk=per_sequence,ntk_formula=continuous,reference_length=20,beyond_critical=clip",
     "dynamic_ntk=per_query,reference_length=12.5,beyond_critical=drop,layers=all",
+    "nope_layers=0,layers=all,rope_theta=500,attn_temperature=llama4,attn_scale=1,floor_scale=4",
 ]
-HARDEST = SETTINGS[-3:]
+HARDEST = SETTINGS[-4:]
 MAPS = [text for method in METHODS if method.maps_positions for text in method.examples]
 WINDOWED = ("mistral: window", "cohere2")  # no layer sees all before it and rotates
 
@@ -50,6 +51,13 @@ def expected(name: str, spec: RopeSpec, tokens: Tensor) -> Tensor:
 def ours(name: str, spec: RopeSpec, input_ids: Tensor) -> Tensor:
     with patched(model_of(name), spec) as model:
         return log_probabilities(model, input_ids)[0]
+
+
+def asks_in_vain(name: str, spec: RopeSpec) -> bool:
+    """Whether no layer that takes the setting is among those that it would keep from rotating."""
+    layers = brute_force.layers_of(model_of(name).config)
+    kept = [brute_force.kept_still(spec, layers, n) for n in range(len(layers))]
+    return bool(spec.nope_every or spec.nope_layers) and not any(kept)
 
 
 @pytest.mark.parametrize("name", KINDS)
@@ -74,6 +82,10 @@ def test_every_field_is_the_brute_force(name: str, text: str) -> None:
             patched(model_of(name), spec),
         ):
             pass
+        return
+    if asks_in_vain(name, spec):
+        with pytest.raises(SpecError, match="keeps no layer from rotating: none of decoder layers"):
+            ours(name, spec, ids)
         return
     found = ours(name, spec, ids)
     assert_close(found, expected(name, spec, ids), rtol=0, atol=NATS)
