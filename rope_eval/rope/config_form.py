@@ -42,7 +42,10 @@ def spec_of_config(config: RopeConfig) -> RopeSpec:
         words.pop(PARTIAL, None)  # of the checkpoint, and no method
     spec = spec_of_parameters(words, longest=config.values.get(LONGEST))
     for method in METHODS:
-        spec = spec.replace(**method.of_config(config.values))
+        fields = method.of_config(config.values)
+        if fields and method.frequencies == "off":  # nothing rotates by the rest
+            spec = RopeSpec()
+        spec = spec.replace(**fields)
     return spec
 
 

@@ -67,7 +67,12 @@ class RotaryGeometry:
 
         zero = torch.zeros(self.rotary_dim // 2, dtype=torch.float64)
         return dataclasses.replace(
-            self, inv_freq=zero, attention_factor=1.0, short_length=math.inf, long=None
+            self,
+            inv_freq=zero,
+            attention_factor=1.0,
+            rope_type="default",
+            short_length=math.inf,
+            long=None,
         )
 
     def frequencies(self, rope_theta: float) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
@@ -44,6 +44,14 @@ class Anatomy:
     keeps_state: bool
     shares_keys: bool
     misfit: float
+
+    def unscaled(self) -> Anatomy:
+        """Return the anatomy with no rope_type that a config asks for: as a short text finds it."""
+        tables = (
+            replace(table, geometry=replace(table.geometry, rope_type="default"))
+            for table in self.tables
+        )
+        return replace(self, tables=tuple(tables))
 
     def by_layer(self, spec: RopeSpec) -> ByLayer:
         """Return which layers take a setting, as places in `layers`, and what of it."""

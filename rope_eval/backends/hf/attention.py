@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rope_eval.backends.config import geometry_under
 from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.kernels import Scores, causal_attention, masked_attention
 from rope_eval.backends.hf.layers import Layer, Pattern
@@ -43,6 +44,7 @@ class RopeAttention:
 
     Raises:
         SpecError: where the setting has no sense for the model.
+        UnsupportedModelError: where the model's own frequencies need another.
     """
 
     def __init__(self, spec: RopeSpec, anatomy: Anatomy):
@@ -57,7 +59,8 @@ class RopeAttention:
             key = layer.table, still, by_layer.part(i)
             if key not in made:
                 geometry = anatomy.tables[layer.table or 0].geometry
-                made[key] = Rotary(key[-1], geometry.still() if still else geometry)
+                geometry = geometry.still() if still else geometry_under(key[-1], geometry)
+                made[key] = Rotary(key[-1], geometry)
             if made[key].position_map is not None and not layer.pattern.is_full:
                 raise SpecError(
                     f"{spec} maps positions, and {layer.module} takes it, which sees "
@@ -65,7 +68,7 @@ class RopeAttention:
                 )
             plan = plans.setdefault((*key, layer.pattern), _Plan(made[key], layer.pattern))
             self.layers.append(LayerAttention(self, layer, plan))
-        self.rotary = Rotary(spec, anatomy.geometry)
+        self.rotary = Rotary(spec, geometry_under(spec, anatomy.geometry))
         self.rotaries = tuple(made.values())
         self._plans = tuple(plans.values())
         self.lengths: Tensor | None = None

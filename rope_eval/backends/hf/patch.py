@@ -52,12 +52,15 @@ class patched(AbstractContextManager[PreTrainedModel]):  # noqa: N801  (it reads
         if self._settings is not None:
             raise RuntimeError("this setting is on its model already: make another `patched`")
         inner = without_adapter(self.model)
-        check_config(self.spec, inner.config.get_text_config().to_dict())
-        attention = RopeAttention(self.spec, anatomy_of(self.model))
+        attention = RopeAttention(self.spec, self._anatomy(inner))
         settings = vars(inner).get(_SETTINGS) or _Settings(inner)
         settings.put([*settings.entered, attention])
         self._settings, self._attention = settings, attention
         return self.model
+
+    def _anatomy(self, inner: PreTrainedModel) -> Anatomy:
+        check_config(self.spec, inner.config.get_text_config().to_dict())
+        return anatomy_of(inner)
 
     def __exit__(self, *_: object) -> None:
         """Take the setting off, whatever else is on the model."""

@@ -332,7 +332,7 @@ class _Probe:
 
     def misfit(self, anatomy: Anatomy) -> float:
         """Return how far our attention is from the model's own, in the worst layer."""
-        attention = RopeAttention(RopeSpec(), anatomy)
+        attention = RopeAttention(RopeSpec(), anatomy.unscaled())
         for layer in attention.layers:
             names = layer.layer.norms or ()
             layer.norms = tuple(self.model.get_submodule(name) for name in names)

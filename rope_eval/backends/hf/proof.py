@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.patch import patched, stock
@@ -121,7 +122,7 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
     if not bool(expected.isfinite().all()):
         raise ScoreError("the stock model's own scores are not numbers")
     last = _LastLayer(model, ids, spec)
-    with patched(model, RopeSpec()), last.recorded():
+    with _on_short_texts(model, RopeSpec()), last.recorded():
         found = _scores(model(ids, use_cache=False).logits)
     neutral = _difference(expected, found)
     tolerance = TOLERANCE.get(model.dtype, COARSE)
@@ -154,8 +155,15 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
     )
 
 
+class _on_short_texts(patched):  # noqa: N801
+    """Any setting, whatever the config asks for, on the frequencies that so few tokens have."""
+
+    def _anatomy(self, inner: PreTrainedModel) -> Anatomy:
+        return anatomy_of(inner).unscaled()
+
+
 def _begins_past_the_probe(model: PreTrainedModel, ablation: _Ablation) -> bool:
-    with patched(model, ablation.alone):
+    with _on_short_texts(model, ablation.alone):
         begins = rotary_of(model).effective_from[ablation.field]
     return begins is not None and begins > TOKENS
 
@@ -185,7 +193,7 @@ class _LastLayer:
         """Return logits ``[1, T, V]`` with a setting in this layer and those after it alone."""
         if spec not in self._known:
             with (
-                patched(self.model, spec),
+                _on_short_texts(self.model, spec),
                 self.parts.standing_in(lambda *_: self._reached(), self.place),
                 self._given(),
             ):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from rope_eval.backends.config import refuse_rope_type, rope_config
+from rope_eval.backends.config import DYNAMIC, rope_config
 from rope_eval.backends.hf.layers import Identity
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
@@ -136,13 +136,12 @@ def geometry_of_table(
         config: the model's.
 
     Raises:
-        UnsupportedModelError: for frequencies that depend on what ran before, or none to change.
+        UnsupportedModelError: for no frequencies to change.
     """
     own = getattr(rotary, "config", config)
     parameters = _parameters(own, layer_type)
     whole = rope_config(config)
     said = RopeConfig({**whole.values, "rope_parameters": parameters}, whole.where)
-    refuse_rope_type(said.rope_type)
     inv_freq, factor = _read(rotary, layer_type, 0)
     rotary_dim = 2 * len(inv_freq)
     if rotary_dim < 4:
@@ -160,7 +159,7 @@ def geometry_of_table(
         laws=said.laws,
     )
     plain = inverse_frequencies(theta, rotary_dim)
-    if said.rope_type == "default" and _close(inv_freq, plain):
+    if said.rope_type in ("default", DYNAMIC) and _close(inv_freq, plain):
         return geometry
     rebuilt = _Rebuilt(type(rotary), own, layer_type)
     border = math.inf
