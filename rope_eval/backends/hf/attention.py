@@ -61,11 +61,8 @@ class RopeAttention:
                 geometry = anatomy.tables[layer.table or 0].geometry
                 geometry = geometry.still() if still else geometry_under(key[-1], geometry)
                 made[key] = Rotary(key[-1], geometry)
-            if made[key].position_map is not None and not layer.pattern.is_full:
-                raise SpecError(
-                    f"{spec} maps positions, and {layer.module} takes it, which sees "
-                    f"{layer.pattern}: a position map needs layers that see all before"
-                )
+            if made[key].position_map is not None:
+                self._check_map(layer)
             plan = plans.setdefault((*key, layer.pattern), _Plan(made[key], layer.pattern))
             self.layers.append(LayerAttention(self, layer, plan))
         self.rotary = Rotary(spec, geometry_under(spec, anatomy.geometry))
@@ -75,6 +72,18 @@ class RopeAttention:
         self.positions: Tensor | None = None
         self._elsewhere: dict[torch.device, Tensor] = {}
         self.keys_are_rotated = False
+
+    def _check_map(self, layer: Layer) -> None:
+        if not layer.pattern.is_full:
+            why = f"sees {layer.pattern}: a position map needs layers that see all before"
+        elif layer.norms is not None:
+            why = (
+                "weighs queries and keys after they turned: its scores are of the positions "
+                "themselves, and a map gives distances"
+            )
+        else:
+            return
+        raise SpecError(f"{self.spec} maps positions, and {layer.module} takes it, which {why}")
 
     def begin(self, positions: Tensor) -> None:
         """Begin a forward pass (or a chunk) at these positions: of a text if they are several."""
@@ -199,9 +208,6 @@ class LayerAttention:
         if piece.q_scale is not None:
             q = (q * piece.q_scale).to(q.dtype)
         queries = [rotate(q, *table) for table in piece.q_tables]
-        for norm in self.norms:
-            gain = layout.canonical(weights_of(norm))
-            queries = [some * gain for some in queries]
         keys = [rotate(k, *table) for table in piece.k_tables]
         if piece.regions is None:
             attended = causal_attention(queries[0], keys[0], v, scores)

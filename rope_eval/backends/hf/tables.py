@@ -21,6 +21,7 @@ from rope_eval.rope.rotary import inverse_frequencies
 
 INV_FREQ = "inv_freq"
 SCALING = "attention_scaling"
+FACTOR = 1.1  # bfloat16 tells it from 1, and the epsilon of a norm does not
 
 
 def is_rotary(module: nn.Module) -> bool:
@@ -39,11 +40,17 @@ def named(rotary: nn.Module, layer_type: str | None, what: str) -> str:
 def with_frequencies(rotary: nn.Module, layer_type: str | None, inv_freq: Tensor) -> nn.Module:
     """Return a copy of a rotary module, one of whose tables has other frequencies for good.
 
+    Its cos and sin are multiplied by `FACTOR` more, where it has such a number, so that it can be
+    seen whether that reaches the scores.
+
     Raises:
         UnsupportedModelError: for a module that does not take them.
     """
     made: Any = copy.deepcopy(rotary)
     setattr(made, named(made, layer_type, INV_FREQ), inv_freq)
+    scaling = named(made, layer_type, SCALING)
+    if hasattr(made, scaling):
+        setattr(made, scaling, getattr(made, scaling) * FACTOR)
     kinds = getattr(made, "rope_type", None)
     made.rope_type = dict.fromkeys(kinds, "default") if isinstance(kinds, dict) else "default"
     for again in (False, True):  # it may compute them in every call
