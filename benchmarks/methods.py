@@ -28,11 +28,11 @@ RESULTS = Path(__file__).parents[1] / "results" / "benchmarks" / "methods-cpu.js
 TRAIN_LENGTH, PAIRS, STEPS = 2048, 32, 8
 SHAPE: dict[str, Any] = {
     "vocab_size": 1024,
-    "hidden_size": 256,
-    "intermediate_size": 512,
+    "hidden_size": 128,
+    "intermediate_size": 256,
     "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
     "head_dim": 2 * PAIRS,
     "max_position_embeddings": TRAIN_LENGTH,
 }
@@ -67,7 +67,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {  # of each method, at lengths that it i
 
 
 def main() -> None:
-    """Measure every method, or those named, and write what came of it."""
+    """Measure every method, or those named, and write what comes of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokens", type=int, default=8192)
     parser.add_argument("--repeats", type=int, default=3)
@@ -78,22 +78,28 @@ def main() -> None:
     model = AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE)).eval()
     ids = torch.randint(SHAPE["vocab_size"], (given.tokens,))
     measured = Measured(model, ids, given.repeats)
-    found = {}
+    about = {
+        "tokens": given.tokens,
+        "repeats": given.repeats,
+        "shape": SHAPE,
+        "threads": 1,
+        "processor": platform.machine(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
     for name in given.only:
-        found[name] = {text: measured.ratios(RopeSpec.parse(text)) for text in SETTINGS[name]}
-        print(name, *found[name].values(), flush=True)
-    if list(found) == list(SETTINGS):
-        about = {
-            "tokens": given.tokens,
-            "train_length": TRAIN_LENGTH,
-            "shape": SHAPE,
-            "threads": 1,
-            "processor": platform.machine(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        }
-        text = json.dumps({"about": about, "methods": found}, indent=1)
-        RESULTS.write_text(f"{text}\n", encoding="utf-8")
+        found = {text: measured.ratios(RopeSpec.parse(text)) for text in SETTINGS[name]}
+        print(name, *found.values(), flush=True)
+        _write(about, name, found)
+
+
+def _write(about: dict[str, Any], name: str, found: dict[str, dict[str, float]]) -> None:
+    """Put a method's ratios beside those that were measured in the same way."""
+    written = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    methods = written["methods"] if written.get("about") == about else {}
+    methods = {some: methods[some] for some in SETTINGS if some in methods} | {name: found}
+    text = json.dumps({"about": about, "methods": methods}, indent=1)
+    RESULTS.write_text(f"{text}\n", encoding="utf-8")
 
 
 class Measured:

@@ -76,7 +76,7 @@ class Effect:
         frequencies: (frequencies of the base float64 ``[F]``, α) to frequencies.
         attention_factor: (α) to what cos and sin are multiplied by.
         schedule: where the frequencies follow the length: how.
-        positions: each pair's positions, float64 ``[T, F]``, to the same.
+        positions: (each pair's positions, float64 ``[T, F]``, α) to the same.
         position_map: the distance at which a query sees a key, where it is not that of their
             positions.
         query_scale: (positions ``[…]``) to what the unrotated query is multiplied by, float32
@@ -94,7 +94,7 @@ class Effect:
     frequencies: Callable[[Tensor, float], Tensor] | None = None
     attention_factor: Callable[[float], float] | None = None
     schedule: Schedule | None = None
-    positions: Callable[[Tensor], Tensor] | None = None
+    positions: Callable[[Tensor, float], Tensor] | None = None
     position_map: PositionMap | None = None
     query_scale: Callable[[Tensor], Tensor] | None = None
     pair_scale: Callable[[Tensor], Tensor] | None = None

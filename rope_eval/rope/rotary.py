@@ -167,7 +167,7 @@ class Rotary(Facts):
         factor = self.attention_factor(alpha)
         positions = positions[:, None]
         for of_pairs in self._positions:
-            positions = of_pairs(positions.expand(-1, self.pairs))
+            positions = of_pairs(positions.expand(-1, self.pairs), alpha)
         angles = positions * self.inv_freq(alpha).to(positions.device)
         return (angles.cos() * factor).float(), (angles.sin() * factor).float()
 

@@ -308,6 +308,10 @@ class Method:
             if self.spec.beyond_critical == "clip" and 2 * n >= self.critical_dimension():
                 at = np.minimum(positions, self.train - 1)
             angle[:, n] = at * theta[n]
+            if self.spec.longrope_kept:
+                early = positions < self.spec.longrope_kept
+                plain = self.masked(n, self.beta ** (-2 * n / self.d))
+                angle[early, n] = positions[early] * plain
         cos, sin = np.cos(angle) * factor, np.sin(angle) * factor
         a, b = x[..., :F], x[..., F : 2 * F]
         return np.concatenate([a * cos - b * sin, b * cos + a * sin, x[..., 2 * F :]], axis=-1)
