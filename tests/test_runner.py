@@ -441,7 +441,7 @@ def _without_length(model: Path) -> None:
         (_broken_weights, "broken or cut off"),
         (_cut_weights, "broken or cut off"),
         (_of_another_family, "layernorm.weight, which the model has no place for"),
-        (_with_a_history, "rope_type=dynamic, which is not supported"),
+        (_with_a_history, "rope_type=dynamic, whose frequencies depend"),
         (_without_length, "train_length"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from transformers import PreTrainedConfig
 
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.config_form import FORMS
-from rope_eval.rope.geometry import RopeConfig
+from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
+from rope_eval.rope.methods import active
+from rope_eval.rope.spec import RopeSpec
+
+DYNAMIC = "dynamic"
 
 
 def rope_config(config: PreTrainedConfig) -> RopeConfig:
@@ -41,10 +46,26 @@ def _on_the_hub(name: str, commit: str | None) -> Path | None:
     return Path(found) if isinstance(found, str) else None
 
 
-def refuse_rope_type(rope_type: str) -> None:
-    """Raise `UnsupportedModelError` for frequencies that depend on what a model ran before."""
-    if rope_type == "dynamic":
-        raise refused_rope_type(rope_type)
+def geometry_under(spec: RopeSpec, geometry: RotaryGeometry) -> RotaryGeometry:
+    """Return the geometry that a setting finds on a checkpoint.
+
+    A config of type dynamic, whose frequencies depend on what a model ran before, is a plain one
+    under a setting that takes their place: its own follow the length too, or it sets each.
+
+    Raises:
+        UnsupportedModelError: for such a config under another setting, the neutral one too.
+    """
+    if geometry.rope_type != DYNAMIC:
+        return geometry
+    sets = any(method.frequencies in ("set", "off") for method in active(spec))
+    if not sets and spec.base_changes == "never":
+        raise UnsupportedModelError(
+            f"the model's config asks for rope_type={DYNAMIC}, whose frequencies depend on what "
+            "the model ran before: give a setting that takes its place, as "
+            f"{FORMS[DYNAMIC].setting} (transformers' {DYNAMIC} in one pass), and where the model "
+            "has windows layers=all"
+        )
+    return dataclasses.replace(geometry, rope_type="default")
 
 
 def refused_rope_type(rope_type: str) -> UnsupportedModelError:

@@ -18,6 +18,7 @@ from rope_eval.rope.spec import RopeSpec
 ORIGINAL = "original_max_position_embeddings"
 LONGEST = "max_position_embeddings"
 PARTIAL = "partial_rotary_factor"
+LAYERS = "layers"
 OF_THE_CHECKPOINT = ("rope_theta", "train_length", "tune_length", "pretrain_theta")
 _METHODS = {method.config.rope_type: method for method in METHODS if method.config is not None}
 FORMS = {m.config.rope_type: m.config for m in METHODS if m.config is not None}
@@ -39,7 +40,13 @@ def spec_of_config(config: RopeConfig) -> RopeSpec:
     form = FORMS.get(config.rope_type)
     if form is None or PARTIAL not in form.words:
         words.pop(PARTIAL, None)  # of the checkpoint, and no method
-    return spec_of_parameters(words, longest=config.values.get(LONGEST))
+    spec = spec_of_parameters(words, longest=config.values.get(LONGEST))
+    for method in METHODS:
+        fields = method.of_config(config.values)
+        if fields and method.frequencies == "off":  # nothing rotates by the rest
+            spec = RopeSpec()
+        spec = spec.replace(**fields)
+    return spec
 
 
 def spec_of_parameters(parameters: Mapping[str, Any], longest: int | None = None) -> RopeSpec:
@@ -93,7 +100,8 @@ def config_of_spec(spec: RopeSpec, config: RopeConfig) -> dict[str, Any]:
         config: the checkpoint's, with rope_type default.
 
     Returns:
-        Its rope_parameters, and max_position_embeddings where the method refers to that.
+        Its rope_parameters, and what else a method needs: max_position_embeddings where it refers
+        to that, and words of its own.
 
     Raises:
         SpecError: where no rope_type of transformers says the setting, with the fields.
@@ -107,8 +115,9 @@ def config_of_spec(spec: RopeSpec, config: RopeConfig) -> dict[str, Any]:
         )
     parameters: dict[str, Any] = {"rope_type": "default", "rope_theta": rope_theta}
     partial = {name: value for name, value in config.parameters.items() if name == PARTIAL}
+    words_beside = _words_beside(spec, config, asked)
     if not asked:
-        return {"rope_parameters": parameters | partial}
+        return {"rope_parameters": parameters | partial, **words_beside}
     form = next((FORMS[k] for k, m in _METHODS.items() if _says(FORMS[k], m, spec, asked)), None)
     if form is None or (partial and PARTIAL in form.words):
         raise SpecError(_unsaid(asked))
@@ -124,7 +133,22 @@ def config_of_spec(spec: RopeSpec, config: RopeConfig) -> dict[str, Any]:
     lost = {name: value for name, value in asked.items() if again.get(name) != value}
     if lost and not _same_lists(lost, again):
         raise SpecError(_unsaid(lost))
-    return {"rope_parameters": parameters | partial, **beside}
+    return {"rope_parameters": parameters | partial, **beside, **words_beside}
+
+
+def _words_beside(spec: RopeSpec, config: RopeConfig, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return what methods ask for in words beside rope_parameters; their fields leave `asked`."""
+    words: dict[str, Any] = {}
+    for method in METHODS:
+        if method.to_config is not None and method.is_active(spec):
+            said = method.to_config(spec, {**config.values, **words})
+            if said is not None:
+                words |= said
+                for name in method.given(spec):
+                    del asked[name]
+    if words and not asked.keys() - {LAYERS}:
+        asked.pop(LAYERS, None)  # it was asked for them alone
+    return words
 
 
 def _says(form: ConfigForm, method: Method, spec: RopeSpec, asked: Mapping[str, Any]) -> bool:

@@ -35,6 +35,7 @@ class RotaryGeometry:
         inv_freq: the checkpoint's own frequencies, float64 ``[F]``, where its config already scales
             them (linear, llama3, yarn); None for plain RoPE.
         attention_factor: what cos and sin are multiplied by (YaRN's; 1 elsewhere).
+        keeps_factor: whether such a factor reaches the scores: a norm that follows takes it off.
         rescaled: where the config scales: a base to its frequencies under the same scaling,
             float64 ``[F]``; None where no other base can be asked for.
         short_length: where the config has two sets of frequencies (longrope): the longest sequence
@@ -50,6 +51,7 @@ class RotaryGeometry:
     train_length: int | None
     inv_freq: Tensor | None = None
     attention_factor: float = 1.0
+    keeps_factor: bool = True
     rope_type: str = "default"
     laws: Laws | None = None
     rescaled: Callable[[float], Tensor] | None = None
@@ -57,9 +59,23 @@ class RotaryGeometry:
     long: RotaryGeometry | None = None
 
     def without_factor(self) -> RotaryGeometry:
-        """Return the geometry of a model that takes the factor off again."""
+        """Return the geometry of a model that takes a factor off again."""
         longer = self.long and self.long.without_factor()
-        return dataclasses.replace(self, attention_factor=1.0, long=longer)
+        return dataclasses.replace(self, attention_factor=1.0, keeps_factor=False, long=longer)
+
+    def still(self) -> RotaryGeometry:
+        """Return the geometry of a layer that does not rotate."""
+        import torch
+
+        zero = torch.zeros(self.rotary_dim // 2, dtype=torch.float64)
+        return dataclasses.replace(
+            self,
+            inv_freq=zero,
+            attention_factor=1.0,
+            rope_type="default",
+            short_length=math.inf,
+            long=None,
+        )
 
     def frequencies(self, rope_theta: float) -> Tensor | None:
         """Return the config's own scaling of a base, float64 ``[F]``; None where it scales none.

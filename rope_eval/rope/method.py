@@ -77,7 +77,7 @@ class Effect:
         frequencies: (frequencies of the base float64 ``[F]``, α) to frequencies.
         attention_factor: (α) to what cos and sin are multiplied by.
         schedule: where the frequencies follow the length: how.
-        positions: each pair's positions, float64 ``[T, F]``, to the same.
+        positions: (each pair's positions, float64 ``[T, F]``, α) to the same.
         position_map: the distance at which a query sees a key, where it is not that of their
             positions.
         query_scale: (positions ``[…]``) to what the unrotated query is multiplied by, float32
@@ -95,7 +95,7 @@ class Effect:
     frequencies: Callable[[Tensor, float], Tensor] | None = None
     attention_factor: Callable[[float], float] | None = None
     schedule: Schedule | None = None
-    positions: Callable[[Tensor], Tensor] | None = None
+    positions: Callable[[Tensor, float], Tensor] | None = None
     position_map: PositionMap | None = None
     query_scale: Callable[[Tensor], Tensor] | None = None
     pair_scale: Callable[[Tensor], Tensor] | None = None
@@ -183,14 +183,21 @@ class Method:
             others gave (turns pairs off, rounds), "off" leaves no rotation; None leaves them alone.
             One that sets them cannot be combined with one that sets or scales, "off" with none.
         maps_positions: whether it gives a position map: two are refused.
+        keeps_still: of so many decoder layers, the numbers from 0 of those that it keeps from
+            rotating.
+        of_still: whether it is of the layers without rotation alone, in a model that has such.
         in_probe: what its fields, where they are given, become in a probe of 12 tokens.
         needs: the lengths that its numbers depend on.
         base_changes: when a token's frequencies change.
         check: raises a `SpecError` for a combination of its fields that has no meaning.
+        check_config: raises a `SpecError` for a config that a setting, the neutral one too, does
+            not go together with.
         not_served: why an engine with rotated keys in its cache (vLLM) cannot serve it, or None.
         examples: settings of it that move the scores of a tiny model.
         neutral: settings of it, or next to it, that change nothing there, bit for bit.
-        config: how a model's config asks for it, or None where none can.
+        config: how a model's config asks for it in its rope_parameters, or None where none can.
+        of_config: the fields that a whole config amounts to, by its other words.
+        to_config: what a config must say beside what it says, None where it cannot.
         checked: runs of the authors' own code beside it.
         place: where its fields stand among those of the other methods.
     """
@@ -202,14 +209,19 @@ class Method:
     effect: Callable[[Facts], Effect] | None = None
     frequencies: Frequencies | None = None
     maps_positions: bool = False
+    keeps_still: Callable[[Setting, int], frozenset[int]] = lambda spec, count: frozenset()
+    of_still: Callable[[Setting], bool] = lambda spec: False
     in_probe: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[Literal["train_length", "bound"], ...] = ()
     base_changes: Callable[[Setting], BaseChanges] = lambda spec: "never"
     check: Callable[[Setting], None] = lambda spec: None
+    check_config: Callable[[Setting, Mapping[str, Any]], None] = lambda spec, values: None
     not_served: Callable[[Setting], NotServed | None] = lambda spec: None
     examples: tuple[str, ...] = ()
     neutral: tuple[str, ...] = ()
     config: ConfigForm | None = None
+    of_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: {}
+    to_config: Callable[[Setting, Mapping[str, Any]], Mapping[str, Any] | None] | None = None
     checked: tuple[Checked, ...] = ()
     place: int = 100
 

@@ -126,7 +126,9 @@ class Rotary(Facts):
         return inv_freq
 
     def attention_factor(self, alpha: float = 1.0) -> float:
-        """Return what cos and sin are multiplied by."""
+        """Return what cos and sin are multiplied by, as far as it reaches the scores."""
+        if not self.geometry.keeps_factor:
+            return 1.0
         long = self.geometry.long
         own = self.geometry if long is None or alpha != LONG else long
         return math.prod(
@@ -165,7 +167,7 @@ class Rotary(Facts):
         factor = self.attention_factor(alpha)
         positions = positions[:, None]
         for of_pairs in self._positions:
-            positions = of_pairs(positions.expand(-1, self.pairs))
+            positions = of_pairs(positions.expand(-1, self.pairs), alpha)
         angles = positions * self.inv_freq(alpha).to(positions.device)
         return (angles.cos() * factor).float(), (angles.sin() * factor).float()
 

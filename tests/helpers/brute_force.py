@@ -20,7 +20,8 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from helpers.brute_parts import Array, Weights, block, linear, norm, projections
 from rope_eval.rope.spec import RopeSpec
 
-INTERLEAVED = ("cohere2", "deepseek_v3", "glm")
+INTERLEAVED = ("cohere2", "deepseek_v3", "glm", "llama4_text")
+NOPE = ("smollm3", "llama4_text")
 
 
 class Layer:
@@ -35,7 +36,11 @@ class Layer:
         self.has_own_parameters = of_kind is not None
         slides = self.kind == "sliding_attention" or family == "mistral"
         self.window = getattr(config, "sliding_window", None) if slides else None
-        self.rotates = bool(config.no_rope_layers[number]) if family == "smollm3" else True
+        self.rotates = bool(config.no_rope_layers[number]) if family in NOPE else True
+        chunked = self.kind == "chunked_attention"
+        self.chunk = config.attention_chunk_size if chunked else None
+        self.own_heat = None if self.rotates else own_temperature(config)
+        self.norm_eps = norm_after_rotation(config) if self.rotates else None
         if family == "cohere2":
             self.rotates = slides
         self.interleaved = family in INTERLEAVED
@@ -59,17 +64,46 @@ class Layer:
         return np.concatenate([turning, *others], axis=-1)
 
 
+def own_temperature(config: Any) -> tuple[float, float] | None:
+    """Llama 4's attn_scale and floor_scale, of its layers without rotation."""
+    tuned = getattr(config, "attn_temperature_tuning", False)
+    return (config.attn_scale, config.floor_scale) if tuned else None
+
+
+def norm_after_rotation(config: Any) -> float | None:
+    """The epsilon of a norm of queries and keys that have turned."""
+    has = config.model_type.startswith("hunyuan") or getattr(config, "use_qk_norm", False)
+    return config.rms_norm_eps if has else None
+
+
 def layers_of(config: Any) -> list[Layer]:
     return [Layer(config, number) for number in range(config.num_hidden_layers)]
 
 
 def takes(spec: RopeSpec, layers: list[Layer], number: int) -> bool:
     """Whether a layer takes the setting: of those that rotate, all or those that see everything."""
-    full = [layer for layer in layers if layer.rotates and layer.window is None]
+    full = [layer for layer in layers if layer.rotates and layer.window is layer.chunk is None]
     layer = layers[number]
     if getattr(spec, "layers", "full") == "all" or not full:
         return layer.rotates
     return layer in full
+
+
+def kept_still(spec: RopeSpec, layers: list[Layer], number: int) -> bool:
+    """Whether a setting keeps a layer from rotating that otherwise would."""
+    asked = spec.nope_every and (number + 1) % spec.nope_every == 0
+    return takes(spec, layers, number) and bool(asked or number in (spec.nope_layers or ()))
+
+
+def temperature_of(spec: RopeSpec, layers: list[Layer], number: int) -> bool:
+    """Whether a layer has Llama 4's temperature: those without rotation, where there are such."""
+    seen = getattr(spec, "layers", "full") == "all"
+    still = [
+        kept_still(spec, layers, n)
+        or (not layer.rotates and (seen or layer.window is layer.chunk is None))
+        for n, layer in enumerate(layers)
+    ]
+    return still[number] if any(still) else takes(spec, layers, number)
 
 
 def mapped_distances(spec: RopeSpec, t: int) -> Array | None:
@@ -104,15 +138,21 @@ class Method:
         layers = layers_of(config)
         self.layer = layers[number]
         self.taken = takes(spec, layers, number)
-        self.spec = spec if self.taken else RopeSpec()
+        self.kept = kept_still(spec, layers, number)
+        self.spec = spec if self.taken and not self.kept else RopeSpec()
+        self.heats = spec.attn_temperature == "llama4" and temperature_of(spec, layers, number)
+        self.whole_spec = spec
         self.config = config
         own = self.layer.parameters
         self.head_dim, self.d = self.layer.head_dim, self.layer.d
         self.beta = self.spec.rope_theta if self.spec.rope_theta is not None else own["rope_theta"]
         self.pretrain = self.spec.pretrain_theta or own["rope_theta"]
-        self.train = self.spec.train_length or config.max_position_embeddings
+        longest = config.max_position_embeddings
+        original = getattr(config, "original_max_position_embeddings", None) or longest
+        self.train = self.spec.train_length or min(original, longest)
         self.tune = self.spec.tune_length or self.train
         self.rope_type = own["rope_type"]
+        self.norms: list[Array] = []  # the weights of the norms after rotation, where it has such
         self.F = self.d // 2
 
     def critical_dimension(self) -> int:
@@ -155,11 +195,11 @@ class Method:
         return max(1.0, 2.0 ** (math.ceil(math.log2(seen / self.reference())) + 1) - 1)
 
     @functools.cache  # noqa: B019
-    def frequencies(self, alpha: float) -> tuple[Array, float]:
+    def frequencies(self, alpha: float, length: int) -> tuple[Array, float]:
         """θ_n and what cos and sin are multiplied by."""
         base = self.beta * self.spec.ntk_alpha ** (self.d / (self.d - 2)) * alpha
         if self.rope_type != "default":
-            theta, factor = self.scaled_by_config(base)
+            theta, factor = self.scaled_by_config(base, length)
             factor *= self.spec.attention_factor or 1.0
         else:
             theta, factor = self.scaled(alpha)
@@ -245,20 +285,20 @@ class Method:
         low = linear * plain / s + (1 - linear) * ntk
         return changed * low + (1 - changed) * plain
 
-    def scaled_by_config(self, base: float) -> tuple[Array, float]:
+    def scaled_by_config(self, base: float, length: int) -> tuple[Array, float]:
         """The same of a config that scales, by transformers' own routine."""
         config = copy.deepcopy(self.config)
         kind = self.layer.kind if self.layer.has_own_parameters else None
         parameters = config.rope_parameters
         (parameters[kind] if kind else parameters)["rope_theta"] = float(base)
-        theta, factor = ROPE_INIT_FUNCTIONS[self.rope_type](config, layer_type=kind)
+        theta, factor = ROPE_INIT_FUNCTIONS[self.rope_type](config, layer_type=kind, seq_len=length)
         return theta.double().numpy() / self.spec.linear_factor, factor
 
-    def rotated(self, x: Array, positions: npt.NDArray[Any], alpha: float) -> Array:
+    def rotated(self, x: Array, positions: npt.NDArray[Any], alpha: float, length: int) -> Array:
         """Rotate x ``[N, K, H]``, in canonical order, the tokens at the positions ``[K]``."""
-        if not self.layer.rotates:
+        if self.kept or not self.layer.rotates:
             return x
-        theta, factor = self.frequencies(alpha)
+        theta, factor = self.frequencies(alpha, length)
         if self.spec.string_shift and self.spec.attention_factor is None:
             factor *= 0.1 * math.log(2) + 1
         F = self.d // 2
@@ -268,9 +308,20 @@ class Method:
             if self.spec.beyond_critical == "clip" and 2 * n >= self.critical_dimension():
                 at = np.minimum(positions, self.train - 1)
             angle[:, n] = at * theta[n]
+            if self.spec.longrope_kept:
+                early = positions < self.spec.longrope_kept
+                plain = self.masked(n, self.beta ** (-2 * n / self.d))
+                angle[early, n] = positions[early] * plain
         cos, sin = np.cos(angle) * factor, np.sin(angle) * factor
         a, b = x[..., :F], x[..., F : 2 * F]
         return np.concatenate([a * cos - b * sin, b * cos + a * sin, x[..., 2 * F :]], axis=-1)
+
+    def normed(self, x: Array, which: int) -> Array:
+        """Normalise queries (0) or keys (1) that have turned, where the family does."""
+        if self.layer.norm_eps is None:
+            return x
+        x = x / np.sqrt((x**2).mean(-1, keepdims=True) + self.layer.norm_eps)
+        return x * self.norms[which] if self.norms else x
 
     def scores(self, q: Array, k: Array, t: int, length: int, softmax_scale: float) -> Array:
         """Return the scores ``[N, t]`` of the query at t, q ``[N, H]``, with keys ``[N, t, H]``."""
@@ -282,8 +333,8 @@ class Method:
             q_at, k_at = np.array([t - 1]), np.arange(t)
         else:
             q_at, k_at = np.zeros(1), -distances
-        rotated_q = self.rotated(q[:, None], q_at, alpha)
-        rotated_k = self.rotated(k, k_at, alpha)
+        rotated_q = self.normed(self.rotated(q[:, None], q_at, alpha, length), 0)
+        rotated_k = self.normed(self.rotated(k, k_at, alpha, length), 1)
         products = rotated_q * rotated_k
         per_pair = products[..., :F] + products[..., F : 2 * F]
         unrotated = products[..., 2 * F :].sum(-1)
@@ -300,9 +351,12 @@ class Method:
         scores = (per_pair.sum(-1) + unrotated) * softmax_scale
         if self.spec.log_scale:
             scores = scores * max(1.0, math.log(t) / math.log(self.reference()))
-        if self.spec.attn_temperature == "llama4":
-            steps = t // self.spec.floor_scale
-            scores = scores * (1 + self.spec.attn_scale * math.log(1 + steps))
+        if self.layer.own_heat is not None:
+            attn_scale, floor_scale = self.layer.own_heat
+            scores = scores * (1 + attn_scale * math.log(1 + t // floor_scale))
+        if self.heats:
+            steps = t // self.whole_spec.floor_scale
+            scores = scores * (1 + self.whole_spec.attn_scale * math.log(1 + steps))
         if self.spec.attn_temperature == "ministral3":
             steps = (t - 1) // self.spec.floor_scale
             scores = scores * (1 + self.spec.attn_scale * math.log(1 + steps))
@@ -352,6 +406,8 @@ def log_probabilities(
 def _attention(x: Array, w: Weights, method: Method, length: int) -> Array:
     T, layer = len(x), method.layer
     q, k, v = projections(x, w, method.config, method.head_dim)
+    names = [f"self_attn.{what}_layernorm.weight" for what in ("query", "key")]
+    method.norms = [w[name] for name in names if name in w]
     k, v = (p.repeat(len(q) // len(p), axis=0) for p in (k, v))
     out = np.empty((T, len(v), v.shape[-1]))
     for t in range(1, T + 1):
@@ -360,6 +416,8 @@ def _attention(x: Array, w: Weights, method: Method, length: int) -> Array:
             scores = layer.cap * np.tanh(scores / layer.cap)
         if layer.window:
             scores[:, : max(t - layer.window, 0)] = -np.inf
+        if layer.chunk:
+            scores[:, : (t - 1) // layer.chunk * layer.chunk] = -np.inf
         sinks = w.get("self_attn.sinks", np.full(len(q), -np.inf))[:, None]
         top = np.maximum(scores.max(-1, keepdims=True), sinks)
         weights = np.exp(scores - top)

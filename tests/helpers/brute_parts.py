@@ -76,12 +76,13 @@ def mlp(x: Array, w: Weights, config: Any) -> Array:
         return _experts(x, w, config)
     if "mlp.fc1.weight" in w:
         return linear(_gelu(linear(x, w, "mlp.fc1")), w, "mlp.fc2")
-    if "mlp.gate_up_proj.weight" in w:
-        gate, up = np.split(linear(x, w, "mlp.gate_up_proj"), 2, axis=-1)
+    name = "feed_forward" if "feed_forward.up_proj.weight" in w else "mlp"
+    if f"{name}.gate_up_proj.weight" in w:
+        gate, up = np.split(linear(x, w, f"{name}.gate_up_proj"), 2, axis=-1)
     else:
-        gate, up = linear(x, w, "mlp.gate_proj"), linear(x, w, "mlp.up_proj")
+        gate, up = linear(x, w, f"{name}.gate_proj"), linear(x, w, f"{name}.up_proj")
     active = _gelu(gate) if "gemma" in config.model_type else gate / (1 + np.exp(-gate))
-    return linear(active * up, w, "mlp.down_proj")
+    return linear(active * up, w, f"{name}.down_proj")
 
 
 def _experts(x: Array, w: Weights, config: Any) -> Array:

@@ -92,6 +92,26 @@ def test_scores_are_those_of_the_hugging_face_backend(
     assert len(find_rotaries(runner.get_model())) == 1  # its layers share the tables
 
 
+NOPE = "nope_every=2,rope_theta=500,attn_temperature=llama4,attn_scale=1,floor_scale=16"
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("mixtral", "2 of 2"), ("gemma2", "2 of 4"), ("glm4", "2 of 2")],
+)
+def test_layers_are_kept_from_rotating(
+    any_checkpoint: Callable[..., Path], engine: Callable[..., Any], name: str, layers: str
+) -> None:
+    model = any_checkpoint(name, **(TIED if name == "gemma2" else {}))
+    for spec in (NOPE, f"{MIXTURE},nope_layers=1"):
+        theirs = hugging_face(model, spec)
+        rotating = RopeSpec.parse(spec).replace(nope_every=None, nope_layers=None)
+        assert worst(theirs, hugging_face(model, str(rotating))) > 0.3
+        llm = engine(model, spec)
+        assert worst(score_texts(llm, TEXTS), theirs) < NATS
+        assert check_applied(llm, RopeSpec.parse(spec)) == layers
+
+
 def test_gpt_oss_without_its_experts(
     any_checkpoint: Callable[..., Path],
     engine: Callable[..., Any],

@@ -119,7 +119,7 @@ def test_a_neutral_setting_is_the_stock_model_of_a_config(
     model = model_of(parameters, longest)
     kind = parameters.get("rope_type", "default")
     if kind == "dynamic":
-        with pytest.raises(UnsupportedModelError, match=f"rope_type={kind}, which is not"):
+        with pytest.raises(UnsupportedModelError, match=f"rope_type={kind}, whose freq"):
             scores(model, RopeSpec(), 20)
         return
     for length in (20, 100):
@@ -198,3 +198,9 @@ def test_a_config_that_no_field_does(parameters: dict[str, Any], message: str) -
 def test_a_config_that_scales_already_takes_no_other() -> None:
     with pytest.raises(SpecError, match=r"that of a plain checkpoint.*, got rope_type=linear"):
         config_of_spec(RopeSpec(yarn_factor=2), config_of({"rope_type": "linear"}, 32))
+
+
+def test_a_checkpoint_of_drope() -> None:
+    config = config_of({}, 32)
+    said = RopeConfig({**config.values, "softmax_scale": 0.25}, "config.json")
+    assert str(spec_of_config(said)) == "drope=True,softmax_scale=0.25"

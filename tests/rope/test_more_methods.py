@@ -109,6 +109,41 @@ def test_longrope(length: int) -> None:
     assert given.attention_factor(found.alpha(length)) == 1.5
 
 
+@pytest.mark.parametrize("length", [100, 5000])
+def test_the_first_tokens_of_longrope_are_as_they_were(length: int) -> None:
+    text = f"longrope_factors={SHORT}/{LONG}"
+    kept, without, plain = (rotary(x) for x in (f"{text},longrope_kept=8", text, ""))
+    alpha, cpu = kept.alpha(length), torch.device("cpu")
+    for found, other, own in zip(
+        kept.table(alpha, 50, cpu),
+        without.table(alpha, 50, cpu),
+        plain.table(1.0, 8, cpu),
+        strict=True,
+    ):
+        assert_close(found[:8], own, rtol=0, atol=1e-7)
+        assert torch.equal(found[8:], other[8:])
+        assert not torch.allclose(found[1:8], other[1:8], atol=1e-3)
+    assert rotary(f"longrope_factors={LONG},longrope_kept=8").effective_from == {
+        "longrope_factors": 10,
+        "longrope_kept": 10,
+    }
+    assert rotary(f"longrope_factors={LONG}").effective_from == {"longrope_factors": 3}
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("beyond_critical=clip", "longrope_kept cannot be combined with beyond_critical=clip"),
+        ("resonance=true", "longrope_kept cannot be combined with resonance"),
+        ("rerope_window=512", "rerope_window=512 cannot be combined with longrope_kept"),
+        ("train_length=8", "longrope_kept must be less than the original length, 8, got 8"),
+    ],
+)
+def test_what_the_first_tokens_would_keep_must_be_clear(more: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        rotary(f"longrope_factors={SHORT}/{LONG},longrope_kept=8,{more}")
+
+
 @pytest.mark.parametrize(("share", "factor"), [(0.75, 1.0), (0.25, 1.0), (0.5, 8.0)])
 def test_p_rope_is_proportional(share: float, factor: float) -> None:
     expected = theirs("proportional", partial_rotary_factor=share, factor=factor)

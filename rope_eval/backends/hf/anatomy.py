@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.layers import Layer, Pattern, Table
 from rope_eval.errors import UnsupportedModelError
+from rope_eval.rope.by_layer import ByLayer
+from rope_eval.rope.geometry import RotaryGeometry
+from rope_eval.rope.spec import RopeSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,15 +45,30 @@ class Anatomy:
     shares_keys: bool
     misfit: float
 
-    def taking(self, layers: str) -> frozenset[int]:
-        """Return which layers take a setting: places in `layers`.
+    def unscaled(self) -> Anatomy:
+        """Return the anatomy with no rope_type that a config asks for: as a short text finds it."""
+        tables = (
+            replace(table, geometry=replace(table.geometry, rope_type="default"))
+            for table in self.tables
+        )
+        return replace(self, tables=tuple(tables))
 
-        Args:
-            layers: "full" or "all", as `RopeSpec` has it.
-        """
-        turning = [i for i, layer in enumerate(self.layers) if layer.table is not None]
-        full = [i for i in turning if self.layers[i].pattern.is_full]
-        return frozenset(full if layers == "full" and full else turning)
+    def by_layer(self, spec: RopeSpec) -> ByLayer:
+        """Return which layers take a setting, as places in `layers`, and what of it."""
+        return ByLayer(
+            spec,
+            count=len(self.outputs),
+            numbers=[layer.block for layer in self.layers],
+            rotates=[layer.table is not None for layer in self.layers],
+            sees_all=[layer.pattern.is_full for layer in self.layers],
+        )
+
+    @property
+    def geometry(self) -> RotaryGeometry:
+        """The model's own rotary embedding: that of the layers that take a setting."""
+        table = self.layers[min(self.by_layer(RopeSpec()).taking)].table
+        assert table is not None
+        return self.tables[table].geometry
 
 
 def without_adapter(model: PreTrainedModel) -> PreTrainedModel:

@@ -5,15 +5,14 @@ Shape letters: B batch, N heads, M key-value heads, Q queries, K keys, H head_di
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rope_eval.backends.config import geometry_under
 from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.kernels import Scores, causal_attention, masked_attention
 from rope_eval.backends.hf.layers import Layer, Pattern
@@ -45,35 +44,46 @@ class RopeAttention:
 
     Raises:
         SpecError: where the setting has no sense for the model.
+        UnsupportedModelError: where the model's own frequencies need another.
     """
 
     def __init__(self, spec: RopeSpec, anatomy: Anatomy):
         self.spec, self.anatomy = spec, anatomy
-        taking = self.taking = anatomy.taking(spec.layers)
-        made: dict[tuple[int | None, bool], Rotary] = {}
-        plans: dict[tuple[int | None, bool, Pattern], _Plan] = {}
+        by_layer = anatomy.by_layer(spec)
+        self.taking = by_layer.taking
+        made: dict[tuple[int | None, bool, RopeSpec], Rotary] = {}
+        plans: dict[tuple[int | None, bool, RopeSpec, Pattern], _Plan] = {}
         self.layers = []
         for i, layer in enumerate(anatomy.layers):
-            key = layer.table, i in taking
+            still = layer.table is None or i in by_layer.kept
+            key = layer.table, still, by_layer.part(i)
             if key not in made:
                 geometry = anatomy.tables[layer.table or 0].geometry
-                if layer.table is None:
-                    geometry = replace(geometry, long=None, short_length=math.inf)
-                made[key] = Rotary(spec if i in taking else RopeSpec(), geometry)
-            if made[key].position_map is not None and not layer.pattern.is_full:
-                raise SpecError(
-                    f"{spec} maps positions, and {layer.module} takes it, which sees "
-                    f"{layer.pattern}: a position map needs layers that see all before"
-                )
+                geometry = geometry.still() if still else geometry_under(key[-1], geometry)
+                made[key] = Rotary(key[-1], geometry)
+            if made[key].position_map is not None:
+                self._check_map(layer)
             plan = plans.setdefault((*key, layer.pattern), _Plan(made[key], layer.pattern))
             self.layers.append(LayerAttention(self, layer, plan))
-        self.rotary = self.layers[min(anatomy.taking("full"))].rotary
+        self.rotary = Rotary(spec, geometry_under(spec, anatomy.geometry))
         self.rotaries = tuple(made.values())
         self._plans = tuple(plans.values())
         self.lengths: Tensor | None = None
         self.positions: Tensor | None = None
         self._elsewhere: dict[torch.device, Tensor] = {}
         self.keys_are_rotated = False
+
+    def _check_map(self, layer: Layer) -> None:
+        if not layer.pattern.is_full:
+            why = f"sees {layer.pattern}: a position map needs layers that see all before"
+        elif layer.norms is not None:
+            why = (
+                "weighs queries and keys after they turned: its scores are of the positions "
+                "themselves, and a map gives distances"
+            )
+        else:
+            return
+        raise SpecError(f"{self.spec} maps positions, and {layer.module} takes it, which {why}")
 
     def begin(self, positions: Tensor) -> None:
         """Begin a forward pass (or a chunk) at these positions: of a text if they are several."""
@@ -198,9 +208,6 @@ class LayerAttention:
         if piece.q_scale is not None:
             q = (q * piece.q_scale).to(q.dtype)
         queries = [rotate(q, *table) for table in piece.q_tables]
-        for norm in self.norms:
-            gain = layout.canonical(weights_of(norm))
-            queries = [some * gain for some in queries]
         keys = [rotate(k, *table) for table in piece.k_tables]
         if piece.regions is None:
             attended = causal_attention(queries[0], keys[0], v, scores)
@@ -217,11 +224,12 @@ class LayerAttention:
             key: the keys that they see, unrotated (but see `keys_are_rotated`).
         """
         layout = self.layer.layout
-        if layout is None:
-            return query, key
-        query = layout.canonical(query)
+        if layout is not None:
+            query = layout.canonical(query)
         if span.q_scale is not None:
             query = (query * span.q_scale).to(query.dtype)
+        if layout is None:
+            return query, key
         query = rotate(query, *span.q_table)
         for norm in self.norms:
             query = query * layout.canonical(weights_of(norm))

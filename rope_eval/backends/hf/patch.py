@@ -18,6 +18,7 @@ from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, override, unwe
 from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.tables import arguments_of
 from rope_eval.errors import SpecError
+from rope_eval.rope.methods import check_config
 from rope_eval.rope.spec import RopeSpec
 
 _SETTINGS = "_rope_eval_settings"  # where a patched model holds its `_Settings`
@@ -50,12 +51,16 @@ class patched(AbstractContextManager[PreTrainedModel]):  # noqa: N801  (it reads
         """Put the setting on the model, and return it."""
         if self._settings is not None:
             raise RuntimeError("this setting is on its model already: make another `patched`")
-        attention = RopeAttention(self.spec, anatomy_of(self.model))
         inner = without_adapter(self.model)
+        attention = RopeAttention(self.spec, self._anatomy(inner))
         settings = vars(inner).get(_SETTINGS) or _Settings(inner)
         settings.put([*settings.entered, attention])
         self._settings, self._attention = settings, attention
         return self.model
+
+    def _anatomy(self, inner: PreTrainedModel) -> Anatomy:
+        check_config(self.spec, inner.config.get_text_config().to_dict())
+        return anatomy_of(inner)
 
     def __exit__(self, *_: object) -> None:
         """Take the setting off, whatever else is on the model."""

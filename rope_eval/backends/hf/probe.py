@@ -75,10 +75,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, tuple[object, Anatomy]] = WeakKeyDictionary
 
 def geometry(model: PreTrainedModel) -> RotaryGeometry:
     """Return a model's own rotary embedding: that of the layers that take a setting."""
-    anatomy = anatomy_of(model)
-    table = anatomy.layers[min(anatomy.taking("full"))].table
-    assert table is not None
-    return anatomy.tables[table].geometry
+    return anatomy_of(model).geometry
 
 
 class _Probe:
@@ -261,7 +258,7 @@ class _Probe:
 
     def misfit(self, anatomy: Anatomy) -> float:
         """Return how far our attention is from the model's own, in the worst layer."""
-        attention = RopeAttention(RopeSpec(), anatomy)
+        attention = RopeAttention(RopeSpec(), anatomy.unscaled())
         for layer in attention.layers:
             names = layer.layer.norms or ()
             layer.norms = tuple(self.model.get_submodule(name) for name in names)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from rope_eval.backends.hf.anatomy import Anatomy
 from rope_eval.backends.hf.attention import rotary_of
 from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.patch import patched, stock
@@ -120,8 +121,8 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
     expected = _scores(model(ids, use_cache=False).logits)
     if not bool(expected.isfinite().all()):
         raise ScoreError("the stock model's own scores are not numbers")
-    last = _LastLayer(model, ids, spec.layers)
-    with patched(model, RopeSpec()), last.recorded():
+    last = _LastLayer(model, ids, spec)
+    with _on_short_texts(model, RopeSpec()), last.recorded():
         found = _scores(model(ids, use_cache=False).logits)
     neutral = _difference(expected, found)
     tolerance = TOLERANCE.get(model.dtype, COARSE)
@@ -157,8 +158,15 @@ def _prove(model: PreTrainedModel, spec: RopeSpec) -> Proof:
     )
 
 
+class _on_short_texts(patched):  # noqa: N801
+    """Any setting, whatever the config asks for, on the frequencies that so few tokens have."""
+
+    def _anatomy(self, inner: PreTrainedModel) -> Anatomy:
+        return anatomy_of(inner).unscaled()
+
+
 def _begins_past_the_probe(model: PreTrainedModel, ablation: _Ablation) -> bool:
-    with patched(model, ablation.alone):
+    with _on_short_texts(model, ablation.alone):
         begins = rotary_of(model).effective_from[ablation.field]
     return begins is not None and begins > TOKENS
 
@@ -166,11 +174,11 @@ def _begins_past_the_probe(model: PreTrainedModel, ablation: _Ablation) -> bool:
 class _LastLayer:
     """The last layer that takes settings and all after it, to be run again on what reached it."""
 
-    def __init__(self, model: PreTrainedModel, ids: Tensor, layers: str):
+    def __init__(self, model: PreTrainedModel, ids: Tensor, spec: RopeSpec):
         self.model, self.ids = model, ids
         self.parts = Parts(model)
         anatomy = self.parts.anatomy
-        self.place = max(anatomy.layers[i].block for i in anatomy.taking(layers))
+        self.place = anatomy.layers[anatomy.by_layer(spec).last].block
         self._args: tuple[Any, ...] = ()
         self._kwargs: dict[str, Any] = {}
         self._logits: dict[RopeSpec, Tensor] = {}
@@ -200,7 +208,7 @@ class _LastLayer:
     def _hidden(self, spec: RopeSpec) -> Tensor:
         """Return last hidden states ``[1, T, D]``."""
         with (
-            patched(self.model, spec),
+            _on_short_texts(self.model, spec),
             self.parts.standing_in(lambda *_: self._reached(), self.place),
             self._given(),
         ):

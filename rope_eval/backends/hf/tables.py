@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
-from rope_eval.backends.config import refuse_rope_type, rope_config
+from rope_eval.backends.config import DYNAMIC, rope_config
 from rope_eval.backends.hf.layers import Identity
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
@@ -21,6 +21,7 @@ from rope_eval.rope.rotary import inverse_frequencies
 
 INV_FREQ = "inv_freq"
 SCALING = "attention_scaling"
+FACTOR = 1.1  # bfloat16 tells it from 1, and the epsilon of a norm does not
 
 
 def is_rotary(module: nn.Module) -> bool:
@@ -39,11 +40,17 @@ def named(rotary: nn.Module, layer_type: str | None, what: str) -> str:
 def with_frequencies(rotary: nn.Module, layer_type: str | None, inv_freq: Tensor) -> nn.Module:
     """Return a copy of a rotary module, one of whose tables has other frequencies for good.
 
+    Its cos and sin are multiplied by `FACTOR` more, where it has such a number, so that it can be
+    seen whether that reaches the scores.
+
     Raises:
         UnsupportedModelError: for a module that does not take them.
     """
     made: Any = copy.deepcopy(rotary)
     setattr(made, named(made, layer_type, INV_FREQ), inv_freq)
+    scaling = named(made, layer_type, SCALING)
+    if hasattr(made, scaling):
+        setattr(made, scaling, getattr(made, scaling) * FACTOR)
     kinds = getattr(made, "rope_type", None)
     made.rope_type = dict.fromkeys(kinds, "default") if isinstance(kinds, dict) else "default"
     for again in (False, True):  # it may compute them in every call
@@ -136,13 +143,12 @@ def geometry_of_table(
         config: the model's.
 
     Raises:
-        UnsupportedModelError: for frequencies that depend on what ran before, or none to change.
+        UnsupportedModelError: for no frequencies to change.
     """
     own = getattr(rotary, "config", config)
     parameters = _parameters(own, layer_type)
     whole = rope_config(config)
     said = RopeConfig({**whole.values, "rope_parameters": parameters}, whole.where)
-    refuse_rope_type(said.rope_type)
     inv_freq, factor = _read(rotary, layer_type, 0)
     rotary_dim = 2 * len(inv_freq)
     if rotary_dim < 4:
@@ -160,7 +166,7 @@ def geometry_of_table(
         laws=said.laws,
     )
     plain = inverse_frequencies(theta, rotary_dim)
-    if said.rope_type == "default" and _close(inv_freq, plain):
+    if said.rope_type in ("default", DYNAMIC) and _close(inv_freq, plain):
         return geometry
     rebuilt = _Rebuilt(type(rotary), own, layer_type)
     border = math.inf

@@ -21,6 +21,7 @@ from rope_eval.backends.vllm.geometry import config_geometry
 from rope_eval.backends.vllm.learnt import LearntRotary, Turning, learn
 from rope_eval.backends.vllm.serving import rotary_of_config
 from rope_eval.errors import SpecError, UnsupportedModelError
+from rope_eval.rope.by_layer import NEUTRAL, ByLayer
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 
@@ -59,40 +60,58 @@ def put_rotary(model: nn.Module, vllm_config: Any, spec: RopeSpec) -> None:
     layers = _layers(model)
     _check_windows(model, layers, config)
     types = getattr(config, "layer_types", None) or [None] * len(layers)
-    made: dict[tuple[int, str | None, bool], SpecRotary] = {}
+    made: dict[tuple[int, str | None, bool, bool, RopeSpec], SpecRotary] = {}
 
-    def ours(place: int, *, takes: bool) -> SpecRotary:
+    def ours(
+        place: int, part: RopeSpec = NEUTRAL, *, takes: bool = False, still: bool = False
+    ) -> SpecRotary:
         stock, kind = stocks[place], types[place]
-        key = id(stock), kind, takes
+        key = id(stock), kind, takes, still, part
         if key not in made:
-            rotary = Rotary(spec if takes else RopeSpec(), config_geometry(config, kind))
+            geometry = config_geometry(config, kind)
+            rotary = Rotary(part, geometry.still() if still else geometry)
             if not takes:
                 _check_table(model, stock, rotary)
             made[key] = SpecRotary.of(
-                rotary, vllm_config, interleaved=not stock.is_neox_style, takes=takes
+                rotary,
+                vllm_config,
+                interleaved=not stock.is_neox_style,
+                takes=spec if takes else None,
             )
         return made[key]
 
     stocks = {i: layer.stock for i, layer in enumerate(layers) if layer.rotary is not None}
     for place in stocks:
-        setattr(layers[place].module, str(layers[place].rotary), ours(place, takes=False))
+        setattr(layers[place].module, str(layers[place].rotary), ours(place))
     probe.stocks = list(stocks.values())
     turning = {place for place in stocks if probe.turns(layers[place])}
     if not turning:
         raise _refused(model, "has no layer that turns its queries and keys")
-    full = {place for place in turning if layers[place].attention.sliding_window is None}
-    taking = full if spec.layers == "full" and full else turning
+    by_layer = ByLayer(
+        spec,
+        count=len(layers),
+        numbers=range(len(layers)),
+        rotates=[place in turning for place in range(len(layers))],
+        sees_all=[layer.attention.sliding_window is None for layer in layers],
+    )
+    if any(not by_layer.part(place).is_neutral for place in by_layer.still - by_layer.kept):
+        raise _refused(model, "has layers without rotation, which would take a part of it")
+    rotating = []
     for place, stock in stocks.items():
-        put = ours(place, takes=place in taking)
-        setattr(layers[place].module, str(layers[place].rotary), put if place in turning else stock)
-    _check_alike(model, [ours(place, takes=True) for place in taking], vllm_config, spec)
+        put = stock
+        if place in turning:
+            takes, still = place in by_layer.taking, place in by_layer.kept
+            put = ours(place, by_layer.part(place), takes=takes, still=still)
+            rotating += [put] if takes and not still else []
+        setattr(layers[place].module, str(layers[place].rotary), put)
+    _check_alike(model, rotating, vllm_config, spec)
 
 
 def find_rotaries(model: nn.Module) -> list[Any]:
     """Return the `SpecRotary` of layers that take the setting: none without a RopeSpec."""
     from rope_eval.backends.vllm.rotary import SpecRotary
 
-    return [m for m in model.modules() if isinstance(m, SpecRotary) and m.takes]
+    return [m for m in model.modules() if isinstance(m, SpecRotary) and m.takes is not None]
 
 
 def count_layers(model: nn.Module) -> tuple[int, int]:
@@ -100,7 +119,7 @@ def count_layers(model: nn.Module) -> tuple[int, int]:
     from rope_eval.backends.vllm.rotary import SpecRotary
 
     put = [m for m in (layer.stock for layer in _layers(model)) if isinstance(m, SpecRotary)]
-    return sum(m.takes for m in put), len(put)
+    return sum(m.takes is not None for m in put), len(put)
 
 
 def _refused(model: nn.Module, why: str) -> UnsupportedModelError:

@@ -119,7 +119,7 @@ class WorkerExtension:
         rotaries = find_rotaries(model)
         if not rotaries:
             return None
-        return (rotaries[0].rotary.spec.fingerprint(), *count_layers(model))
+        return (rotaries[0].takes.fingerprint(), *count_layers(model))
 
 
 HOOKS = {

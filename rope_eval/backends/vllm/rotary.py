@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.rotary import Rotary, rotate
+from rope_eval.rope.spec import RopeSpec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,8 +148,8 @@ class SpecRotary(nn.Module):
         rotary: the setting on this checkpoint.
         tables: its numbers.
         interleaved: pair n is made of dimensions 2n and 2n + 1, and not of n and n + F.
-        takes: whether the layers that have it take the setting; those that do not turn as the
-            checkpoint says.
+        takes: the setting that the layers that have it take, some part of it each; None for those
+            that turn as the checkpoint says.
         row_offset: int64 ``[longest batch]``, the octave's first row for each token: filled in
             place before each forward pass (a captured graph keeps its address), or None where every
             token has the same base.
@@ -160,7 +161,13 @@ class SpecRotary(nn.Module):
     row_offset: Tensor | None
 
     def __init__(
-        self, rotary: Rotary, tables: Tables, longest_batch: int, *, interleaved: bool, takes: bool
+        self,
+        rotary: Rotary,
+        tables: Tables,
+        longest_batch: int,
+        *,
+        interleaved: bool,
+        takes: RopeSpec | None,
     ):
         super().__init__()
         self.rotary, self.tables = rotary, tables
@@ -179,7 +186,9 @@ class SpecRotary(nn.Module):
             self.register_buffer(name, value, persistent=False)
 
     @classmethod
-    def of(cls, rotary: Rotary, vllm_config: Any, *, interleaved: bool, takes: bool) -> SpecRotary:
+    def of(
+        cls, rotary: Rotary, vllm_config: Any, *, interleaved: bool, takes: RopeSpec | None
+    ) -> SpecRotary:
         """Make it for an engine, on its device.
 
         Raises:

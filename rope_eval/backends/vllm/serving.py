@@ -6,7 +6,7 @@ from typing import Any
 
 from rope_eval.backends.vllm.geometry import config_geometry
 from rope_eval.errors import SpecError, UnsupportedModelError
-from rope_eval.rope.methods import not_served
+from rope_eval.rope import methods
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
 
@@ -37,7 +37,7 @@ def spec_of(vllm_config: Any) -> RopeSpec | None:
 
 def check_servable(spec: RopeSpec) -> None:
     """Raise `SpecError` for a spec that an engine with rotated keys in its cache cannot serve."""
-    reason = not_served(spec)
+    reason = methods.not_served(spec)
     if reason is not None:
         raise SpecError(
             f"{reason.setting} cannot be served by vLLM: {reason.why}. Use {reason.instead}, or "
@@ -59,6 +59,7 @@ def rotary_of_config(vllm_config: Any, spec: RopeSpec) -> Rotary:
             "hf_overrides sets max_position_embeddings, from which T_train would be read: give "
             "train_length in the RopeSpec, or leave that out (max_model_len alone is enough)"
         )
+    methods.check_config(spec, model.hf_config.to_dict())
     return Rotary(spec, config_geometry(model.hf_config))
 
 

@@ -22,8 +22,10 @@ first, in a commit of its own that changes no score.
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Mapping
 from importlib import import_module
 from itertools import combinations
+from typing import Any
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Setting
@@ -54,6 +56,40 @@ def base_changes(spec: Setting) -> BaseChanges:
     """Return when a token's frequencies change under a setting."""
     changes: list[BaseChanges] = [method.base_changes(spec) for method in active(spec)]
     return next((change for change in changes if change != "never"), "never")
+
+
+def kept_still(spec: Setting, count: int) -> frozenset[int]:
+    """Return which of so many decoder layers, from 0, a setting keeps from rotating."""
+    return frozenset[int]().union(*(method.keeps_still(spec, count) for method in active(spec)))
+
+
+def parts(spec: Any) -> tuple[Any, Any]:
+    """Return what of a `RopeSpec` layers that rotate take, in a model that has others, and those.
+
+    A method that is of the layers without rotation alone is in the second part, others in the
+    first.
+    """
+    of_rotating, of_still = (
+        {
+            field.name: field.default
+            for method in active(spec)
+            for field in method.fields
+            if method.of_still(spec) != still
+        }
+        for still in (False, True)
+    )
+    return spec.replace(**of_rotating), spec.replace(**of_still)
+
+
+def check_config(spec: Setting, values: Mapping[str, Any]) -> None:
+    """Raise `SpecError` for a setting that a checkpoint's config does not go together with.
+
+    Args:
+        spec: the setting, the neutral one too.
+        values: the config.
+    """
+    for method in METHODS:
+        method.check_config(spec, values)
 
 
 def check_combination(spec: Setting) -> None:

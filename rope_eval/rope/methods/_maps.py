@@ -49,6 +49,11 @@ def checks(
                 f"{named} cannot be combined with beyond_critical=clip: both map the positions; "
                 "leave one out"
             )
+        if spec.longrope_kept:
+            raise SpecError(
+                f"{named} cannot be combined with longrope_kept: that counts positions from the "
+                "first token, and a map gives distances; leave one out"
+            )
         also(spec)
 
     return check

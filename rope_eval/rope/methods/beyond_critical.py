@@ -24,7 +24,7 @@ def _effect(facts: Facts) -> Effect:
 def _clip(facts: Facts, first: int) -> Effect:
     last = facts.train_length - 1
 
-    def positions(of_pairs: Tensor) -> Tensor:
+    def positions(of_pairs: Tensor, alpha: float) -> Tensor:
         clipped = of_pairs.clone()
         clipped[:, first:] = clipped[:, first:].clamp(max=last)
         return clipped

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
-from rope_eval.rope.facts import Facts
+from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import Effect, Field, Method, flag, number, optional
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+SCALE = "softmax_scale"  # in our fields, and in the config
 
 
 def _effect(facts: Facts) -> Effect:
@@ -28,6 +32,21 @@ def _effect(facts: Facts) -> Effect:
     )
 
 
+def _of_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the setting of a DroPE checkpoint: SakanaAI's code reads the scale, no other does."""
+    scale = values.get(SCALE)
+    return {} if scale is None else {"drope": True, SCALE: scale}
+
+
+def _check_config(spec: Setting, values: Mapping[str, Any]) -> None:
+    asked = _of_config(values)
+    if asked and spec.softmax_scale is None:
+        raise SpecError(
+            f"the checkpoint's config has {SCALE}={asked[SCALE]}, DroPE's, which transformers and "
+            f"vLLM do not read: give drope=true,{SCALE}={asked[SCALE]}"
+        )
+
+
 METHOD = Method(
     name="DroPE",
     says="no pair rotates: cos is 1 and sin 0 in every layer (NoPE)",
@@ -43,7 +62,7 @@ METHOD = Method(
             live=("", "drope=true"),
         ),
         Field(
-            name="softmax_scale",
+            name=SCALE,
             default=None,
             type=float | None,
             parse=optional(number(above=0.0)),
@@ -53,6 +72,8 @@ METHOD = Method(
         ),
     ),
     effect=_effect,
+    check_config=_check_config,
+    of_config=_of_config,
     examples=("drope=true", "drope=true,softmax_scale=0.5"),
     neutral=("drope=false",),
     checked=(

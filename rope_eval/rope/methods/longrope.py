@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import (
@@ -20,11 +21,12 @@ from rope_eval.rope.method import (
     regimes,
     with_ratio,
 )
+from rope_eval.rope.methods._maps import whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FIELD = "longrope_factors"
+FIELD, KEPT = "longrope_factors", "longrope_kept"
 LONG = 2.0  # α of a sequence past the original length
 
 
@@ -33,19 +35,29 @@ def _effect(facts: Facts) -> Effect:
     two = isinstance(lists[0], tuple)
     short, long = lists if two else (lists, lists)
     one_a_pair(FIELD, short, facts.pairs)
-    factor = _temperature(facts)
+    factor, kept = _temperature(facts), facts.spec.longrope_kept
 
-    def frequencies(plain: Tensor, alpha: float) -> Tensor:
+    def factors(alpha: float) -> Tensor:
         import torch
 
-        return plain / torch.tensor(long if alpha == LONG else short, dtype=torch.float64)
+        return torch.tensor(long if alpha == LONG else short, dtype=torch.float64)
 
+    def positions(of_pairs: Tensor, alpha: float) -> Tensor:
+        """Return those at which the changed frequencies turn the first tokens as plain ones do."""
+        return of_pairs.where(of_pairs >= kept, of_pairs * factors(alpha).to(of_pairs.device))
+
+    if two and kept >= facts.scaled_from:
+        raise SpecError(
+            f"{KEPT} must be less than the original length, {facts.scaled_from}, got {kept}"
+        )
     at_once = any(one != 1 for one in short) or factor != 1
+    first = kept + 1 if factor == 1 else 2
     return Effect(
-        frequencies=frequencies,
+        frequencies=lambda plain, alpha: plain / factors(alpha),
+        positions=positions if kept else None,
         attention_factor=None if factor == 1 else lambda alpha: factor,
         schedule=_schedule(facts.scaled_from) if two else None,
-        effective_from=2 if at_once else math.inf,
+        effective_from=max(first, 2) if at_once else math.inf,
     )
 
 
@@ -64,6 +76,18 @@ def _temperature(facts: Facts) -> float:
     return math.sqrt(1 + math.log(ratio) / math.log(facts.scaled_from))
 
 
+def _check(spec: Setting) -> None:
+    for other, given in (
+        ("beyond_critical=clip", spec.beyond_critical == "clip"),
+        ("resonance", spec.resonance),
+    ):
+        if spec.longrope_kept and given:
+            raise SpecError(
+                f"{KEPT} cannot be combined with {other}, which changes what the first tokens "
+                "would keep: leave one out"
+            )
+
+
 def _base_changes(spec: Setting) -> BaseChanges:
     lists = spec.longrope_factors
     return "per_sequence" if lists and isinstance(lists[0], tuple) else "never"
@@ -75,7 +99,9 @@ METHOD = Method(
     name="LongRoPE",
     says=(
         "each frequency divided by a number of its own: those of a short list for sequences up to "
-        "the original length, of a long one for longer; cos and sin times √(1 + ln s / ln T)"
+        "the original length, of a long one for longer, but for the first tokens where asked; cos "
+        "and sin times √(1 + ln s / ln T). LongRoPE2's searched factors are such lists; a list for "
+        "each layer, which microsoft/LongRoPE's code can have, is not done"
     ),
     source="arXiv 2402.13753, 2502.20082; transformers' `longrope`",
     frequencies="set",
@@ -109,8 +135,23 @@ METHOD = Method(
             ),
             only_with=(FIELD,),
         ),
+        Field(
+            name=KEPT,
+            default=0,
+            type=int,
+            parse=whole(least=0),
+            says=(
+                "LongRoPE's n̂: so many tokens, from the first on, turn by the frequencies as they "
+                "were (the factor on cos and sin is theirs too, where the authors' code leaves it "
+                "off)"
+            ),
+            live=(f"longrope_factors={_LONG}", f"longrope_factors={_LONG},longrope_kept=16"),
+            only_with=(FIELD,),
+        ),
     ),
     effect=_effect,
+    check=_check,
+    in_probe={KEPT: 4},
     base_changes=_base_changes,
     config=ConfigForm(
         rope_type="longrope",
@@ -127,6 +168,7 @@ METHOD = Method(
     examples=(
         f"longrope_factors={_SHORT}/{_LONG}",
         f"longrope_factors={_LONG}/{_LONG.replace('9', '40')},longrope_ratio=4",
+        f"longrope_factors={_LONG},longrope_kept=16",
     ),
     neutral=(
         "longrope_factors=none",

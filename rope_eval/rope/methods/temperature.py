@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
+from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
-from rope_eval.rope.facts import Facts
+from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import Effect, Field, Method, choice, number, optional
+from rope_eval.rope.methods.nope import still_in
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Temperature = Literal["llama4", "ministral3"]
-FIELD = "attn_temperature"
+FIELD, NUMBERS = "attn_temperature", ("attn_scale", "floor_scale")
+TUNING, BETA = "attn_temperature_tuning", "llama_4_scaling_beta"  # Llama 4's and Ministral 3's
 
 
 def _effect(facts: Facts) -> Effect:
@@ -30,12 +34,33 @@ def _effect(facts: Facts) -> Effect:
     return Effect(query_scale=query_scale, effective_from=max(first, 2))
 
 
+def _of_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    if not values.get(TUNING) or not still_in(values):
+        return {}
+    return {FIELD: "llama4", **{name: values[name] for name in NUMBERS if name in values}}
+
+
+def _to_config(spec: Setting, values: Mapping[str, Any]) -> dict[str, Any] | None:
+    if TUNING not in values or spec.attn_temperature != "llama4" or not still_in(values):
+        return None
+    return {TUNING: True, **{name: getattr(spec, name) for name in NUMBERS}}
+
+
+def _check_config(spec: Setting, values: Mapping[str, Any]) -> None:
+    scaled = spec.attn_temperature is not None
+    if scaled and (_of_config(values) or BETA in (values.get("rope_parameters") or {})):
+        raise SpecError(
+            f"{FIELD}={spec.attn_temperature} would be put on top of the checkpoint's own: its "
+            f"config has {TUNING if _of_config(values) else BETA}; leave it out"
+        )
+
+
 METHOD = Method(
     name="temperature",
     says=(
-        "scores of the query at position t times 1 + attn_scale·ln(1 + ⌊t / floor_scale⌋), "
-        "positions counted from 1 (Llama 4, which has it in its layers without rotation alone) or "
-        "from 0 (Ministral 3)"
+        "scores of the query at position t times 1 + attn_scale·ln(1 + ⌊t / floor_scale⌋): "
+        "positions counted from 1 and, where a model has layers without rotation, in those alone "
+        "(Llama 4), or counted from 0 (Ministral 3)"
     ),
     source="transformers' `llama4` and `ministral3`",
     fields=(
@@ -44,7 +69,10 @@ METHOD = Method(
             default=None,
             type=Temperature | None,
             parse=optional(choice("llama4", "ministral3")),
-            says='a temperature by the position, as of "llama4" or of "ministral3", in every layer',
+            says=(
+                'a temperature by the position, as of "llama4" (in the layers without rotation '
+                'alone, where there are such) or of "ministral3"'
+            ),
             live=("", "attn_temperature=llama4,floor_scale=4,attn_scale=1"),
         ),
         Field(
@@ -73,6 +101,10 @@ METHOD = Method(
         ),
     ),
     effect=_effect,
+    check_config=_check_config,
+    of_config=_of_config,
+    to_config=_to_config,
+    of_still=lambda spec: spec.attn_temperature == "llama4",
     examples=(
         "attn_temperature=llama4,attn_scale=1,floor_scale=4",
         "attn_temperature=ministral3,attn_scale=1,floor_scale=4",

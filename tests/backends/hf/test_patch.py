@@ -18,6 +18,7 @@ from helpers import brute_force, models
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.probe import geometry
+from rope_eval.backends.hf.proof import prove
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.rope.method import Field
 from rope_eval.rope.methods import FIELDS, METHODS
@@ -416,15 +417,57 @@ def test_a_window_that_no_layer_uses_is_no_window() -> None:
     assert_close(ours(model, RopeSpec(), input_ids), stock, rtol=0, atol=NATS)
 
 
-def test_frequencies_that_depend_on_what_ran_before_are_refused() -> None:
-    dynamic = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
-    model = models.build(models.config_of("llama", rope_parameters=dynamic))
+def dynamic_model(factor: float = 2.0) -> PreTrainedModel:
+    dynamic = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": factor}
+    return models.build(models.config_of("llama", rope_parameters=dynamic))
+
+
+@pytest.mark.parametrize("text", ["", "rope_theta=500", "log_scale=true", "linear_factor=2"])
+def test_frequencies_that_depend_on_what_ran_before_are_refused(text: str) -> None:
     message = (
-        "rope_type=dynamic, which is not supported: .*"
-        "per_sequence,ntk_formula=continuous,ntk_factor=… is transformers' dynamic"
+        "rope_type=dynamic, whose frequencies depend on .*: give .* "
+        "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=… .transformers' dynamic"
     )
-    with pytest.raises(UnsupportedModelError, match=message), patched(model, RopeSpec()):
+    model = dynamic_model()
+    with pytest.raises(UnsupportedModelError, match=message), patched(model, RopeSpec.parse(text)):
         pass
+
+
+@pytest.mark.parametrize("text", ["", "drope=true", "rope_theta=500"])
+def test_the_scale_of_a_checkpoint_of_drope_is_not_left_out(text: str) -> None:
+    model = models.build(models.config_of("llama", softmax_scale=0.5))
+    message = "config has softmax_scale=0.5, DroPE's, .* give drope=true,softmax_scale=0.5"
+    with pytest.raises(SpecError, match=message), patched(model, RopeSpec.parse(text)):
+        pass
+    spec, input_ids = RopeSpec.parse("drope=true,softmax_scale=0.5"), models.token_ids(60)
+    assert_close(ours(model, spec, input_ids), ours(models.tiny(), spec, input_ids), rtol=0, atol=0)
+    assert all(moved > 0 for moved in prove(model, spec).moves.values())
+
+
+@pytest.mark.parametrize("length", [20, 32, 33, 100])
+def test_a_setting_takes_the_place_of_such_frequencies(length: int) -> None:
+    model, input_ids = dynamic_model(), models.token_ids(length)
+    expected = models.log_probabilities(dynamic_model(), input_ids)
+    continuous = "dynamic_ntk=per_sequence,ntk_formula=continuous,ntk_factor=2"
+    models.log_probabilities(model, models.token_ids(200))  # what it ran before
+    with patched(model, RopeSpec.parse(continuous)):
+        found = models.log_probabilities(model, input_ids)
+        scores = score_tokens(model, input_ids[0], chunk_size=7).nll
+    assert_close(found, expected, rtol=0, atol=NATS)
+    nll = models.nll(expected, input_ids)[0]
+    assert_close(torch.from_numpy(scores).double(), nll, rtol=0, atol=NATS)
+    for text in (
+        f"{continuous},rope_theta=500,log_scale=true",
+        "dynamic_ntk=per_query",
+        "dynamic_yarn=octave",
+        "yarn_factor=4",
+        "drope=true",
+    ):
+        spec = RopeSpec.parse(text)
+        assert_close(
+            ours(model, spec, input_ids), ours(models.tiny(), spec, input_ids), rtol=0, atol=0
+        )
+        assert all(moved > 0 for moved in prove(model, spec).moves.values())
 
 
 @pytest.mark.parametrize("rope_type", models.SCALED)

@@ -150,11 +150,16 @@ def test_a_layer_that_goes_past_our_attention_is_refused() -> None:
         prove(model, RopeSpec(rope_theta=500))
 
 
+NOTHING: dict[str, Any] = {
+    "effect": lambda facts: Effect(),
+    "keeps_still": lambda spec, count: frozenset(),
+}
+
+
 @pytest.mark.parametrize("name", [method.name for method in methods.METHODS])
 def test_a_method_without_its_effect_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     dropped = tuple(
-        dataclasses.replace(m, effect=lambda facts: Effect()) if m.name == name else m
-        for m in methods.METHODS
+        dataclasses.replace(m, **NOTHING) if m.name == name else m for m in methods.METHODS
     )
     example = next(m.examples[0] for m in methods.METHODS if m.name == name)
     monkeypatch.setattr(methods, "METHODS", dropped)

@@ -20,8 +20,18 @@ KINDS: dict[str, Fields] = {  # a family or configuration, and what is changed
     "smollm3": {},
     "cohere2": {},
     "deepseek_v3": {"first_k_dense_replace": 2},
+    "llama4_text": {"moe_layers": []},
+    "llama4_text: no temperature": {"moe_layers": []},
+    "hunyuan_v1_dense": {},
+    "llama: longrope, short": {},
+    "llama: longrope, long": {},
 }
-SCALED = ("gemma3_text: linear on the full layers", "gpt_oss")  # those whose config scales already
+SCALED = (
+    "gemma3_text: linear on the full layers",
+    "gpt_oss",
+    "llama: longrope, short",
+    "llama: longrope, long",
+)  # those whose config scales already
 
 
 @functools.cache
