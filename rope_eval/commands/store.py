@@ -100,7 +100,7 @@ def verify(args: argparse.Namespace) -> int:
         DataError: there is no such folder.
         StoreError: it cannot be read.
     """
-    store = _existing(args.results)
+    store = existing_store(args.results)
     entries = [*store.entries(), *store.documents.entries()]
     found = Counter(entry.state for entry in entries)
     if args.json:
@@ -125,7 +125,7 @@ def sweep(args: argparse.Namespace) -> int:
 
     if not args.older_than >= 0:
         raise SpecError(f"--older-than must be 0 or more minutes, got {args.older_than}")
-    store = _existing(args.results)
+    store = existing_store(args.results)
     removed, kept = store.sweep(older_than=60 * args.older_than, dry_run=args.dry_run)
     if args.json:
         lists = {"removed": list(map(str, removed)), "kept": list(map(str, kept))}
@@ -152,7 +152,7 @@ def export(args: argparse.Namespace) -> int:
     from rope_eval.files import check_output
     from rope_eval.results.frame import for_spreadsheets, frame
 
-    store = _existing(args.results)
+    store = existing_store(args.results)
     check_output(args.output)
     table = frame(store)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
@@ -172,7 +172,8 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _existing(folder: Path | None) -> Store:
+def existing_store(folder: Path | None) -> Store:
+    """Return the store of a command that reads; a folder that is not there is a `DataError`."""
     from rope_eval.errors import DataError
     from rope_eval.paths import is_directory
 

@@ -1,0 +1,178 @@
+"""Tables of what was measured: a row for each model and setting, lengths or tasks beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rope_eval.protocols.chance import chance_of
+from rope_eval.report.measured import length_text
+from rope_eval.report.page.findings import Findings
+from rope_eval.report.page.model import EMPTY, Cell, Note, Part, Table
+from rope_eval.report.stats import Interval, wilson
+from rope_eval.report.tables import number
+from rope_eval.results.conditions import CONDITIONS
+from rope_eval.results.frame import COLUMNS
+from rope_eval.results.metrics import plain
+
+Line = Mapping[str, Any]
+_CAPTION = "Behind a number its 95 % interval. A marked cell has its reason in a note."
+
+
+def score_tables(found: Findings) -> list[Part]:
+    """Return a table for each task and metric that has lengths, and one of all others."""
+    lines = [line for line in found.lines if line["task"] and line["metric"]]
+    if not lines:
+        return [Note(text="No run has a number.", state="warn")]
+    bounds = {run.key: run.results.get("extrapolation_bound") for run in found.runs}
+    names = _names(lines)
+    groups: dict[tuple[str, str], list[Line]] = {}
+    others: list[Line] = []
+    for line in lines:
+        key = (line["task"], plain(line["metric"]))
+        if line["length"] is None:
+            others.append(line)
+        else:
+            groups.setdefault(key, []).append(line)
+    tables: list[Part] = [
+        _by_length(f"scores-{place}", task, metric, of_task, names, bounds)
+        for place, ((task, metric), of_task) in enumerate(groups.items(), start=1)
+    ]
+    return [*tables, *([_by_task(others, names)] if others else [])]
+
+
+def _by_length(
+    name: str,
+    task: str,
+    metric: str,
+    lines: Sequence[Line],
+    names: Mapping[str, str],
+    bounds: Mapping[str, float | None],
+) -> Table:
+    lengths = sorted({line["length"] for line in lines})
+    bound = {names[line["key"]]: bounds.get(line["key"]) for line in lines}
+    has_bound = any(value is not None for value in bound.values())
+    return _table(
+        name,
+        f"{metric} of {task}, by length in tokens",
+        lines,
+        names,
+        {length: length_text(length) for length in lengths},
+        lambda line: line["length"],
+        extra={"bound": {row: _bound(value) for row, value in bound.items()}} if has_bound else {},
+    )
+
+
+def _by_task(lines: Sequence[Line], names: Mapping[str, str]) -> Table:
+    columns = {
+        (line["task"], line["metric"]): f"{line['task']} {plain(line['metric'])}" for line in lines
+    }
+    return _table(
+        "scores-tasks",
+        "Scores of tasks",
+        lines,
+        names,
+        columns,
+        lambda line: (line["task"], line["metric"]),
+    )
+
+
+def _table(
+    name: str,
+    title: str,
+    lines: Sequence[Line],
+    names: Mapping[str, str],
+    columns: Mapping[Any, str],
+    column_of: Any,
+    extra: Mapping[str, Mapping[str, Cell]] | None = None,
+) -> Table:
+    """Return a table of the newest of what each row has in a column."""
+    extra = extra or {}
+    rows: dict[str, dict[Any, Line]] = {}
+    for line in lines:
+        cells = rows.setdefault(names[line["key"]], {})
+        if line["value"] is not None or column_of(line) not in cells:
+            cells[column_of(line)] = line
+    unlike = _unlike(lines)
+    return Table(
+        name=name,
+        title=title,
+        columns=("model and setting", *extra, *columns.values()),
+        rows=tuple(
+            (
+                Cell(text=row),
+                *(cells.get(row, EMPTY) for cells in extra.values()),
+                *(score_cell(of[column]) if column in of else EMPTY for column in columns),
+            )
+            for row, of in rows.items()
+        ),
+        caption=" ".join([_CAPTION, *unlike]),
+        data=(tuple(COLUMNS), *(tuple(line[name] for name in COLUMNS) for line in lines)),
+    )
+
+
+def score_cell(line: Line) -> Cell:
+    """Return a number, its interval, and what to know of it."""
+    value, n, n_all = line["value"], line["n"], line["n_all"]
+    notes = [line["remark"]] if line["remark"] else []
+    if value is None:
+        return Cell(text="–", notes=tuple(notes or ["its score is not a number"]), state="bad")
+    if not math.isfinite(value):
+        return Cell(
+            text=str(value),
+            number=value,
+            notes=(*notes, "past the largest number"),
+            state="bad",
+        )
+    degenerate = []
+    if line["answer"] is not None:
+        degenerate.append(f"{line['answer']!r} was answered throughout")
+    interval = _interval(line)
+    chance = chance_of(line["task"], line["metric"])
+    if chance is not None and interval is not None and interval[0] <= chance <= interval[1]:
+        degenerate.append(f"not to be told from chance, {chance:.4f}")
+    if n_all is not None and n != n_all:
+        notes.append(f"{n} of {n_all} items")
+    write = number if plain(line["metric"]) == "perplexity" else "{:.4f}".format
+    return Cell(
+        text=write(value),
+        number=value,
+        more="" if interval is None else " … ".join(map(write, interval)),
+        notes=(*degenerate, *notes),
+        state="bad" if degenerate else "warn" if notes else "",
+    )
+
+
+def _interval(line: Line) -> Interval | None:
+    """Return the interval of a share of items; what is no such share has none."""
+    value, n = line["value"], line["n"]
+    if chance_of(line["task"], line["metric"]) is None or not n:
+        return None
+    return wilson(value, n)
+
+
+def _bound(value: float | None) -> Cell:
+    return EMPTY if value is None else Cell(text=f"{value:.0f}", number=value)
+
+
+def _names(lines: Sequence[Line]) -> dict[str, str]:
+    """Return what a run's row is called, by its key: with its weights where two have one name."""
+    weights: dict[str, set[tuple[str, str]]] = {}
+    for line in lines:
+        weights.setdefault(line["row"], set()).add((line["weights"] or "", line["host"]))
+    return {
+        line["key"]: line["row"]
+        + (f" ({line['weights']}, {line['host']})" if len(weights[line["row"]]) > 1 else "")
+        for line in lines
+    }
+
+
+def _unlike(lines: Sequence[Line]) -> list[str]:
+    """Say in what the runs of a table were not asked alike."""
+    said = []
+    for name in CONDITIONS:
+        values = dict.fromkeys(line[name] for line in lines if line[name] is not None)
+        if len(values) > 1:
+            said.append(f"Not asked alike: {name} {', '.join(values)}.")
+    return said
