@@ -195,7 +195,7 @@ def answer(
     if old is not None and old.status == "failed" and not retry:
         raise ScoreError(old.error)
     if old is not None and old.status == "done" and not (retry and old.results.get("failed")):
-        _check_effect(old.results, request.lengths[-1], strict)
+        check_effect(old.results, request.lengths[-1], strict)
         return Answer(run=old, scored=0)
 
     work = _Work(
@@ -221,7 +221,7 @@ def answer(
         raise LeftToOthersError(f"other processes are scoring {len(left)} of the documents")
     done = [found[d.digest] for d in documents if d.digest in found]
     if done:
-        _check_effect(done[0].facts, request.lengths[-1], strict)
+        check_effect(done[0].facts, request.lengths[-1], strict)
     error = next(iter(failed.values())) if not done else None
     run = Run(
         key=key,
@@ -406,7 +406,7 @@ class _Work:
             request.model, request.rope, request.lengths[-1], request.loading
         ) as scorer:
             self._check_ran(scorer)
-            _check_effect(_facts(scorer), request.lengths[-1], self.strict)
+            check_effect(_facts(scorer), request.lengths[-1], self.strict)
             record["machine"]["gpu"] = scorer.gpu
             record["proof"] = scorer.proof
             self._try_to(lambda: self.texts.keep_counts(record))
@@ -482,7 +482,8 @@ def _facts(scorer: DocumentScorer) -> dict[str, Any]:
     }
 
 
-def _check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
+def check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
+    """Refuse, strictly, a setting with a field that changes nothing in texts as long as these."""
     line = without_effect(facts["effective_from"], longest)
     if strict and line:
         raise SpecError(f"{line}. Ask for longer texts, or leave it or --strict out")

@@ -57,6 +57,8 @@ def _members(members: Any, manager: TaskManager, group: str) -> Iterator[str]:
         if isinstance(member, str):
             yield from _leaves(member, manager, group)
         elif (inner := member.get("group")) is None:
+            if "task" not in member:
+                raise DataError(f"lm-eval's group {group} has a member without a name: {member}")
             yield from _leaves(member["task"], manager, group)
         elif inner in manager.all_groups:
             yield from _leaves(inner, manager, group)

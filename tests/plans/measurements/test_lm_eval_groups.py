@@ -142,7 +142,7 @@ def test_a_groups_tasks_are_units_and_its_run_is_an_imports(
 def test_a_misspelt_task_is_found_before_anything_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(DataError, match="no task 'frist'. Did you mean 'first'"):
+    with pytest.raises(DataError, match=r"no task 'frist'\. Did you mean 'first'"):
         evaluate.parts_of("frist")
     text = PLAN.replace("measurements:", "measurements:\n  - perplexity: {lengths: [64], docs: 1}")
     made = plan(tmp_path, text.replace("small_group", "first, frist"))
