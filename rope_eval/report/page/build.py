@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 import rope_eval
 from rope_eval.report.page import record
+from rope_eval.report.page.figures import figures
 from rope_eval.report.page.findings import Findings
 from rope_eval.report.page.model import Page, Part, Section, State, csv_text
+from rope_eval.report.page.samples import samples
 from rope_eval.report.page.scores import score_tables
 from rope_eval.results.frame import COLUMNS
 
@@ -24,6 +26,8 @@ def page_of(found: Findings, *, made: datetime | None = None) -> Page:
     sections = [
         Section(name="failures", title="What failed", parts=tuple(record.failures(found))),
         Section(name="scores", title="Scores", parts=tuple(score_tables(found))),
+        Section(name="figures", title="Figures", parts=tuple(figures(found.store))),
+        Section(name="samples", title="What models wrote", parts=tuple(samples(found))),
         Section(name="runs", title="What was run and proven", parts=_run_parts(found)),
         Section(name="provenance", title="Provenance", parts=(record.provenance_table(found),)),
     ]

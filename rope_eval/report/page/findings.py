@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.report.runs import lines_of
@@ -14,8 +15,6 @@ from rope_eval.results.store import Entry, Run, Store
 from rope_eval.rope.spec import RopeSpec
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rope_eval.plans.plan import Plan
     from rope_eval.plans.survey import Standing
 
@@ -30,8 +29,7 @@ class Findings:
         store: where.
         runs: oldest first, failed ones too.
         names: of their rows, by key.
-        frame: their numbers.
-        lines: the same, with None for what is not there.
+        lines: of their frame, with intervals, and None for what is not there.
         left_out: entries of the store that are no runs.
         plan: which was asked about, if one was.
         standings: of its cells.
@@ -40,7 +38,6 @@ class Findings:
     store: Store
     runs: Sequence[Run]
     names: Mapping[str, str]
-    frame: pd.DataFrame
     lines: Sequence[Mapping[str, Any]]
     left_out: Sequence[Entry] = ()
     plan: Plan | None = None
@@ -53,23 +50,36 @@ def find(store: Store, plan: Plan | None = None) -> Findings:
     Raises:
         StoreError: the store cannot be read.
     """
-    left_out: list[Entry] = []
-    own = Store(store.root, on_bad=left_out.append)
     names = Names()
-    everything = frame(own, names)
-    wanted = None if plan is None else _settings(plan)
-    runs = [run for run in own.runs() if wanted is None or _is_of(run, wanted)]
-    kept = everything[everything["key"].isin([run.key for run in runs])]
+    own = _Chosen(store.root, None if plan is None else _settings(plan))
+    lines = list(lines_of(frame(own, names, intervals=True)))
+    runs = list(own.runs())
     return Findings(
-        store=store,
+        store=own,
         runs=runs,
         names={run.key: _name(names, run) for run in runs},
-        frame=kept,
-        lines=list(lines_of(kept)),
-        left_out=left_out,
+        lines=lines,
+        left_out=own.left_out,
         plan=plan,
         standings=[] if plan is None else _survey(plan, store),
     )
+
+
+class _Chosen(Store):
+    """The same store, of which only the runs of some settings are seen, read once."""
+
+    def __init__(self, root: Path, settings: set[tuple[str, str]] | None) -> None:
+        self.left_out: list[Entry] = []
+        super().__init__(root, on_bad=self.left_out.append)
+        self._settings = settings
+        self._runs: list[Run] | None = None
+
+    def runs(self) -> Iterator[Run]:
+        """Yield the runs of these settings, oldest first."""
+        if self._runs is None:
+            wanted = self._settings
+            self._runs = [r for r in super().runs() if wanted is None or _is_of(r, wanted)]
+        return iter(self._runs)
 
 
 def what(run: Run) -> str:

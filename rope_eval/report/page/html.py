@@ -75,10 +75,10 @@ def _data(page: Page, has_figures: bool) -> dict[str, Any]:
     return {
         "csv": page.downloads | {part.name: part.csv() for part in tables},
         "figures": {
-            figure.name: {
-                "traces": _finite(figure.traces),
-                "layout": _finite(figure.layout),
-            }
+            figure.name: [
+                {"traces": _finite(panel.traces), "layout": _finite(panel.layout)}
+                for panel in figure.panels
+            ]
             for figure in figures
         },
     }

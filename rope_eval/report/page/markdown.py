@@ -11,7 +11,7 @@ from rope_eval.safe_text import shown, shown_lines
 _SIGNS = {"good": "✅ ", "warn": "⚠️ ", "bad": "❌ ", "": ""}
 _ACTIVE = re.compile(r"([\\`*_\[\]<>|~&])")
 _REFERENCE = re.compile("([@#])")  # GitHub would write to whoever has the name
-_FOLDED = ("runs", "provenance", "samples")
+_FOLDED = ("samples", "runs", "provenance")
 
 
 def markdown_of(page: Page) -> str:

@@ -80,23 +80,38 @@ class Table:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Panel:
+    """A picture of a figure.
+
+    Attributes:
+        title: what it is of.
+        traces: as plotly takes them, of plain lists; their texts are escaped for plotly, which
+            reads some HTML. ``meta.legend`` is the plain name of one that can be hidden, with all
+            of its legendgroup.
+        layout: as plotly takes it.
+    """
+
+    title: str
+    traces: tuple[dict[str, Any], ...]
+    layout: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """An interactive figure.
+    """An interactive figure, of which one panel is seen at a time.
 
     Attributes:
         name: of the page, unique in it: of the CSV file too.
         title: what it shows.
         caption: how to read it.
-        traces: as plotly takes them, of plain lists.
-        layout: as plotly takes it.
+        panels: of it, one or more.
         data: its numbers: a header and rows, for CSV.
     """
 
     name: str
     title: str
     caption: str
-    traces: tuple[dict[str, Any], ...]
-    layout: dict[str, Any]
+    panels: tuple[Panel, ...]
     data: tuple[tuple[Any, ...], ...]
 
     def csv(self) -> str:
@@ -110,7 +125,7 @@ class Sample:
 
     Attributes:
         title: whose beginning it is.
-        prompt: its end, as it was shown to the models.
+        prompt: its end.
         texts: (who, what they wrote); the first is the reference.
     """
 

@@ -10,7 +10,6 @@ from rope_eval.protocols.chance import chance_of
 from rope_eval.report.measured import length_text
 from rope_eval.report.page.findings import Findings
 from rope_eval.report.page.model import EMPTY, Cell, Note, Part, Table
-from rope_eval.report.stats import Interval, wilson
 from rope_eval.report.tables import number
 from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import COLUMNS
@@ -128,7 +127,7 @@ def score_cell(line: Line) -> Cell:
     degenerate = []
     if line["answer"] is not None:
         degenerate.append(f"{line['answer']!r} was answered throughout")
-    interval = _interval(line)
+    interval = None if line["low"] is None else (line["low"], line["high"])
     chance = chance_of(line["task"], line["metric"])
     if chance is not None and interval is not None and interval[0] <= chance <= interval[1]:
         degenerate.append(f"not to be told from chance, {chance:.4f}")
@@ -142,14 +141,6 @@ def score_cell(line: Line) -> Cell:
         notes=(*degenerate, *notes),
         state="bad" if degenerate else "warn" if notes else "",
     )
-
-
-def _interval(line: Line) -> Interval | None:
-    """Return the interval of a share of items; what is no such share has none."""
-    value, n = line["value"], line["n"]
-    if chance_of(line["task"], line["metric"]) is None or not n:
-        return None
-    return wilson(value, n)
 
 
 def _bound(value: float | None) -> Cell:

@@ -18,7 +18,7 @@ from rope_eval.errors import DataError
 from rope_eval.report.page.build import page_of
 from rope_eval.report.page.findings import find
 from rope_eval.report.page.html import html_of
-from rope_eval.report.page.model import Cell, Figure, Page, Sample, Section, Table
+from rope_eval.report.page.model import Cell, Figure, Page, Panel, Sample, Section, Table
 
 OURS = {"html", "head", "meta", "title", "style", "body", "a", "header", "div", "span", "button"}
 OURS |= {"h1", "h2", "h3", "h4", "p", "dl", "dt", "dd", "nav", "ul", "li", "main", "section"}
@@ -72,7 +72,8 @@ def test_what_others_wrote_is_text_everywhere(nasty: str) -> None:
 
 def page_with(text: str) -> Page:
     cell = Cell(text=text, more=text, notes=(text,))
-    figure = Figure(name="f", title=text, caption=text, traces=(), layout={}, data=((text,),))
+    panels = tuple(Panel(title=text, traces=(), layout={}) for _ in range(2))
+    figure = Figure(name="f", title=text, caption=text, panels=panels, data=((text,),))
     parts = (
         Table(name="t", title=text, columns=(text,), rows=((cell,),), caption=text),
         Sample(title=text, prompt=text, texts=((text, text),)),

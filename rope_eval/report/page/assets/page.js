@@ -75,55 +75,60 @@
     }
     return found;
   };
-  const isBlack = (trace) => trace.line && trace.line.color === "ink";
-  const inked = (trace) =>
-    isBlack(trace) ? { ...trace, line: { ...trace.line, color: colours().text } } : trace;
   const config = {
     displaylogo: false, plotlyServerURL: "", responsive: true,
     modeBarButtonsToRemove: ["sendChartToCloud", "lasso2d", "select2d"],
   };
-  const shown = {};  // by figure: the traces that are hidden keep so through a change of theme
-  const paint = () => {
-    if (!window.Plotly) return;
-    for (const plot of plots) {
-      const { traces, layout } = figures[plot.dataset.figure];
-      const hidden = shown[plot.dataset.figure] ??= traces.map((trace) => trace.visible ?? true);
-      const now = traces.map((trace, i) => ({ ...inked(trace), visible: hidden[i] }));
-      window.Plotly.react(plot, now, painted({ ...layout, showlegend: false }), config);
-    }
+  const chosen = {};  // by figure: the panel that is seen
+  const hidden = {};  // by figure: the names that are not, also in another panel and theme
+  const groupsOff = (name, traces) => new Set(traces
+    .filter((trace) => trace.meta && (hidden[name] ??= new Set()).has(trace.meta.legend))
+    .map((trace) => trace.legendgroup));
+  const paintOne = (plot) => {
+    const name = plot.dataset.figure;
+    const { traces, layout } = figures[name][chosen[name] ?? 0];
+    const off = groupsOff(name, traces);
+    const now = traces.map((trace) => ({ ...trace, visible: !off.has(trace.legendgroup) }));
+    window.Plotly.react(plot, now, painted({ ...layout, showlegend: false }), config);
   };
+  const paint = () => { if (window.Plotly) plots.forEach(paintOne); };
+
   const legend = (plot) => {
-    const { traces } = figures[plot.dataset.figure];
-    const named = traces.map((trace, i) => [trace, i]).filter(([trace]) => trace.meta && trace.meta.legend);
+    const name = plot.dataset.figure;
+    const named = figures[name][chosen[name] ?? 0].traces.filter((trace) => trace.meta);
+    plot.parentElement.querySelector(".legend")?.remove();
     if (named.length < 2) return;
     const list = document.createElement("fieldset");
-    list.className = "legend";
     const title = document.createElement("legend");
+    list.className = "legend";
     title.textContent = "show";
     list.append(title);
-    for (const [trace, first] of named) {
+    for (const trace of named) {
       const label = document.createElement("label");
       const box = document.createElement("input");
       const mark = document.createElement("i");
       box.type = "checkbox";
-      box.checked = true;
-      mark.style.background = trace.line.color === "ink" ? "currentColor" : trace.line.color;
+      box.checked = !(hidden[name] ??= new Set()).has(trace.meta.legend);
+      mark.style.borderTop = `.25rem ${{ solid: "solid", dash: "dashed", dot: "dotted" }[trace.line.dash] ?? "solid"} ${trace.line.color}`;
       label.append(box, mark, trace.meta.legend);
       box.addEventListener("change", () => {
-        const group = traces.map((_, i) => i).filter((i) => traces[i].legendgroup === trace.legendgroup || i === first);
-        group.forEach((i) => { shown[plot.dataset.figure][i] = box.checked; });
-        window.Plotly.restyle(plot, { visible: box.checked }, group);
+        if (box.checked) hidden[name].delete(trace.meta.legend); else hidden[name].add(trace.meta.legend);
+        paintOne(plot);
       });
       list.append(label);
     }
     plot.after(list);
   };
+  const show = (plot) => { paintOne(plot); legend(plot); };
   if (plots.length) {
     const script = document.createElement("script");
     script.textContent = await unpacked("plotly");
     document.head.append(script);
-    paint();
-    plots.forEach(legend);
+    plots.forEach(show);
+    all("[data-panels]").forEach((menu) => menu.addEventListener("change", () => {
+      chosen[menu.dataset.panels] = Number(menu.value);
+      show(plots.find((plot) => plot.dataset.figure === menu.dataset.panels));
+    }));
   }
 
   // ---- print: notes are open, and a figure has the width of the paper
