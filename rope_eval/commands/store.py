@@ -40,6 +40,7 @@ A leftover younger than --older-than may be a run that is being written, and is 
 EXPORT = """\
 examples:
   rope-eval store export -o runs.csv
+  rope-eval store export --intervals -o runs.csv
   rope-eval store export --format parquet -o runs.parquet
 
 A row is one number: of a run, a task or set of books, a metric and a length. docs/store.md names
@@ -88,6 +89,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             add("--older-than", type=float, default=10.0, metavar="MINUTES", help=minutes)
         if name == "export":
             add("--format", choices=FORMATS, help="(default: by the file's name, else csv)")
+            add("--intervals", action="store_true", help="with the 95 %% interval of each number")
             add("-o", "--output", type=Path, required=True, metavar="FILE", help="to write")
         add("--json", action="store_true", help="print JSON")
         one.set_defaults(run=job)
@@ -154,7 +156,7 @@ def export(args: argparse.Namespace) -> int:
 
     store = _existing(args.results)
     check_output(args.output)
-    table = frame(store)
+    table = frame(store, intervals=args.intervals)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
     try:
         if style == "csv":

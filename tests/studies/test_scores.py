@@ -19,7 +19,7 @@ from helpers.lab_store import (
     recipe,
     step,
 )
-from rope_eval.report.stats import RESAMPLES
+from rope_eval.results.stats import RESAMPLES
 from rope_eval.results.store import Store
 from studies.scaling_laws import scores
 from studies.scaling_laws.reading import read_laboratory
