@@ -54,7 +54,7 @@ def _grid(
     columns = _columns(len(names), width)
     rows = math.ceil(len(names) / columns)
     height = heights[len(names) > 1] * min(1, 0.4 + 0.6 * width / WIDTH)
-    figure = style.new_figure(height * rows + 0.7, width)
+    figure = style.new_figure(height * rows + 0.3, width)
     panels = figure.subplots(rows, columns, squeeze=False, **share)
     for axes, name in zip(panels.flat, names, strict=False):
         axes.set_title(style.plain_text(name), fontsize=10 if columns < 3 else 8)
@@ -81,10 +81,25 @@ def _most(data: FigureData, width: float) -> int:
 
 
 def _legend(figure: Figure, handles: list[Any]) -> None:
-    """Put a legend above the panels, as many entries beside each other as have room."""
-    longest = max(len(handle.get_label()) for handle in handles)
-    columns = int((figure.get_figwidth() - 0.2) / (0.62 + 0.073 * longest))
-    style.legend(figure, handles, max(1, min(3, columns)), above=True)
+    """Put a legend above the panels, which keep their height."""
+    longest = max(len(handle.get_label().translate(_UNSEEN)) for handle in handles)
+    fit = int((figure.get_figwidth() - 0.2) / (0.62 + 0.068 * longest))
+    columns = max(1, min(3, fit))
+    figure.set_figheight(figure.get_figheight() + 0.19 * math.ceil(len(handles) / columns))
+    style.legend(figure, handles, columns, above=True)
+
+
+def _label(figure: Figure, axes: list[Axes], x: str, y: str) -> None:
+    """Write what stands at the axes: at the panel, or once for all."""
+    if len(axes) == 1:
+        axes[0].set_xlabel(x)
+        axes[0].set_ylabel(y)
+        return
+    figure.supxlabel(x, fontsize=10)
+    figure.supylabel(y, fontsize=10)
+
+
+_UNSEEN = str.maketrans("", "", "${}_\\")  # of a formula, what is not drawn
 
 
 # ---- lines -------------------------------------------------------------------------------------
@@ -136,8 +151,7 @@ def _axes_of_lines(figure: Figure, axes: list[Axes], data: FigureData, width: fl
         style.perplexity_axis(axes[0], float(values.min()), float(values.max()))
     elif data.y.scale == "share":
         axes[0].set_ylim(-0.03, 1.03)
-    figure.supxlabel(data.x.label, fontsize=10)
-    figure.supylabel(data.y.label, fontsize=10)
+    _label(figure, axes, data.x.label, data.y.label)
 
 
 def _looks(count: int) -> list[dict[str, Any]]:
@@ -193,8 +207,7 @@ def _maps(data: FigureData, width: float) -> Figure:
         for at, name in enumerate(names):
             row = group[group[data.y.column] == name].iloc[0]
             _bound_of_row(panel, row["bound"], at, lengths[-1])
-    figure.supxlabel(data.x.label, fontsize=10)
-    figure.supylabel(data.y.label, fontsize=10)
+    _label(figure, axes, data.x.label, data.y.label)
     assert mesh is not None
     colour_bar(
         figure,
@@ -251,8 +264,7 @@ def _points(data: FigureData, width: float) -> Figure:
         style.length_axis(panel, low, high, "", most=_most(data, width))
         style.length_axis(panel, low, high, "", y=True)
         _name_points(panel, group, one)
-    figure.supxlabel(data.x.label, fontsize=10)
-    figure.supylabel(data.y.label, fontsize=10)
+    _label(figure, axes, data.x.label, data.y.label)
     handles = [
         Line2D([], [], color=looks[name]["color"], marker=looks[name]["marker"], ls="", label=name)
         for name in names
@@ -303,8 +315,7 @@ def _profiles(data: FigureData, width: float) -> Figure:
                 panel.axvline(length, color=style.GREY, ls=ls, lw=1.3, zorder=0)
         style.length_axis(panel, 0.7, last * 1.1, "", most=_most(data, width))
         style.grid_lines(panel)
-    figure.supxlabel(data.x.label, fontsize=10)
-    figure.supylabel(f"{data.y.label} (band: ± 1 standard deviation)", fontsize=10)
+    _label(figure, axes, data.x.label, f"{data.y.label}\n(band: ± 1 standard deviation)")
     handles = [
         Line2D([], [], color=colour, marker=marker, ms=4, label=f"dimensions {part} $d_{{extra}}$")
         for part, colour, marker in zip(PARTS, COLOURS, ("o", "s"), strict=True)
@@ -326,8 +337,7 @@ def _bars(data: FigureData, width: float) -> Figure:
         )
     axes[0].set_ylim(data.frame["dimension"].max() + 2, 0)
     label = f"{data.x.label} (grey: trained at; dashed: $d_{{extra}}$)"
-    figure.supxlabel(label, fontsize=10)
-    figure.supylabel(data.y.label, fontsize=10)
+    _label(figure, axes, label, data.y.label)
     there = [name for name in _OF_PERIODS if (data.frame["series"] == name).any()]
     _legend(figure, [Patch(color=_OF_PERIODS[name], label=name) for name in there])
     return figure

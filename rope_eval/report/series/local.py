@@ -12,8 +12,8 @@ from rope_eval.errors import SpecError, StoreError
 from rope_eval.local_loss import WINDOW, Floats
 from rope_eval.report.runs import lines_of
 from rope_eval.report.series.source import Line, Source
-from rope_eval.report.stats import SEED
 from rope_eval.results.documents import TokenLosses
+from rope_eval.results.stats import SEED
 
 SHORTEST = 32  # a window that ends there has 5 tokens a document
 EIGHTHS = 8  # lengths an octave

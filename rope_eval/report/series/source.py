@@ -67,7 +67,8 @@ class Source:
     @cached_property
     def measured(self) -> pd.DataFrame:
         """The frame's rows that were chosen, of all lengths."""
-        return chosen(frame(self.store, self.names), rows=self._rows, columns=self._columns)
+        every = frame(self.store, self.names, intervals=True)
+        return chosen(every, rows=self._rows, columns=self._columns)
 
     def profiles(self) -> list[Line]:
         """Return the runs of attention that were chosen, one a line, of all lengths."""
