@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
 from rope_eval.safe_text import shown
+
+if TYPE_CHECKING:
+    from rope_eval.plans.plan import Plan
 
 EPILOG = """\
 examples:
@@ -49,13 +53,12 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.errors import SpecError
     from rope_eval.files import check_output
     from rope_eval.paths import write_whole
-    from rope_eval.plans.plan import Plan
     from rope_eval.report.page.build import page_of
     from rope_eval.report.page.findings import find
     from rope_eval.report.page.html import html_of
     from rope_eval.report.page.markdown import markdown_of
 
-    plan = None if args.plan is None else Plan.read(args.plan)
+    plan = None if args.plan is None else _plan(args.plan)
     folder = args.results or (plan.results if plan else None)
     is_markdown = args.output is not None and args.output.suffix in (".md", ".markdown")
     style = args.format or ("markdown" if is_markdown else "html")
@@ -71,3 +74,9 @@ def run(args: argparse.Namespace) -> int:
     write_whole(args.output, text)
     print(f"{shown(args.output)}: {len(text.encode()):,} bytes. {shown(page.verdict)}")
     return 0
+
+
+def _plan(file: Path) -> Plan:
+    from rope_eval.plans.plan import Plan
+
+    return Plan.read(file)

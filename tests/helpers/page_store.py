@@ -95,6 +95,25 @@ def full(root: Path) -> Store:
         answers={"rope_paper_mmlu_anatomy": {"A": 100}},
         n_all=200,
     )
+    continued(store, 1e1, f"</pre></script>{NASTY}", document=NASTY)
+    continued(store, 1e2, " a time", document=NASTY)
     (store.root / "notes.txt").write_text("not a run")
     (store.root / f"{'0' * 16}.zip").write_bytes(b"broken")
     return store
+
+
+def continued(store: Store, theta: float, text: str, *, document: str = "a book") -> str:
+    """Store what a setting wrote after the beginning of a book, and return its key."""
+    asked = identity.request(
+        "continuation", "me/model", RopeSpec(rope_theta=theta), backend="hf", dtype="float32"
+    )
+    sample = {"document": document, "context_tokens": 64, "prompt": "Once", "reference": "upon"}
+    run = Run(
+        key=identity.run_key(asked),
+        kind="continuation",
+        status="done",
+        request=asked,
+        results={"effective_from": {}, "samples": [sample | {"text": text}]},
+        provenance={"started": f"2026-11-26T00:01:{int(math.log10(theta)):02}", "proof": PROOF},
+    )
+    return store.put(run).key

@@ -26,18 +26,18 @@ def page_of(found: Findings, *, made: datetime | None = None) -> Page:
     sections = [
         Section(name="failures", title="What failed", parts=tuple(record.failures(found))),
         Section(name="scores", title="Scores", parts=tuple(score_tables(found))),
-        Section(name="figures", title="Figures", parts=tuple(figures(found.store))),
+        Section(name="figures", title="Figures", parts=tuple(figures(found.source))),
         Section(name="samples", title="What models wrote", parts=tuple(samples(found))),
         Section(name="runs", title="What was run and proven", parts=_run_parts(found)),
         Section(name="provenance", title="Provenance", parts=(record.provenance_table(found),)),
     ]
     when = made or datetime.now(UTC)
     return Page(
-        title=str(found.plan.file) if found.plan else str(found.store.root),
+        title=str(found.plan.file) if found.plan else str(found.source.store.root),
         facts=(
             ("made", when.strftime("%Y-%m-%d %H:%M UTC")),
             ("rope-eval", rope_eval.__version__),
-            ("results", str(found.store.root)),
+            ("results", str(found.source.store.root)),
         ),
         verdict=verdict,
         state=state,
@@ -61,13 +61,14 @@ def _verdict(found: Findings) -> tuple[str, State]:
     proven = sum(record.is_proven(run) for run in found.runs)
     failed = sum(run.status == "failed" or bool(run.results.get("failed")) for run in found.runs)
     parts = [f"{len(found.runs)} runs, {proven} of them proven"]
+    if failed or not found.plan:
+        parts.append(f"{failed} failed wholly or in part" if failed else "none failed")
     bad = failed > 0
     if found.plan:
         states = Counter(one.state for one in found.standings)
         cells = ", ".join(f"{count} {state}" for state, count in states.items())
         parts.insert(0, f"{len(found.standings)} cells of the plan: {cells}")
         bad = bad or any(states[state] for state in ("failed", "partly failed", "cannot"))
-    parts.append(f"{failed} failed wholly or in part" if failed else "none failed")
     if found.left_out:
         parts.append(f"{len(found.left_out)} files of the store left out")
     open_ = any(not one.is_over for one in found.standings)

@@ -36,11 +36,7 @@ def lines(data: FigureData, panel: Sequence[Line]) -> Drawn:
         for trace in _line(data, position, name, of_series)
     ]
     layout = _layout(data, panel)
-    uprights = [
-        (column, length, dash)
-        for column, dash in (("bound", "dot"), ("train_length", "dash"))
-        for length in sorted({line[column] for line in panel if line.get(column) is not None})
-    ]
+    uprights = _uprights(panel)
     layout["shapes"] = [
         {
             "type": "line",
@@ -49,9 +45,9 @@ def lines(data: FigureData, panel: Sequence[Line]) -> Drawn:
             "yref": "paper",
             "y0": 0,
             "y1": 1,
-            "line": {"dash": dash, "width": 1.2, "color": GREY},
+            "line": {"dash": "dot" if "bound" in names else "dash", "width": 1.2, "color": GREY},
         }
-        for _, length, dash in uprights
+        for length, names in uprights.items()
     ]
     layout["annotations"] = [
         {
@@ -59,15 +55,24 @@ def lines(data: FigureData, panel: Sequence[Line]) -> Drawn:
             "y": 1,
             "yref": "paper",
             "yanchor": "bottom",
-            "text": f"{'bound' if column == 'bound' else 'trained'} {length:.0f}",
+            "text": f"{', '.join(names)} {length:.0f}",
             "showarrow": False,
-            "textangle": -35,
+            "textangle": -30,
             "xanchor": "left",
             "font": {"size": 11, "color": GREY},
         }
-        for column, length, _ in uprights
+        for length, names in uprights.items()
     ]
     return {"traces": tuple(traces), "layout": layout}
+
+
+def _uprights(panel: Sequence[Line]) -> dict[float, list[str]]:
+    """Return what a length is to one of the lines: its bound, the length it was trained at."""
+    found: dict[float, list[str]] = {}
+    for column, name in (("bound", "bound"), ("train_length", "trained")):
+        for length in sorted({line[column] for line in panel if line.get(column) is not None}):
+            found.setdefault(float(length), []).append(name)
+    return found
 
 
 def profiles(data: FigureData, panel: Sequence[Line]) -> Drawn:
@@ -92,7 +97,8 @@ def heat(data: FigureData, panel: Sequence[Line]) -> Drawn:
             "z": [[_colour(value, scale) for value in row] for row in values],
             "hovertext": [[_said(data, one) for one in row] for row in grid],
             "hoverinfo": "text",
-            "colorscale": "Cividis" if scale == "share" else "Cividis_r",
+            "colorscale": "Cividis",
+            "reversescale": scale != "share",
             "colorbar": _colour_bar(data.colour, values),
             "xgap": 1,
             "ygap": 1,
@@ -250,18 +256,16 @@ def _layout(data: FigureData, panel: Sequence[Line]) -> dict[str, Any]:
     return {
         "xaxis": _axis(data.x, panel),
         "yaxis": _axis(data.y, panel),
-        "margin": {"l": 70, "r": 30, "t": 60, "b": 60},
+        "margin": {"l": 70, "r": 40, "t": 76, "b": 70},
         "hovermode": "closest",
     }
 
 
 def _axis(axis: Axis, panel: Sequence[Line]) -> dict[str, Any]:
-    found = {"title": {"text": plain(axis.label)}, "automargin": True}
-    numbers = [
-        line[axis.column]
-        for line in panel
-        if isinstance(line[axis.column], int | float) and math.isfinite(line[axis.column])
-    ]
+    found = {"title": {"text": plain(axis.label), "standoff": 8}, "automargin": True}
+    columns = (axis.column, "low", "high") if axis.column == "value" else (axis.column,)
+    given = [line.get(column) for line in panel for column in columns]
+    numbers = [n for n in given if isinstance(n, int | float) and math.isfinite(n)]
     if axis.scale == "share":
         return found | {"range": [-0.02, 1.02]}
     if axis.scale not in ("length", "perplexity", "log") or not numbers or min(numbers) <= 0:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from rope_eval.errors import DataError, SpecError
 from rope_eval.report.page.drawing import DRAWN
 from rope_eval.report.page.model import Figure, Panel
 from rope_eval.report.runs import lines_of
-from rope_eval.report.series import figure_data
-
-if TYPE_CHECKING:
-    from rope_eval.report.series.data import FigureData
-    from rope_eval.results.store import Store
+from rope_eval.report.series import KINDS
+from rope_eval.report.series.data import FigureData, Notes
+from rope_eval.report.series.source import Source
 
 FIGURES = (
     ("curves", "perplexity"),
@@ -28,11 +25,12 @@ FIGURES = (
 """Which figures there are, where the store has what they need: kind and metric."""
 
 
-def figures(store: Store) -> Iterator[Figure]:
-    """Yield the figures that a store has the numbers for."""
+def figures(source: Source) -> Iterator[Figure]:
+    """Yield the figures that a store has the numbers for; the source's notes are of the last."""
     for kind, metric in FIGURES:
+        source.notes = Notes()
         try:
-            data = figure_data(kind, store, metric=metric)
+            data = KINDS[kind](source, metric or "perplexity")
         except (DataError, SpecError):
             continue  # nothing was measured that it would show
         yield figure("-".join(filter(None, ("figure", kind, metric))), data)
@@ -46,16 +44,23 @@ def figure(name: str, data: FigureData) -> Figure:
         panels.setdefault(str(line[data.panels]), []).append(line)
     return Figure(
         name=name,
-        title=data.title,
-        caption="\n".join((_READ[data.mark], *(f"{note}." for note in data.notes))),
+        title=f"Settings of a model: {data.title.lower()}"
+        if data.kind == "methods"
+        else data.title,
+        caption="\n".join((_READ[data.mark], *(f"{note.rstrip('.')}." for note in data.notes))),
         panels=tuple(
-            Panel(title=" – ".join(title.splitlines()), **DRAWN[data.mark](data, of_panel))
+            Panel(title=_title(title), **DRAWN[data.mark](data, of_panel))
             for title, of_panel in panels.items()
         ),
         data=(tuple(data.frame.columns), *(tuple(line.values()) for line in lines)),
     )
 
 
+def _title(panel: str) -> str:
+    return " – ".join(panel.splitlines()) or "nothing else set"  # of a map of bases
+
+
+_TITLES = {"methods": "{}, the settings of a model"}
 _READ = {
     "lines": "Bands are 95 % intervals. Dotted: the bound of the setting; dashed: the training "
     "length.",

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.report.runs import lines_of
+from rope_eval.report.series.source import Source
 from rope_eval.results import identity
-from rope_eval.results.frame import HARNESSES, frame
+from rope_eval.results.frame import HARNESSES
 from rope_eval.results.naming import Names
 from rope_eval.results.store import Entry, Run, Store
 from rope_eval.rope.spec import RopeSpec
@@ -26,7 +27,7 @@ class Findings:
     """What was found.
 
     Attributes:
-        store: where.
+        source: of the figures.
         runs: oldest first, failed ones too.
         names: of their rows, by key.
         lines: of their frame, with intervals, and None for what is not there.
@@ -35,7 +36,7 @@ class Findings:
         standings: of its cells.
     """
 
-    store: Store
+    source: Source
     runs: Sequence[Run]
     names: Mapping[str, str]
     lines: Sequence[Mapping[str, Any]]
@@ -50,15 +51,13 @@ def find(store: Store, plan: Plan | None = None) -> Findings:
     Raises:
         StoreError: the store cannot be read.
     """
-    names = Names()
     own = _Chosen(store.root, None if plan is None else _settings(plan))
-    lines = list(lines_of(frame(own, names, intervals=True)))
-    runs = list(own.runs())
+    source = Source(own)
     return Findings(
-        store=own,
-        runs=runs,
-        names={run.key: _name(names, run) for run in runs},
-        lines=lines,
+        source=source,
+        runs=list(own.runs()),
+        names={run.key: _name(source.names, run) for run in own.runs()},
+        lines=list(lines_of(source.measured)),
         left_out=own.left_out,
         plan=plan,
         standings=[] if plan is None else _survey(plan, store),

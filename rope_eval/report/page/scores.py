@@ -10,6 +10,7 @@ from rope_eval.protocols.chance import chance_of
 from rope_eval.report.measured import length_text
 from rope_eval.report.page.findings import Findings
 from rope_eval.report.page.model import EMPTY, Cell, Note, Part, Table
+from rope_eval.report.series.source import labelled
 from rope_eval.report.tables import number
 from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import COLUMNS
@@ -21,11 +22,10 @@ _CAPTION = "Behind a number its 95 % interval. A marked cell has its reason in a
 
 def score_tables(found: Findings) -> list[Part]:
     """Return a table for each task and metric that has lengths, and one of all others."""
-    lines = [line for line in found.lines if line["task"] and line["metric"]]
+    lines = labelled([dict(line) for line in found.lines if line["task"] and line["metric"]])
     if not lines:
         return [Note(text="No run has a number.", state="warn")]
     bounds = {run.key: run.results.get("extrapolation_bound") for run in found.runs}
-    names = _names(lines)
     groups: dict[tuple[str, str], list[Line]] = {}
     others: list[Line] = []
     for line in lines:
@@ -35,10 +35,10 @@ def score_tables(found: Findings) -> list[Part]:
         else:
             groups.setdefault(key, []).append(line)
     tables: list[Part] = [
-        _by_length(f"scores-{place}", task, metric, of_task, names, bounds)
+        _by_length(f"scores-{place}", task, metric, of_task, bounds)
         for place, ((task, metric), of_task) in enumerate(groups.items(), start=1)
     ]
-    return [*tables, *([_by_task(others, names)] if others else [])]
+    return [*tables, *([_by_task(others)] if others else [])]
 
 
 def _by_length(
@@ -46,24 +46,22 @@ def _by_length(
     task: str,
     metric: str,
     lines: Sequence[Line],
-    names: Mapping[str, str],
     bounds: Mapping[str, float | None],
 ) -> Table:
     lengths = sorted({line["length"] for line in lines})
-    bound = {names[line["key"]]: bounds.get(line["key"]) for line in lines}
+    bound = {line["label"]: bounds.get(line["key"]) for line in lines}
     has_bound = any(value is not None for value in bound.values())
     return _table(
         name,
         f"{metric} of {task}, by length in tokens",
         lines,
-        names,
         {length: length_text(length) for length in lengths},
         lambda line: line["length"],
         extra={"bound": {row: _bound(value) for row, value in bound.items()}} if has_bound else {},
     )
 
 
-def _by_task(lines: Sequence[Line], names: Mapping[str, str]) -> Table:
+def _by_task(lines: Sequence[Line]) -> Table:
     columns = {
         (line["task"], line["metric"]): f"{line['task']} {plain(line['metric'])}" for line in lines
     }
@@ -71,7 +69,6 @@ def _by_task(lines: Sequence[Line], names: Mapping[str, str]) -> Table:
         "scores-tasks",
         "Scores of tasks",
         lines,
-        names,
         columns,
         lambda line: (line["task"], line["metric"]),
     )
@@ -81,7 +78,6 @@ def _table(
     name: str,
     title: str,
     lines: Sequence[Line],
-    names: Mapping[str, str],
     columns: Mapping[Any, str],
     column_of: Any,
     extra: Mapping[str, Mapping[str, Cell]] | None = None,
@@ -90,7 +86,7 @@ def _table(
     extra = extra or {}
     rows: dict[str, dict[Any, Line]] = {}
     for line in lines:
-        cells = rows.setdefault(names[line["key"]], {})
+        cells = rows.setdefault(line["label"], {})
         if line["value"] is not None or column_of(line) not in cells:
             cells[column_of(line)] = line
     unlike = _unlike(lines)
@@ -145,18 +141,6 @@ def score_cell(line: Line) -> Cell:
 
 def _bound(value: float | None) -> Cell:
     return EMPTY if value is None else Cell(text=f"{value:.0f}", number=value)
-
-
-def _names(lines: Sequence[Line]) -> dict[str, str]:
-    """Return what a run's row is called, by its key: with its weights where two have one name."""
-    weights: dict[str, set[tuple[str, str]]] = {}
-    for line in lines:
-        weights.setdefault(line["row"], set()).add((line["weights"] or "", line["host"]))
-    return {
-        line["key"]: line["row"]
-        + (f" ({line['weights']}, {line['host']})" if len(weights[line["row"]]) > 1 else "")
-        for line in lines
-    }
 
 
 def _unlike(lines: Sequence[Line]) -> list[str]:

@@ -27,15 +27,13 @@ def bases(source: Source, metric: str) -> FigureData:
         [line["label"] for line in lines if line["base"] is None],
     )
     lines = [line for line in lines if line["base"] is not None]
-    if len({line["length"] for line in lines}) < 2 or len({line["base"] for line in lines}) < 2:
-        notes = "".join(f"\n{note}" for note in source.notes.lines())
-        raise DataError(f"a map of bases needs two bases and two lengths or more{notes}")
     tasks = len({line["task"] for line in lines})
     for line in lines:
         rest = _rest(source, line)
         line["panel"] = "\n".join(
             part for part in (line["task"] if tasks > 1 else "", rest) if part
         )
+    lines = _maps(source, lines)
     for line, name in zip(lines, _names(lines), strict=True):
         line["series"] = name
     lines.sort(key=lambda line: (line["panel"], line["base"], line["series"], line["length"]))
@@ -50,6 +48,24 @@ def bases(source: Source, metric: str) -> FigureData:
         colour=axis,
         notes=source.notes.lines(),
     )
+
+
+def _maps(source: Source, lines: list[Line]) -> list[Line]:
+    """Return the lines of the panels that have two bases and two lengths."""
+    there: dict[str, tuple[set[float], set[int]]] = {}
+    for line in lines:
+        found = there.setdefault(line["panel"], (set(), set()))
+        found[0].add(line["base"])
+        found[1].add(line["length"])
+    for line in lines:
+        if len(there[line["panel"]][0]) < 2:
+            source.notes.add("not drawn, as there is no other base like it", [line["label"]])
+    maps = {panel for panel, (of, at) in there.items() if len(of) > 1 and len(at) > 1}
+    kept = [line for line in lines if line["panel"] in maps]
+    if not kept:
+        notes = "".join(f"\n{note}" for note in source.notes.lines())
+        raise DataError(f"a map of bases needs two bases and two lengths or more{notes}")
+    return kept
 
 
 def _rest(source: Source, line: Line) -> str:

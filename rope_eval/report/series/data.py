@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from rope_eval.safe_text import for_spreadsheet, shown
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -60,6 +62,16 @@ class FigureData:
     series: str | None = None
     panels: str = "panel"
     notes: tuple[str, ...] = ()
+
+    def csv(self) -> str:
+        """Return the frame as CSV; no text in it is a formula to a spreadsheet."""
+        texts = self.frame.select_dtypes(exclude="number").columns
+        safe = {
+            name: [for_spreadsheet(shown(v)) if isinstance(v, str) else v for v in self.frame[name]]
+            for name in texts
+        }
+        written: str = self.frame.assign(**safe).to_csv(index=False, lineterminator="\n")
+        return written
 
 
 class Notes:

@@ -16,9 +16,9 @@ from rope_eval.rope.geometry import RopeConfig
 from rope_eval.rope.shapes import periods as periods_of
 from rope_eval.rope.spec import RopeSpec
 
-WITHIN = "period within the training length"
-SEEN = "longer, but seen in full before tuning"
-NEVER = "longer, and never seen in full"
+WITHIN = "within the training length"
+SEEN = "longer, of a pair that turned fully in pre-training"
+NEVER = "longer, of a pair that never turned fully"
 COLUMNS = (
     "panel",
     "series",

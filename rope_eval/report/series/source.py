@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.catalogue.files import OF_THE_WEIGHTS
 from rope_eval.errors import DataError
 from rope_eval.report.choice import chosen
 from rope_eval.report.runs import lines_of
@@ -20,6 +23,7 @@ from rope_eval.safe_text import shown
 if TYPE_CHECKING:
     import pandas as pd
 
+_OF_THE_LAWS = re.compile(rf",({'|'.join(OF_THE_WEIGHTS)})=[^,]*")
 Line = dict[str, Any]
 ATTENTION = "attention"
 
@@ -63,7 +67,8 @@ class Source:
     @cached_property
     def measured(self) -> pd.DataFrame:
         """The frame's rows that were chosen, of all lengths."""
-        return chosen(frame(self.store, self.names), rows=self._rows, columns=self._columns)
+        every = frame(self.store, self.names, intervals=True)
+        return chosen(every, rows=self._rows, columns=self._columns)
 
     def profiles(self) -> list[Line]:
         """Return the runs of attention that were chosen, one a line, of all lengths."""
@@ -137,7 +142,14 @@ class Source:
 
 
 def labelled(lines: Sequence[Line]) -> list[Line]:
-    """Return the lines with a ``label`` that tells the checkpoints and hosts of a row apart."""
+    """Return the lines with a ``label``: the row, and what tells its checkpoints and hosts apart.
+
+    Of a row that is a model and its setting, the fields that the laws alone take are left out where
+    no two rows differ in them.
+    """
+    rows = dict.fromkeys(line["row"] for line in lines)
+    short = {row: _OF_THE_LAWS.sub("", row) for row in rows}
+    shared = Counter(short.values())
     there: dict[tuple[str, str], dict[str, set[str]]] = {}
     for line in lines:
         found = there.setdefault((line["task"], line["row"]), {"weights": set(), "host": set()})
@@ -150,7 +162,9 @@ def labelled(lines: Sequence[Line]) -> list[Line]:
             for name in differ
             if len(differ[name]) > 1 and line[name]
         ]
-        line["label"] = line["row"] + (f" ({', '.join(more)})" if more else "")
+        row = line["row"]
+        label = short[row] if shared[short[row]] == 1 else row
+        line["label"] = label + (f" ({', '.join(more)})" if more else "")
     return list(lines)
 
 

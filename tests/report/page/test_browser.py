@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from helpers import page_store
+from helpers import figure_store, page_store
 from rope_eval.report.page.build import page_of
 from rope_eval.report.page.findings import find
 from rope_eval.report.page.html import html_of
 from rope_eval.report.page.model import Page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+pytest.importorskip("plotly", reason="the extra report is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 if CHROMIUM is None:
     pytest.skip("there is no chromium: make browser", allow_module_level=True)
@@ -32,7 +33,11 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Page:
-    return page_of(find(page_store.full(tmp_path_factory.mktemp("store"))))
+    store = page_store.full(tmp_path_factory.mktemp("store"))
+    for theta in (500.0, 1e6):
+        figure_store.put_books(store, model="drawn", rope_theta=theta)
+        figure_store.put_attention(store, model="drawn", rope_theta=theta)
+    return page_of(find(store))
 
 
 @pytest.fixture
@@ -68,7 +73,8 @@ def test_what_others_wrote_stays_text(opened: Any, page: Page) -> None:
 
 
 def test_a_table_sorts_by_numbers_and_blanks_stay_last(opened: Any) -> None:
-    name = opened.locator("h3:text-matches('^perplexity of builtin .2')").get_attribute("id")
+    titles = opened.locator("h3:text-matches('^perplexity of builtin .2')")
+    name = titles.last.get_attribute("id")
     header = opened.locator(f"[aria-labelledby={name}] th button").nth(2)
     assert numbers(opened, name, 3) == pytest.approx([None, math.exp(700), 3.0])
     header.click()
@@ -163,3 +169,48 @@ def test_print_shows_all_and_no_buttons(opened: Any, tmp_path: Path) -> None:
     assert opened.locator("details:not([open])").count() == 0
     opened.evaluate("dispatchEvent(new Event('afterprint'))")
     assert opened.locator("details.notes[open]").count() == 0
+
+
+def lines_drawn(tab: Any, name: str) -> int:
+    """Return how many lines and bands a figure shows."""
+    return int(tab.locator(f"[data-figure={name}] .scatterlayer .trace").count())
+
+
+def test_the_legend_hides_a_curve_and_shows_it_again(opened: Any) -> None:
+    name = "figure-curves-local-loss"
+    assert lines_drawn(opened, name) == 4  # two lines and their bands
+    box = opened.locator(f"figure:has([data-figure={name}]) .legend input").first
+    box.focus()
+    opened.keyboard.press("Space")
+    assert not box.is_checked() and lines_drawn(opened, name) == 2
+    opened.click("#theme")
+    assert lines_drawn(opened, name) == 2  # a theme brings nothing back
+    box.check()
+    assert lines_drawn(opened, name) == 4
+
+
+def test_a_menu_chooses_the_panel(opened: Any) -> None:
+    title = "document.querySelector('[data-figure=figure-attention]').data[1].hovertext[0]"
+    menu = opened.locator("[data-panels=figure-attention]")
+    before = opened.evaluate(title)
+    menu.select_option(index=1)
+    assert menu.locator("option").all_inner_texts() == [
+        "drawn, rope_theta=500",
+        "drawn, rope_theta=1000000",
+    ]
+    assert opened.evaluate(title) == before  # two profiles that are alike
+    assert lines_drawn(opened, "figure-attention") == 4
+
+
+def test_figures_follow_the_theme_and_offer_no_upload(opened: Any) -> None:
+    paper = "document.querySelector('.plot')._fullLayout.paper_bgcolor"
+    light = opened.evaluate(paper)
+    opened.emulate_media(color_scheme="dark")
+    assert any(opened.wait_for_timeout(100) or opened.evaluate(paper) != light for _ in range(50))
+    titles = opened.locator(".modebar-btn").evaluate_all("them => them.map(t => t.dataset.title)")
+    assert titles and not [t for t in titles if "cloud" in t.lower() or "share" in t.lower()]
+
+
+def test_the_page_is_drawn_in_print(opened: Any, tmp_path: Path) -> None:
+    opened.pdf(path=tmp_path / "page.pdf", format="A4")
+    assert (tmp_path / "page.pdf").stat().st_size > 50_000

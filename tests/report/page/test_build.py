@@ -13,7 +13,7 @@ import pytest
 from helpers import page_store
 from rope_eval.report.page.build import page_of
 from rope_eval.report.page.findings import find
-from rope_eval.report.page.model import Cell, Note, Page, Table
+from rope_eval.report.page.model import Cell, Note, Page, Sample, Table
 from rope_eval.results.frame import COLUMNS
 from rope_eval.results.store import Store
 
@@ -32,7 +32,7 @@ def table(page: Page, name: str) -> dict[str, dict[str, Cell]]:
 
 def test_the_verdict_says_what_failed(page: Page) -> None:
     assert page.verdict == (
-        "6 runs, 3 of them proven; 2 failed wholly or in part; 2 files of the store left out."
+        "8 runs, 5 of them proven; 2 failed wholly or in part; 2 files of the store left out."
     )
     assert page.state == "bad"
     assert page.facts[0] == ("made", "2026-11-26 04:05 UTC")
@@ -60,7 +60,8 @@ def test_nothing_failed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_run_says_whether_it_was_proven(page: Page) -> None:
-    proofs = {name: row["proof"] for name, row in table(page, "runs").items()}
+    rows = table(page, "runs").items()
+    proofs = {name: row["proof"] for name, row in rows if "tokens" not in row["measured"].text}
     proven = proofs["me/model, rope_theta=10"]
     assert (proven.text, proven.state) == ("proven", "good")
     assert "rope_theta moves a score by 2.5 nats" in proven.notes
@@ -116,6 +117,16 @@ def test_an_infinite_perplexity_is_marked(tmp_path: Path, monkeypatch: pytest.Mo
     assert (cell.text, cell.state, cell.number) == ("inf", "bad", math.inf)
     assert score_cell(line).text == "–" and score_cell(line).state == "bad"
     assert score_cell(line | {"value": 2.0}).state == ""
+
+
+def test_samples_stand_beside_the_reference(page: Page) -> None:
+    (sample,) = (part for part in page.parts() if isinstance(part, Sample))
+    assert sample.title == f"{page_store.NASTY}, after 64 tokens" and sample.prompt == "Once"
+    assert sample.texts == (
+        ("the text itself", "upon"),
+        ("me/model, rope_theta=10", f"</pre></script>{page_store.NASTY}"),
+        ("me/model, rope_theta=100", " a time"),
+    )
 
 
 def test_provenance_has_what_makes_a_run_again(page: Page) -> None:
