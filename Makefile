@@ -13,7 +13,7 @@ ROPE_EVAL_REAL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rope-eval/real
 # what depends on transformers' and torch's own workings
 CORE := tests/backends/hf tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
 
-.PHONY: help demo test test-input test-oldest test-newest test-opencompass test-vllm test-real check format build clean
+.PHONY: help demo browser test test-input test-oldest test-newest test-opencompass test-vllm test-real check format build clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,6 +23,10 @@ demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a t
 
 test: check  ## every test, offline
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+browser:  ## Debian's chromium (120 MB, as root), without which the tests of the page are skipped
+	command -v chromium google-chrome || (apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium)
 
 test-input: $(INSTALLED)  ## bad input of every kind: at least 2,000, other ones each time
 	ROPE_EVAL_INPUTS=2000 $(BIN)/python -m pytest tests/test_generated_input.py --hypothesis-show-statistics

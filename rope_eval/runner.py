@@ -102,14 +102,14 @@ class Prospect:
         run: the run in the store, done or failed, or None.
         documents: the key of each document.
         stored: how many of them have their scores.
-        tokens: that are to be scored.
+        passes: tokens of each text that is to go through the model.
         seconds: what each stored document took.
     """
 
     run: Run | None
     documents: tuple[str, ...]
     stored: int
-    tokens: int
+    passes: tuple[int, ...]
     seconds: tuple[float, ...]
 
 
@@ -121,18 +121,19 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
         LengthError: where fewer documents than asked for are long enough.
         StoreError: for a damaged run or document.
     """
-    texts = _Texts(request, store, force=False)
-    documents = first_documents(request.books, request.lengths[-1], texts.count, request.documents)
+    texts = Texts(request, store)
+    documents = texts.documents()
     kept = Documents(store, texts.setting())
     keys = {d.digest: kept.key(d.digest) for d in documents}
     found = [keys[d] for d in keys if kept.read(d, request.lengths) is not None]
+    each = request.lengths if kept.each_length else request.lengths[-1:]
     runs = [kept.store.get(key) for key in found]
     seconds = [run.provenance.get("duration_s") for run in runs if run is not None]
     return Prospect(
         run=store.get(identity.run_key(_asked(request, texts.setting(), documents))),
         documents=tuple(keys.values()),
         stored=len(found),
-        tokens=(len(keys) - len(found)) * request.lengths[-1],
+        passes=(len(keys) - len(found)) * each,
         seconds=tuple(one for one in seconds if one is not None),
     )
 
@@ -185,8 +186,8 @@ def answer(
         SpecError: where `strict` refuses.
         RopeEvalError: any other of its kinds, for what cannot be done.
     """
-    texts = _Texts(request, store, force=force)
-    documents = first_documents(request.books, request.lengths[-1], texts.count, request.documents)
+    texts = Texts(request, store, force=force)
+    documents = texts.documents()
     setting = texts.setting()
     asked = _asked(request, setting, documents)
     key = identity.run_key(asked)
@@ -194,7 +195,7 @@ def answer(
     if old is not None and old.status == "failed" and not retry:
         raise ScoreError(old.error)
     if old is not None and old.status == "done" and not (retry and old.results.get("failed")):
-        _check_effect(old.results, request.lengths[-1], strict)
+        check_effect(old.results, request.lengths[-1], strict)
         return Answer(run=old, scored=0)
 
     work = _Work(
@@ -220,7 +221,7 @@ def answer(
         raise LeftToOthersError(f"other processes are scoring {len(left)} of the documents")
     done = [found[d.digest] for d in documents if d.digest in found]
     if done:
-        _check_effect(done[0].facts, request.lengths[-1], strict)
+        check_effect(done[0].facts, request.lengths[-1], strict)
     error = next(iter(failed.values())) if not done else None
     run = Run(
         key=key,
@@ -299,16 +300,34 @@ def _setting(request: CumulativeRequest) -> dict[str, Any]:
     )
 
 
-class _Texts:
-    """The tokens of documents; the tokenizer is loaded when a count is not known yet."""
+class Texts:
+    """The documents of a request and their tokens.
 
-    def __init__(self, request: CumulativeRequest, store: Store, *, force: bool) -> None:
+    The tokenizer is loaded when a count is not known yet.
+
+    Args:
+        request: of its lengths the longest counts.
+        store: which knows counts.
+        force: count anew.
+    """
+
+    def __init__(self, request: CumulativeRequest, store: Store, *, force: bool = False) -> None:
         self.request = request
         self.store = store
         self._setting = _setting(request)
         self._counts = TokenCounts(store, self._setting, forget=force)
         self._tokenizer: Any = None
         self._ids: dict[str, Tensor] = {}
+
+    def documents(self) -> list[Document]:
+        """Return the first documents that are long enough.
+
+        Raises:
+            DataError: for a model or books that cannot be read.
+            LengthError: where there are fewer than asked for, or none.
+        """
+        request = self.request
+        return first_documents(request.books, request.lengths[-1], self.count, request.documents)
 
     def count(self, document: Document) -> int:
         """Return how many tokens a document has, counted as far as the longest length."""
@@ -364,7 +383,7 @@ class _Work:
 
     request: CumulativeRequest
     documents: Documents
-    texts: _Texts
+    texts: Texts
     progress: Progress
     strict: bool
     force: bool
@@ -387,7 +406,7 @@ class _Work:
             request.model, request.rope, request.lengths[-1], request.loading
         ) as scorer:
             self._check_ran(scorer)
-            _check_effect(_facts(scorer), request.lengths[-1], self.strict)
+            check_effect(_facts(scorer), request.lengths[-1], self.strict)
             record["machine"]["gpu"] = scorer.gpu
             record["proof"] = scorer.proof
             self._try_to(lambda: self.texts.keep_counts(record))
@@ -463,7 +482,8 @@ def _facts(scorer: DocumentScorer) -> dict[str, Any]:
     }
 
 
-def _check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
+def check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
+    """Refuse, strictly, a setting with a field that changes nothing in texts as long as these."""
     line = without_effect(facts["effective_from"], longest)
     if strict and line:
         raise SpecError(f"{line}. Ask for longer texts, or leave it or --strict out")

@@ -25,9 +25,12 @@ PROVIDERS = {  # an import whose distribution has another name
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
     "lm_eval": "lm-eval",
+    "markdown_it": "markdown-it-py",
     "mmengine": "mmengine-lite",
     "yaml": "pyyaml",
 }
+PLACES = {"opencompass": "opencompass", "vllm": "vllm", "gguf": "gguf", "report": "report/page"}
+"""Of an extra, what stands in the path of the modules that may import it."""
 OF_VLLM = {"openai", "ray", "triton"}  # in the environment that `make test-vllm` builds
 WHERE_INSTALLED = {"flash_attn", "bitsandbytes"}  # used if it is there, never needed
 NEEDED_BY_OTHERS = {"pyarrow"}  # Parquet of pandas
@@ -43,7 +46,7 @@ TOOLS = {
     "types-tqdm",
 }
 SHIPPED = {"pretrained", "base-1e6"}  # of the embedded checkpoints
-LARGEST_WHEEL = 2_800_000  # bytes, of which the two checkpoints are 2.33 million
+LARGEST_WHEEL = 3_000_000  # bytes, of which the two checkpoints are 2.33 million
 
 
 def declared(*extras: str) -> set[str]:
@@ -85,7 +88,7 @@ def imports_of(*folders: str) -> dict[str, set[str]]:
 
 def test_what_is_imported_is_declared() -> None:
     for path, names in imports_of("rope_eval", "tasks").items():
-        extras = [extra for extra in ("opencompass", "vllm", "gguf") if extra in path]
+        extras = [extra for extra, place in PLACES.items() if place in path]
         missing = names - declared(*extras) - WHERE_INSTALLED
         assert not missing, f"{path} imports {missing}: declare it"
     for path, names in imports_of("studies", "tests", "benchmarks").items():

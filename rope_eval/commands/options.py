@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import SpecError
+from rope_eval.lengths import parse_length
 
 _FLAG = {"action": "store_true"}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -50,6 +51,40 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> 
     """Add shared options to a command, `changes` in the place of what is declared for all."""
     for name in names:
         parser.add_argument(name, **(OPTIONS[name] | changes))
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose what is shown, for `rope_eval.report.choice.chosen`.
+
+    They give ``rows`` and ``columns``, lists of texts, and ``lengths``, a list of tokens; empty
+    where the option was not given.
+    """
+    add = parser.add_argument
+    patterns = "shell patterns, with commas between, in the order to show them in; may be repeated"
+    add("--rows", action="append", default=[], metavar="NAMES", help=f"rows: names or {patterns}")
+    add(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="NAMES",
+        help="tasks or metrics, or `TASK METRIC`, in the same way",
+    )
+    add("--lengths", action=_Lengths, default=[], metavar="N,…", help="such as 4k,16k")
+
+
+class _Lengths(argparse.Action):
+    """Lengths with commas between, of an option that may be repeated."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the lengths, or raise `SpecError`."""
+        found = [parse_length(text) for text in str(values).split(",")]
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *found])
 
 
 class Checked(argparse.Action, ABC):

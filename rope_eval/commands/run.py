@@ -18,6 +18,7 @@ examples:
   rope-eval run plan.yaml --shard 2/8      # of 8 processes the second, on one folder of results
   rope-eval status plan.yaml
   rope-eval run embedded                   # a plan that ships: two minutes on a CPU
+  rope-eval run --list                     # the plans that ship
 
 A plan:
   models: [lab/pretrained, path/to/model]
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     store = store_of(plan, args.results)
     if args.dry_run:
         return show(plan, store)
+    plan.check()
     _end_on_sigterm()
     report_to = progress_bar if sys.stderr.isatty() else progress_lines
     with report_to(f"{len(plan.cells)} cells") as report:
@@ -76,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
             shard=shard,
             progress=lambda cell, unit, part: report(f"{cell}: {unit}", part),
         )
+    for cell, note in done.notes.items():
+        say(f"note: {cell}: {note}")
     for cell, why in done.failed.items():
         say(f"failed: {cell}: {why}")
     print(

@@ -40,6 +40,7 @@ A leftover younger than --older-than may be a run that is being written, and is 
 EXPORT = """\
 examples:
   rope-eval store export -o runs.csv
+  rope-eval store export --intervals -o runs.csv
   rope-eval store export --format parquet -o runs.parquet
 
 A row is one number: of a run, a task or set of books, a metric and a length. docs/store.md names
@@ -88,6 +89,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             add("--older-than", type=float, default=10.0, metavar="MINUTES", help=minutes)
         if name == "export":
             add("--format", choices=FORMATS, help="(default: by the file's name, else csv)")
+            add("--intervals", action="store_true", help="with the 95 %% interval of each number")
             add("-o", "--output", type=Path, required=True, metavar="FILE", help="to write")
         add("--json", action="store_true", help="print JSON")
         one.set_defaults(run=job)
@@ -100,7 +102,7 @@ def verify(args: argparse.Namespace) -> int:
         DataError: there is no such folder.
         StoreError: it cannot be read.
     """
-    store = _existing(args.results)
+    store = existing_store(args.results)
     entries = [*store.entries(), *store.documents.entries()]
     found = Counter(entry.state for entry in entries)
     if args.json:
@@ -125,7 +127,7 @@ def sweep(args: argparse.Namespace) -> int:
 
     if not args.older_than >= 0:
         raise SpecError(f"--older-than must be 0 or more minutes, got {args.older_than}")
-    store = _existing(args.results)
+    store = existing_store(args.results)
     removed, kept = store.sweep(older_than=60 * args.older_than, dry_run=args.dry_run)
     if args.json:
         lists = {"removed": list(map(str, removed)), "kept": list(map(str, kept))}
@@ -152,9 +154,9 @@ def export(args: argparse.Namespace) -> int:
     from rope_eval.files import check_output
     from rope_eval.results.frame import for_spreadsheets, frame
 
-    store = _existing(args.results)
+    store = existing_store(args.results)
     check_output(args.output)
-    table = frame(store)
+    table = frame(store, intervals=args.intervals)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
     try:
         if style == "csv":
@@ -172,7 +174,8 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _existing(folder: Path | None) -> Store:
+def existing_store(folder: Path | None) -> Store:
+    """Return the store of a command that reads; a folder that is not there is a `DataError`."""
     from rope_eval.errors import DataError
     from rope_eval.paths import is_directory
 

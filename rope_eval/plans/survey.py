@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import Literal
 
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
-from rope_eval.plans import units
+from rope_eval.plans.cell import Cell
 from rope_eval.plans.claims import Claims
 from rope_eval.plans.failures import Failures, reason
-from rope_eval.plans.plan import Cell, Plan
+from rope_eval.plans.plan import Plan
 from rope_eval.results.store import Store
 
 State = Literal["done", "partly failed", "failed", "partly done", "to do", "cannot"]
@@ -77,7 +77,7 @@ def seconds_left(standings: list[Standing]) -> float | None:
 def _standing(cell: Cell, store: Store, failures: Failures, held: set[str]) -> Standing:
     failed = failures.read(cell)
     try:
-        found = units.prospect(cell, store)
+        found = cell.measurement.prospect(cell, store)
     except RopeEvalError as error:
         state: State = "failed" if failed else "cannot"
         return Standing(cell=cell, state=state, why=failed or reason(error))
@@ -94,7 +94,7 @@ def _standing(cell: Cell, store: Store, failures: Failures, held: set[str]) -> S
         units=len(found.units),
         stored=found.stored,
         at_work=len(held.intersection(found.units)),
-        tokens=found.tokens,
+        tokens=None if found.passes is None else sum(found.passes),
         seconds=fmean(found.seconds) if found.seconds else None,
         why=why,
     )

@@ -12,15 +12,15 @@ from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.protocols.columns import ITEMS, TASKS
 from rope_eval.report import published as paper
 from rope_eval.report.runs import Part, Row, Score, items_of, rows_of
-from rope_eval.report.stats import (
+from rope_eval.results.conditions import unlike
+from rope_eval.results.frame import HARNESSES
+from rope_eval.results.stats import (
     Interval,
     Z,
     mean_variance,
     newcombe,
     paired_bootstrap,
 )
-from rope_eval.results.conditions import unlike
-from rope_eval.results.frame import HARNESSES
 from rope_eval.results.store import Store
 
 _TABLES = ("3", "4", "5")

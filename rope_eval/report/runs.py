@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +12,9 @@ from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
 from rope_eval.protocols.tasks import OWN_PROTOCOLS
 from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
+from rope_eval.results.metrics import is_fraction
 from rope_eval.results.naming import Names
+from rope_eval.results.samples import scores_of
 from rope_eval.results.store import Store
 
 if TYPE_CHECKING:
@@ -160,7 +161,6 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
 
 
 _IN_COLUMNS = {task for columns in TASKS.values() for tasks in columns.values() for task in tasks}
-_FRACTION = re.compile(r"acc(uracy)?\b|acc_|exact_match|greedy@|[0-9]+,")  # of RULER 4096,none
 
 # ---- from the frame ----------------------------------------------------------------------------
 
@@ -183,7 +183,7 @@ def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
 
 def _is_fraction(line: Mapping[str, Any]) -> bool:
     value, metric = line["value"], line["metric"] or ""
-    return value is not None and 0 <= value <= 1 and _FRACTION.match(metric) is not None
+    return value is not None and 0 <= value <= 1 and is_fraction(metric)
 
 
 def _part(line: Mapping[str, Any], store: Store, metric: str) -> Part:
@@ -200,9 +200,8 @@ def _part(line: Mapping[str, Any], store: Store, metric: str) -> Part:
 
 
 def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]:
-    arrays = store.arrays(key)
-    items, scores = arrays.get(f"{task}/docs"), arrays.get(f"{task}/{metric}")
-    return {} if items is None or scores is None else dict(zip(items, scores, strict=True))
+    found = scores_of(store.arrays(key), task, metric)
+    return {item: score for item, score in found.items() if score.ndim == 0}
 
 
 def _add_curves(row: Row, measured: pd.DataFrame) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from rope_eval.errors import StoreError
@@ -136,6 +137,57 @@ class Documents:
             if self.each_length and (kept := self.store.get(key)) is not None:
                 return set(kept.results["passes"]), self.store.arrays(key)
         return set(), {}
+
+
+class TokenLosses:
+    """The losses of a run's tokens, of the documents that it was summed from.
+
+    Args:
+        store: the runs.
+        run: a run of whole books that is done.
+
+    Attributes:
+        documents: how many.
+        lengths: of the run.
+        each_length: whether each length is a pass of its own, in which a token has another loss.
+
+    Raises:
+        StoreError: a document's scores are not there, or damaged.
+    """
+
+    def __init__(self, store: Store, run: Run) -> None:
+        with of_known_shape(run):
+            self.lengths: list[int] = run.request["lengths"]
+            keys = run.results["documents"]
+            changes = RopeSpec.from_dict(run.request["rope"]).base_changes
+        self.each_length = changes == "per_sequence"
+        self.documents = len(keys)
+        self._passes = [self._read(store.documents, key) for key in keys]
+
+    @property
+    def longest(self) -> int:
+        """The longest length of the run, in tokens."""
+        return self.lengths[-1]
+
+    def at(self, length: int) -> npt.NDArray[np.float32]:
+        """Return nats of each token but the first up to a length, [D, length − 1].
+
+        Args:
+            length: at most the longest; one of the run where each is a pass of its own.
+        """
+        rows = [passes[min(n for n in passes if n >= length)] for passes in self._passes]
+        return np.stack([row[: length - 1] for row in rows])
+
+    def _read(self, documents: Store, key: str) -> dict[int, npt.NDArray[np.float32]]:
+        run = documents.get(key)
+        if run is None:
+            raise StoreError(
+                f"the scores of document {key} are no longer in the store: run it again with "
+                "--force"
+            )
+        with of_known_shape(run):
+            arrays = documents.arrays(key)
+            return {n: arrays[f"nll_{n}"] for n in run.results["passes"]}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -53,6 +53,15 @@ class Names:
         label, setting = str(run.request["model"]), setting_text(run)
         return label if setting == "neutral" and label not in self.known else f"{label}, {setting}"
 
+    def checkpoint(self, run: Run) -> str | None:
+        """Return the folder of the catalogue's checkpoint that a run's weights are, if one is."""
+        model = _fingerprint(run)
+        if model is None or not identity.is_content(model):
+            return None
+        return next(
+            (row.checkpoint for row in self.known.values() if self._own(row) == model), None
+        )
+
     def _own(self, row: catalogue.ModelSpec) -> str | None:
         """Return the fingerprint of a row's checkpoint, if it has one."""
         path = row.checkpoint

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.theory import extrapolation_bound
 from rope_eval.tuning.recipe import Recipe
+from studies.scaling_laws.extensions import extensions
 from studies.scaling_laws.recipes.grids import HEAD_DIM, PRETRAIN_THETA, Grid
 
 
@@ -89,15 +90,17 @@ def measurements(grid: Grid, *, methods: bool = True) -> Iterator[Measurement]:
     """
     for recipe in grid.recipes:
         settings = {AS_TRAINED: recipe.rope}
+        extended = _extended(recipe) if methods and recipe.name in grid.with_extensions else {}
         if methods:
             settings |= _with_methods(recipe)
+            settings |= extended
         if recipe.name in grid.with_attention and _is_bounded_by_pretraining(recipe):
             settings |= {name: _changed(recipe, METHODS[name]) for name in ("clip", "drop")}
         for method, rope in settings.items():
             kinds = [Kind.CURVE]
             if method == AS_TRAINED:
                 kinds.append(Kind.WINDOW)
-            if method == AS_TRAINED or (
+            if method in (AS_TRAINED, *extended) or (
                 recipe.name in grid.with_retrieval and method in IN_RETRIEVAL
             ):
                 kinds.append(Kind.RETRIEVAL)
@@ -128,6 +131,17 @@ def _with_methods(recipe: Recipe) -> dict[str, RopeSpec]:
         if name in ALSO_WRONG and bound != rope.train_length:
             settings[name + WRONG] = _changed(recipe, {**fields, "reference_length": "train"})
     return settings
+
+
+def _extended(recipe: Recipe) -> dict[str, RopeSpec]:
+    """Return the settings of the methods that are to extend a model."""
+    assert recipe.rope.train_length is not None
+    settings = extensions(
+        train_length=recipe.rope.train_length,
+        head_dim=HEAD_DIM,
+        pretrain_theta=PRETRAIN_THETA,
+    )
+    return {name: _changed(recipe, fields) for name, fields in settings.items()}
 
 
 def _is_bounded_by_pretraining(recipe: Recipe) -> bool:

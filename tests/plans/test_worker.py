@@ -169,9 +169,7 @@ def test_what_another_process_is_at_is_left_and_taken_over(tmp_path: Path, store
 
 
 def units_of(made: Plan, store: Store) -> list[str]:
-    from rope_eval.plans.units import prospect
-
-    return [key for cell in made.cells for key in prospect(cell, store).units]
+    return [key for cell in made.cells for key in cell.measurement.prospect(cell, store).units]
 
 
 def test_a_unit_that_another_process_has_just_done_is_read(

@@ -19,8 +19,8 @@ from rope_eval.protocols.columns import TASKS
 from rope_eval.report.compare import compare, side
 from rope_eval.report.measured import table_of
 from rope_eval.report.runs import rows_of
-from rope_eval.report.stats import Z, mean_variance, newcombe, paired_bootstrap, wilson
 from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.stats import Z, mean_variance, newcombe, paired_bootstrap, wilson
 from rope_eval.results.store import Store
 
 # --- intervals ------------------------------------------------------------------------------------

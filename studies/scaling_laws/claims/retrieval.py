@@ -16,7 +16,7 @@ from rope_eval.labels import base_label
 from rope_eval.report.figures import style
 from rope_eval.report.figures.panels import Line, Panel, Scale, draw_panels
 from rope_eval.report.figures.retrieval import Reach, draw_reaches
-from rope_eval.report.stats import Interval, wilson
+from rope_eval.results.stats import Interval, wilson
 from studies.scaling_laws.claim import Check, Finding, Picture, length, percent, table, tokens
 from studies.scaling_laws.contexts import DEFINITION, Held, held
 from studies.scaling_laws.measurements import AS_TRAINED

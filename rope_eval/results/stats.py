@@ -1,4 +1,4 @@
-"""How far a difference of two scores may be chance: 95 % intervals."""
+"""How far a score, or a difference of two, may be chance: 95 % intervals."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 Z = 1.959963984540054  # the normal quantile of 97.5 %
 RESAMPLES = 10_000
 SEED = 20231008
+_AT_ONCE = 4_000_000  # numbers drawn
 
 Interval = tuple[float, float]
 
@@ -64,6 +65,27 @@ def paired_bootstrap(parts: Sequence[npt.NDArray[np.floating]]) -> Interval:
         drawn = generator.multinomial(len(differences), counts / counts.sum(), size=RESAMPLES)
         means += drawn @ values / len(differences)
     low, high = np.quantile(means / len(parts), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def ratio_bootstrap(
+    numerators: npt.NDArray[np.floating], denominators: npt.NDArray[np.floating]
+) -> Interval:
+    """Return the 95 % percentile interval of Σ numerators / Σ denominators, resampling the pairs.
+
+    Args:
+        numerators: of each document or item, such as its nats.
+        denominators: the same, such as its tokens.
+    """
+    generator = np.random.default_rng(SEED)
+    count = len(numerators)
+    batch = max(1, _AT_ONCE // count)
+    ratios = []
+    for start in range(0, RESAMPLES, batch):
+        size = min(batch, RESAMPLES - start)
+        drawn = generator.multinomial(count, np.full(count, 1 / count), size=size)
+        ratios.append((drawn @ numerators) / (drawn @ denominators))
+    low, high = np.quantile(np.concatenate(ratios), [0.025, 0.975])
     return float(low), float(high)
 
 

@@ -1,0 +1,66 @@
+"""`rope-eval report`: the page of a plan that ran, and of a folder of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helpers import page_store
+from rope_eval.cli import main
+from rope_eval.results.store import Store
+
+PLAN = """\
+models: [lab/pretrained]
+settings: [{}, {linear_factor: 4}]
+measurements:
+  - perplexity: {books: builtin-chapters, lengths: [64, 128], docs: 2}
+"""
+
+
+def test_the_page_of_a_plan_has_its_runs_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN)
+    runs, page = tmp_path / "runs", tmp_path / "page.html"
+    assert main(["run", str(plan), "--results", str(runs)]) == 0
+    page_store.curve(Store(runs), 7)
+    capsys.readouterr()
+
+    given = ["--results", str(runs), "-o", str(page), "--no-figures"]
+    assert main(["report", str(plan), *given]) == 0
+    said = capsys.readouterr().out
+    assert "2 cells of the plan: 2 done; 2 runs, 2 of them proven." in said
+    html = page.read_text(encoding="utf-8")
+    assert "lab/pretrained" in html and "linear_factor=4" in html and "me/model" not in html
+
+    assert main(["report", *given]) == 0
+    assert "3 runs, 3 of them proven" in capsys.readouterr().out
+    assert "me/model" in page.read_text(encoding="utf-8")
+
+
+def test_a_plan_that_did_not_run_says_what_is_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN.replace("{}, {linear_factor: 4}", "{rope_theta: 500}, {p_rope: 2}"))
+    assert main(["report", str(plan), "--results", str(tmp_path), "--format", "markdown"]) == 2
+    plan.write_text(PLAN)
+    assert main(["report", str(plan), "--results", str(tmp_path), "--format", "markdown"]) == 0
+    printed = capsys.readouterr().out
+    assert "⚠️ 2 cells of the plan: 2 to do; 0 runs, 0 of them proven" in printed
+    assert "| lab/pretrained | " in printed
+
+
+def test_where_and_how_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = page_store.full(tmp_path)
+    given = ["report", "--results", str(store.root)]
+    assert main(given) == 2
+    assert "-o report.html" in capsys.readouterr().err
+    assert main(["report", "--results", str(tmp_path / "none"), "-o", "x.html"]) == 2
+    assert "there is no folder of runs" in capsys.readouterr().err
+    assert main([*given, "-o", str(tmp_path / "no" / "x.html")]) == 2
+    assert "make it first" in capsys.readouterr().err
+    assert main([*given, "-o", str(tmp_path / "x.md")]) == 0
+    assert (tmp_path / "x.md").read_text(encoding="utf-8").startswith("## ")
