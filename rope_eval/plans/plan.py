@@ -11,6 +11,7 @@ from typing import Any
 
 from rope_eval import catalogue
 from rope_eval.errors import SpecError
+from rope_eval.files import Place, place
 from rope_eval.lengths import check_lengths, parse_length
 from rope_eval.plans.document import Value, read
 from rope_eval.rope.spec import FIELDS
@@ -113,12 +114,12 @@ class Plan:
     Attributes:
         file: the file.
         cells: what is to be done, a model's together.
-        results: the folder of the store, where the file gives one.
+        results: the folder or URL of the store, where the file gives one.
     """
 
     file: Path
     cells: tuple[Cell, ...]
-    results: Path | None = None
+    results: Place | None = None
 
     @classmethod
     def read(cls, file: Path) -> Plan:
@@ -155,7 +156,7 @@ class Plan:
         return cls(
             file=file,
             cells=tuple(cell for i, cell in enumerate(cells) if cell not in cells[:i]),
-            results=Path(given["results"].text()) if "results" in given else None,
+            results=place(given["results"].text()) if "results" in given else None,
         )
 
 

@@ -13,15 +13,13 @@ from dataclasses import dataclass
 
 from rope_eval.errors import SpecError, StoreError
 from rope_eval.plans import units
-from rope_eval.plans.claims import Claims
 from rope_eval.plans.context import Context
 from rope_eval.plans.failures import Failures
 from rope_eval.plans.models import LoadedModel
 from rope_eval.plans.plan import Cell, Plan
+from rope_eval.plans.remote_claims import claims_of
 from rope_eval.results.store import Store
 from rope_eval.runner import LeftToOthersError
-
-POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +94,7 @@ def work(
     Raises:
         StoreError: where the store cannot be written, or is damaged.
     """
-    model, claims, failures = LoadedModel(), Claims(store.root), Failures(store)
+    model, claims, failures = LoadedModel(), claims_of(store), Failures(store)
     done = Done(failed={})
     pending = (shard or Shard()).order(plan.cells)
     while pending:
@@ -126,7 +124,7 @@ def work(
                 done.units += computed
                 done.cells += 1
         if left and done.units + done.cells == before:
-            wait(POLL_SECONDS)
+            wait(claims.poll)
         pending = left
     done.loads = model.loads
     return done
