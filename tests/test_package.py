@@ -35,6 +35,8 @@ OF_VLLM = {"openai", "ray", "triton"}  # in the environment that `make test-vllm
 WHERE_INSTALLED = {"flash_attn", "bitsandbytes"}  # used if it is there, never needed
 NEEDED_BY_OTHERS = {"pyarrow"}  # Parquet of pandas
 TOOLS = {
+    "flask",  # of moto's server
+    "flask-cors",
     "hatchling",
     "mypy",
     "pandas-stubs",

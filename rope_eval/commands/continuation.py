@@ -66,10 +66,10 @@ def run(args: argparse.Namespace) -> int:
     length = parse_length(args.length)
 
     from rope_eval.plans.cell import Cell
-    from rope_eval.plans.claims import Claims
     from rope_eval.plans.context import Context
     from rope_eval.plans.measurements.generation import Generation
     from rope_eval.plans.models import LoadedModel
+    from rope_eval.plans.remote_claims import claims_of
     from rope_eval.results.store import DEFAULT_ROOT, Store
     from rope_eval.scoring.documents import Loading
     from rope_eval.setting import resolve
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     )
     settings = [resolve(args.model, args.config, rope) for rope in args.rope or [""]]
     store = Store(args.results or DEFAULT_ROOT)
-    model, claims = LoadedModel(), Claims(store.root)
+    model, claims = LoadedModel(), claims_of(store)
     found = []
     with progress_bar("loading") as report:
         for i, setting in enumerate(settings):

@@ -6,10 +6,10 @@ import argparse
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import SpecError
+from rope_eval.files import place
 from rope_eval.lengths import parse_length
 
 _FLAG = {"action": "store_true"}
@@ -37,12 +37,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "show on these weights, before the work, that the setting is applied (default: on)",
     },
     "--results": {
-        "type": Path,
+        "type": place,
         "metavar": "DIR",
-        "help": "where runs are kept (default: results/runs)",
+        "help": "where runs are kept, a folder or a URL such as s3://bucket/runs (default: "
+        "results/runs)",
     },
     "--json": _FLAG | {"help": "print JSON"},
 }
+ALIASES = {"--results": ("--store",)}
 SETTING = ("--model", "--config", "--rope")
 LOADING = ("--dtype", "--device", "--trust-remote-code", "--allow-pickle", "--proof")
 
@@ -50,7 +52,7 @@ LOADING = ("--dtype", "--device", "--trust-remote-code", "--allow-pickle", "--pr
 def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
     """Add shared options to a command, `changes` in the place of what is declared for all."""
     for name in names:
-        parser.add_argument(name, **(OPTIONS[name] | changes))
+        parser.add_argument(name, *ALIASES.get(name, ()), **(OPTIONS[name] | changes))
 
 
 def add_choice(parser: argparse.ArgumentParser) -> None:

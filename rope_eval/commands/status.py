@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
+from rope_eval.files import Place
 from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     return show(plan, store_of(plan, args.results))
 
 
-def store_of(plan: Plan, folder: Path | None) -> Store:
+def store_of(plan: Plan, folder: Place | None) -> Store:
     """Return the store of the command line, of the plan, or the default one."""
     from rope_eval.commands.store import open_store
 

@@ -1,4 +1,4 @@
-"""``rope-eval store``: the folder of runs, checked, cleaned, and written out as one frame."""
+"""``rope-eval store``: the runs, checked, cleaned, and written out as one frame."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rope_eval.commands.options import add_shared
+from rope_eval.files import Place
 from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ the columns. In CSV a text that a spreadsheet would take for a formula has ' bef
 FORMATS = ("csv", "parquet")
 
 
-def open_store(folder: Path | None) -> Store:
+def open_store(folder: Place | None) -> Store:
     """Return the store of a command; what it leaves out is a line each on standard error."""
     from rope_eval.results.store import DEFAULT_ROOT, Store
 
@@ -82,7 +84,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add = one.add_argument
-        add("--results", type=Path, metavar="DIR", help="of runs (default: results/runs)")
+        add_shared(one, "--results")
         if name == "sweep":
             add("--dry-run", action="store_true", help="only say what would be removed")
             minutes = "of a file that may still be written (default: 10)"
@@ -174,13 +176,12 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def existing_store(folder: Path | None) -> Store:
+def existing_store(folder: Place | None) -> Store:
     """Return the store of a command that reads; a folder that is not there is a `DataError`."""
     from rope_eval.errors import DataError
-    from rope_eval.paths import is_directory
 
     store = open_store(folder)
-    if not is_directory(str(store.root)):
+    if not store.folder.exists():
         raise DataError(f"there is no folder of runs at {store.root}: give it as --results DIR")
     return store
 

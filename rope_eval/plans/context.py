@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from rope_eval.plans.claims import Claims
+from rope_eval.plans.claiming import Claiming
 from rope_eval.plans.models import LoadedModel
 from rope_eval.results.store import Store
 
@@ -27,7 +27,7 @@ class Context:
 
     store: Store
     model: LoadedModel
-    claims: Claims
+    claims: Claiming
     retry: bool
     progress: Callable[[str, float], None]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError, did_you_mean
+from rope_eval.files import Place, place
 from rope_eval.plans.cell import Cell, Measurement
 from rope_eval.plans.document import Value, read
 from rope_eval.plans.measurements import REGISTRY
@@ -39,13 +40,13 @@ class Plan:
     Attributes:
         file: the file.
         cells: what is to be done, a model's together.
-        results: the folder of the store, where the file gives one.
+        results: the folder or URL of the store, where the file gives one.
         asked: its measurements, and where each stands.
     """
 
     file: Path
     cells: tuple[Cell, ...]
-    results: Path | None
+    results: Place | None
     asked: tuple[tuple[Measurement, Value], ...]
 
     @classmethod
@@ -80,7 +81,7 @@ class Plan:
         return cls(
             file=file,
             cells=tuple(cell for i, cell in enumerate(cells) if cell not in cells[:i]),
-            results=Path(given["results"].text()) if "results" in given else None,
+            results=place(given["results"].text()) if "results" in given else None,
             asked=tuple(asked),
         )
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.plans.cell import Cell
-from rope_eval.plans.claims import Claims
 from rope_eval.plans.failures import Failures, reason
 from rope_eval.plans.plan import Plan
+from rope_eval.plans.remote_claims import claims_of
 from rope_eval.results.store import Store
 
 State = Literal["done", "partly failed", "failed", "partly done", "to do", "cannot"]
@@ -53,7 +53,7 @@ def survey(plan: Plan, store: Store) -> Iterator[Standing]:
     Raises:
         StoreError: where the store cannot be read.
     """
-    failures, held = Failures(store), set(Claims(store.root).held())
+    failures, held = Failures(store), set(claims_of(store).held())
     for cell in plan.cells:
         yield _standing(cell, store, failures, held)
 

@@ -13,15 +13,13 @@ from dataclasses import dataclass, field
 
 from rope_eval.errors import SpecError, StoreError
 from rope_eval.plans.cell import Cell
-from rope_eval.plans.claims import Claims
 from rope_eval.plans.context import Context
 from rope_eval.plans.failures import Failures
 from rope_eval.plans.models import LoadedModel
 from rope_eval.plans.plan import Plan
+from rope_eval.plans.remote_claims import claims_of
 from rope_eval.results.store import Store
 from rope_eval.runner import LeftToOthersError
-
-POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +96,7 @@ def work(
     Raises:
         StoreError: where the store cannot be written, or is damaged.
     """
-    model, claims, failures = LoadedModel(), Claims(store.root), Failures(store)
+    model, claims, failures = LoadedModel(), claims_of(store), Failures(store)
     done = Done()
     pending = (shard or Shard()).order(plan.cells)
     while pending:
@@ -130,7 +128,7 @@ def work(
                 if outcome.note:
                     done.notes[str(cell)] = outcome.note
         if left and done.units + done.cells == before:
-            wait(POLL_SECONDS)
+            wait(claims.poll)
         pending = left
     done.loads = model.loads
     return done

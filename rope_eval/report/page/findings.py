@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.files import Place
 from rope_eval.report.runs import lines_of
 from rope_eval.report.series.source import Source
 from rope_eval.results import identity
@@ -67,7 +67,7 @@ def find(store: Store, plan: Plan | None = None) -> Findings:
 class _Chosen(Store):
     """The same store, of which only the runs of some settings are seen, read once."""
 
-    def __init__(self, root: Path, settings: set[tuple[str, str]] | None) -> None:
+    def __init__(self, root: Place, settings: set[tuple[str, str]] | None) -> None:
         self.left_out: list[Entry] = []
         super().__init__(root, on_bad=self.left_out.append)
         self._settings = settings

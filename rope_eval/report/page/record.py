@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from rope_eval.report.page.findings import Findings, what
@@ -127,7 +128,7 @@ def _failed(found: Findings) -> Iterator[tuple[str, str, str]]:
             if missing := record.get("metadata", {}).get("missing"):
                 yield f"{found.names[run.key]}: {task}", "not run", str(missing)
     for entry in found.left_out:
-        yield entry.path.name, entry.state, entry.why
+        yield PurePath(entry.path).name, entry.state, entry.why
 
 
 def provenance_table(found: Findings) -> Table:
