@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, PreTra
 from rope_eval import RopeSpec, patched, score_tokens
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks" / "methods-cpu.json"
-TRAIN_LENGTH, PAIRS, STEPS = 2048, 32, 8
+TRAIN_LENGTH, PAIRS, STEPS = 2048, 32, 32
 SHAPE: dict[str, Any] = {
     "vocab_size": 1024,
     "hidden_size": 128,
