@@ -40,6 +40,8 @@ def spec_of_config(config: RopeConfig) -> RopeSpec:
     form = FORMS.get(config.rope_type)
     if form is None or PARTIAL not in form.words:
         words.pop(PARTIAL, None)  # of the checkpoint, and no method
+    beside = {word for method in METHODS for word in method.of_parameters}
+    words = {word: value for word, value in words.items() if word not in beside}
     spec = spec_of_parameters(words, longest=config.values.get(LONGEST))
     for method in METHODS:
         fields = method.of_config(config.values)

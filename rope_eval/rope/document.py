@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from rope_eval.rope import methods
 from rope_eval.rope.method import Method
@@ -25,7 +27,14 @@ its content, with all digits.
 
 `rope-eval spec --model DIR` prints the setting that a config amounts to; with `--to-config --rope
 …` what the config of a plain checkpoint must say for transformers or vLLM to run a setting, or that
-no config says it."""
+no config says it.
+
+The cost is processor time beside that of the neutral setting: of scoring 8192 tokens, and of a step
+of generation after as many, on a model so small that attention is most of its work, so it is the
+most that one pays (`benchmarks/methods.py`, on one thread of a CPU). A tenth is noise."""
+
+_COSTS = Path(__file__).parents[2] / "results" / "benchmarks" / "methods-cpu.json"
+_COLUMNS = ("method", "fields", "what it changes", "depends on", "source", "vLLM", "cost")
 
 _CHECKED_HEAD = """\
 ## Checked against
@@ -48,6 +57,7 @@ def page() -> str:
         for method in methods.REGISTRY
         for field in method.fields
     )
+    costs = json.loads(_COSTS.read_text(encoding="utf-8"))["methods"]
     rows = [
         (
             method.name,
@@ -56,13 +66,14 @@ def page() -> str:
             _lengths(method),
             method.source,
             _served(method),
+            _cost(costs.get(method.name, {})),
         )
         for method in methods.METHODS
     ]
     return "\n\n".join(
         (
             _HEAD,
-            _table(("method", "fields", "what it changes", "depends on", "source", "vLLM"), rows),
+            _table(_COLUMNS, rows),
             "## Fields\n\n" + _table(("field", "default", "what it is"), fields),
             _checks(),
         )
@@ -105,6 +116,15 @@ def _served(method: Method) -> str:
         return f"no: {reasons.pop()}"
     refused = {f"`{no.setting}`: {no.why}": None for no in found if no is not None}
     return f"yes, but not {'; '.join(refused)}" if refused else "yes"
+
+
+def _cost(ratios: Mapping[str, Mapping[str, float]]) -> str:
+    """Return what was measured of a method, by its settings where there are several."""
+    return "; ".join(
+        f"{f'`{setting}`: ' if len(ratios) > 1 else ''}scoring ×{found['scoring']:.1f}, generation "
+        f"×{found['generation']:.1f}"
+        for setting, found in ratios.items()
+    )
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

@@ -197,6 +197,7 @@ class Method:
         neutral: settings of it, or next to it, that change nothing there, bit for bit.
         config: how a model's config asks for it in its rope_parameters, or None where none can.
         of_config: the fields that a whole config amounts to, by its other words.
+        of_parameters: those of them that are words of rope_parameters.
         to_config: what a config must say beside what it says, None where it cannot.
         checked: runs of the authors' own code beside it.
         place: where its fields stand among those of the other methods.
@@ -221,6 +222,7 @@ class Method:
     neutral: tuple[str, ...] = ()
     config: ConfigForm | None = None
     of_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: {}
+    of_parameters: tuple[str, ...] = ()
     to_config: Callable[[Setting, Mapping[str, Any]], Mapping[str, Any] | None] | None = None
     checked: tuple[Checked, ...] = ()
     place: int = 100

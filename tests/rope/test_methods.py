@@ -1,5 +1,6 @@
 """The registry: what every method says of itself is what its numbers do."""
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -141,6 +142,17 @@ def test_two_methods_of_the_same_thing_are_refused_by_name(
         methods.check_combination(Setting("by_length", "by_end"))
     methods.check_combination(Setting("list", "base", "share", "query", "by_end"))
     methods.check_combination(Setting("scaled", "by_length", "base", "share", "query"))
+
+
+def test_the_cost_of_every_method_was_measured() -> None:
+    text = (ROOT / "results" / "benchmarks" / "methods-cpu.json").read_text(encoding="utf-8")
+    measured = json.loads(text)["methods"]
+    assert set(measured) == {method.name for method in methods.METHODS}
+    for name, by_setting in measured.items():
+        for setting, ratios in by_setting.items():
+            active = methods.active(RopeSpec.parse(setting))
+            assert name in {method.name for method in active}
+            assert all(0.5 < ratios[what] < 20 for what in ("scoring", "generation"))
 
 
 def test_the_page_is_up_to_date() -> None:

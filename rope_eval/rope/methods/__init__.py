@@ -64,10 +64,9 @@ def kept_still(spec: Setting, count: int) -> frozenset[int]:
 
 
 def parts(spec: Any) -> tuple[Any, Any]:
-    """Return what of a `RopeSpec` layers that rotate take, in a model that has others, and those.
+    """Return what layers that rotate take of a `RopeSpec`, and what layers that do not.
 
-    A method that is of the layers without rotation alone is in the second part, others in the
-    first.
+    It is of a model that has both: a method is of the one or of the other.
     """
     of_rotating, of_still = (
         {
