@@ -32,6 +32,7 @@ ONLY_IN = {
     "lm_eval": ("hosts/lm_eval", "commands/lm_eval"),
     "torch": ("rope", "backends", "scoring", "hosts", "tuning", "runner", "studies"),
     "matplotlib": ("report/figures", "studies/scaling_laws/claim"),
+    "inspect_ai": ("results/inspect_logs",),
     "jinja2": ("report/page",),
     "plotly": ("report/page",),
     "vllm": ("backends/vllm", "hosts/lm_eval/vllm"),

@@ -24,12 +24,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 PROVIDERS = {  # an import whose distribution has another name
     "PIL": "pillow",
     "huggingface_hub": "huggingface-hub",
+    "inspect_ai": "inspect-ai",
     "lm_eval": "lm-eval",
     "markdown_it": "markdown-it-py",
     "mmengine": "mmengine-lite",
     "yaml": "pyyaml",
 }
 PLACES = {"opencompass": "opencompass", "vllm": "vllm", "gguf": "gguf", "report": "report/page"}
+PLACES |= {"inspect": "results/inspect_logs"}
 """Of an extra, what stands in the path of the modules that may import it."""
 OF_VLLM = {"openai", "ray", "triton"}  # in the environment that `make test-vllm` builds
 WHERE_INSTALLED = {"flash_attn", "bitsandbytes"}  # used if it is there, never needed

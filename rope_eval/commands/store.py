@@ -44,11 +44,13 @@ examples:
   rope-eval store export -o runs.csv
   rope-eval store export --intervals -o runs.csv
   rope-eval store export --format parquet -o runs.parquet
+  rope-eval store export --format inspect -o logs && inspect view --log-dir logs
 
 A row is one number: of a run, a task or set of books, a metric and a length. docs/store.md names
 the columns. In CSV a text that a spreadsheet would take for a formula has ' before it.
+For Inspect's viewer (pip install 'rope-eval[inspect]') each task of a run with samples is a log.
 """
-FORMATS = ("csv", "parquet")
+FORMATS = ("csv", "parquet", "inspect")
 
 
 def open_store(folder: Place | None) -> Store:
@@ -74,7 +76,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for name, job, text, epilog in (
         ("verify", verify, "read every run whole, and say which are damaged", VERIFY),
         ("sweep", sweep, "remove what killed writers left behind", SWEEP),
-        ("export", export, "write every number as CSV or parquet", EXPORT),
+        ("export", export, "write every number as CSV or parquet, or logs of Inspect", EXPORT),
     ):
         one = jobs.add_parser(
             name,
@@ -92,7 +94,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         if name == "export":
             add("--format", choices=FORMATS, help="(default: by the file's name, else csv)")
             add("--intervals", action="store_true", help="with the 95 %% interval of each number")
-            add("-o", "--output", type=Path, required=True, metavar="FILE", help="to write")
+            add(
+                "-o",
+                "--output",
+                type=Path,
+                required=True,
+                metavar="FILE",
+                help="for inspect a folder",
+            )
         add("--json", action="store_true", help="print JSON")
         one.set_defaults(run=job)
 
@@ -149,7 +158,7 @@ def export(args: argparse.Namespace) -> int:
     """Write the frame of the store; return the exit status.
 
     Raises:
-        DataError: there is no such folder, or the file cannot be written.
+        DataError: there is no such folder, or the file cannot be written; no samples for Inspect.
         StoreError: the folder cannot be read.
     """
     from rope_eval.errors import DataError
@@ -157,6 +166,8 @@ def export(args: argparse.Namespace) -> int:
     from rope_eval.results.frame import for_spreadsheets, frame
 
     store = existing_store(args.results)
+    if args.format == "inspect":
+        return _inspect(store, args)
     check_output(args.output)
     table = frame(store, intervals=args.intervals)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
@@ -172,6 +183,20 @@ def export(args: argparse.Namespace) -> int:
         json.dumps(facts)
         if args.json
         else f"{facts['rows']} numbers of {facts['runs']} runs are in {shown(args.output)}"
+    )
+    return 0
+
+
+def _inspect(store: Store, args: argparse.Namespace) -> int:
+    """Write the logs; return the exit status."""
+    from rope_eval.results.inspect_logs import export_inspect
+
+    files = export_inspect(store, args.output)
+    print(
+        json.dumps({"files": list(map(str, files))})
+        if args.json
+        else f"{len(files)} logs are in {shown(args.output)}: inspect view --log-dir "
+        f"{shown(args.output)}"
     )
     return 0
 

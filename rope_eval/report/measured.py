@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.lengths import parse_length
 from rope_eval.protocols.columns import PROTOCOLS
 from rope_eval.report import published as paper
+from rope_eval.report.choice import EVERYTHING, Choice, check_lengths_there, picked
 from rope_eval.report.formats import MARK, Cell, Table
 from rope_eval.report.runs import Row
 from rope_eval.results.conditions import CONDITIONS
@@ -45,20 +46,43 @@ class Notes:
         return "\n".join(f"{line}." for line in (title, *lines))
 
 
-def table_of(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
+def of_paper(name: str, choice: Choice = EVERYTHING) -> Table:
+    """Return a table of the paper, as far as it was chosen.
+
+    Raises:
+        SpecError: for a table that does not exist, or a choice that it does not have.
+        DataError: its file cannot be read.
+    """
+    table = paper.published(name)
+    columns = _chosen_columns(table, name, choice)
+    names = [_paper_names(row, len(table.labels)) for row in table.rows]
+    rows = [table.rows[i] for i in picked(choice.rows, names, "row")]
+    places = [*range(len(table.labels)), *map(table.header.index, columns)]
+    return replace(
+        table, columns=columns, rows=tuple(tuple(row[place] for place in places) for row in rows)
+    )
+
+
+def table_of(
+    rows: Sequence[Row], name: str, protocol: str = "paper", choice: Choice = EVERYTHING
+) -> Table:
     """Return a table of what was measured; its caption says what is blank, and why.
 
     Args:
         rows: of `rows_of`.
         name: ``1``, ``3``, ``4``, ``3+4`` or ``5``.
         protocol: ``paper``, ``lm_eval`` or ``leval``; Table 1 has none.
+        choice: of rows, by their own names or the paper's, and of columns or lengths.
 
     Raises:
-        SpecError: for a table or protocol that does not exist.
+        SpecError: for a table or protocol that does not exist, or a choice that is not there.
         DataError: where nothing of the table was measured.
     """
     published = _published(name, protocol)
-    made = _measured(rows, name, protocol)
+    chosen = picked(choice.rows, [_own_names(row, name) for row in rows], "row")
+    made = _measured([rows[i] for i in chosen], name, protocol, choice)
+    if choice.lengths:
+        check_lengths_there(choice.lengths, map(parse_length, made.columns))
     return Table(
         name=name,
         caption=made.notes.caption(f"Measured: {made.title}"),
@@ -66,21 +90,39 @@ def table_of(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
         columns=made.columns,
         rows=tuple((*line.labels, *line.cells.values()) for line in made.lines),
         best=published.best,
-        group_by=("size", "books"),
+        group_by=("size", "books") if name == "1" else ("size",),
         marks=_marks(made.columns, enumerate(made.lines), labels=len(made.labels)),
     )
 
 
-def both(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
+def both(
+    rows: Sequence[Row], name: str, protocol: str = "paper", choice: Choice = EVERYTHING
+) -> Table:
     """Return the paper's table with what was measured among its rows.
 
     Below a row of the paper are two lines for each measured row that is the same: its scores, under
     its own name, and the difference of the numbers as printed. Rows that the paper does not have
-    are at the end. Arguments and errors as for `table_of`.
+    are at the end. A row of the paper and those below it are chosen together. Arguments and errors
+    as for `table_of`.
     """
     published = _published(name, protocol)
-    made = _measured(rows, name, protocol)
-    columns = _united(made.columns, published.columns)
+    printed = {
+        row[:2]: dict(zip(published.columns, row[2:], strict=True)) for row in published.rows
+    }
+    own: dict[tuple[Cell, ...], list[Row]] = {place: [] for place in printed}
+    for row in rows:
+        own.setdefault(_place(row, name), []).append(row)
+    names: list[tuple[str, ...]] = []
+    for place, some in own.items():
+        called = [one for row in some for one in _own_names(row, name)]
+        names.append((*(_paper_names(place, 2) if place in printed else ()), *called))
+    places = list(own)
+    chosen = [places[i] for i in picked(choice.rows, names, "row")]
+    made = _measured([row for place in chosen for row in own[place]], name, protocol, choice)
+    if choice.lengths:
+        there = {*made.columns, *published.columns}
+        check_lengths_there(choice.lengths, map(parse_length, there))
+    columns = _united(made.columns, _chosen_columns(published, name, choice, check=False))
     at: dict[tuple[Cell, ...], list[_Line]] = {}
     for line in made.lines:
         at.setdefault(_place(line.row, name), []).append(line)
@@ -90,18 +132,16 @@ def both(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
     def add(place: tuple[Cell, ...], source: str, cells: Mapping[str, Cell]) -> None:
         lines.append((*place, source, *(cells.get(column) for column in columns)))
 
-    for row in published.rows:
-        printed = dict(zip(published.columns, row[2:], strict=True))
-        add(row[:2], "paper", printed)
-        for line in at.pop(row[:2], []):
-            marked.append((len(lines), line))
-            add(row[:2], line.own_name, line.cells)
-            add(row[:2], "difference", _differences(line, printed, made.notes))
-    for place, others in at.items():
-        for line in others:
+    for place in chosen:
+        if place in printed:
+            add(place, "paper", printed[place])
+        for line in at.get(place, []):
             marked.append((len(lines), line))
             add(place, line.own_name, line.cells)
-            made.notes.add("not in the paper", line.row.name, "row")
+            if place in printed:
+                add(place, "difference", _differences(line, printed[place], made.notes))
+            else:
+                made.notes.add("not in the paper", line.row.name, "row")
     title = f"Paper ({paper.SOURCE}) and measured: {made.title}"
     if protocol != "paper" and name != "1":
         title += f". The paper's are of protocol paper: other prompts than those of {protocol}"
@@ -113,6 +153,46 @@ def both(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
         rows=tuple(lines),
         marks=_marks(columns, marked, labels=3),
     )
+
+
+def _chosen_columns(
+    table: Table, name: str, choice: Choice, *, check: bool = True
+) -> tuple[str, ...]:
+    """Return the columns of a published table that were chosen, in that order.
+
+    Args:
+        table: the table.
+        name: of the table.
+        choice: what was chosen.
+        check: whether lengths must be among its own.
+    """
+    if name != "1":
+        if choice.lengths:
+            raise SpecError(f"table {name} has no lengths: choose its columns with --columns")
+        chosen = picked(choice.columns, [(column,) for column in table.columns], "column")
+        return tuple(table.columns[i] for i in chosen)
+    if choice.columns:
+        raise SpecError("the columns of table 1 are lengths: choose them with --lengths")
+    if choice.lengths and check:
+        check_lengths_there(choice.lengths, map(parse_length, table.columns))
+    return tuple(
+        column
+        for column in table.columns
+        if not choice.lengths or parse_length(column) in choice.lengths
+    )
+
+
+def _paper_names(row: tuple[Cell, ...], labels: int) -> tuple[str, ...]:
+    """Return what a row of the paper may be called: its label, and with size and source before."""
+    if labels == 1:
+        return (str(row[0]),)
+    return (str(row[1]), f"{row[0]}/{row[1]}", paper.row_name(row))
+
+
+def _own_names(row: Row, table: str) -> tuple[str, ...]:
+    """Return what a measured row may be called: its name, or as the paper calls it."""
+    size, label = _place(row, table)
+    return (row.name, label, f"{size}/{label}") if size else (row.name,)
 
 
 def _united(columns: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
@@ -173,8 +253,9 @@ def _published(name: str, protocol: str) -> Table:
     return table
 
 
-def _measured(rows: Sequence[Row], name: str, protocol: str) -> _Made:
-    made = _curves(rows) if name == "1" else _scores(rows, name, protocol)
+def _measured(rows: Sequence[Row], name: str, protocol: str, choice: Choice) -> _Made:
+    columns = _chosen_columns(paper.published(name), name, choice, check=False)
+    made = _curves(rows, choice.lengths) if name == "1" else _scores(rows, name, protocol, columns)
     if not made.lines:
         what = "`rope-eval ppl`" if name == "1" else f"protocol {protocol}"
         raise DataError(
@@ -184,14 +265,14 @@ def _measured(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     return made
 
 
-def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
+def _scores(rows: Sequence[Row], name: str, protocol: str, columns: tuple[str, ...]) -> _Made:
     table = paper.published(name)
     lines: list[_Line] = []
     notes = Notes()
     asked: dict[str, list[tuple[str, Mapping[str, str]]]] = {}
     mixed = any(row.harness == "opencompass" for row in rows)
     for row in rows:
-        scores = {column: row.score(column, protocol) for column in table.columns}
+        scores = {column: row.score(column, protocol) for column in columns}
         if not any(score.parts for score in scores.values()):
             continue
         cells = {column: _percent(score.value) for column, score in scores.items()}
@@ -213,15 +294,17 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     return _Made(
         title=f"{table.caption.split('.')[0]}, protocol {protocol}",
         labels=table.labels,
-        columns=table.columns,
+        columns=columns,
         lines=lines,
         notes=notes,
     )
 
 
-def _curves(rows: Sequence[Row]) -> _Made:
+def _curves(rows: Sequence[Row], chosen: Sequence[int]) -> _Made:
     found = [(row, books, curve) for row in rows for books, curve in row.curves.items()]
-    lengths = sorted({length for _, _, curve in found for length in curve})
+    there = {length for _, _, curve in found for length in curve}
+    lengths = sorted(there & set(chosen) if chosen else there)
+    found = [one for one in found if not one[2].keys().isdisjoint(lengths)]
     notes = Notes()
     lines: list[_Line] = []
     for row, books, curve in found:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from rope_eval.report.formats import Table
+from rope_eval.report.formats import Cell, Table
 from rope_eval.safe_text import shown, shown_lines
 
 _BETWEEN = 2  # spaces
+_LEAST = 20  # characters that numbers have beside the labels
+_CUT = "…"
 
 
 def terminal_width() -> int | None:
@@ -22,40 +25,85 @@ def terminal_width() -> int | None:
 def fitted(table: Table, width: int) -> str:
     """Return a table as text of lines that are no wider than so many characters.
 
-    Columns that do not fit beside each other stand below, with the labels again; labels, texts and
-    the caption are wrapped. No terminal that is narrower than 40 is taken account of.
+    What competes in a column (`Table.group_by`) stands together below its name, with the columns
+    that have anything. Columns that do not fit beside each other stand below, with the labels
+    again; labels that leave no room for numbers are cut in the middle, and stand in full at the
+    end. Texts and the caption are wrapped. No terminal that is narrower than 40 is taken account
+    of.
     """
     width = max(width, 40)
     grid = [list(map(shown, table.header)), *map(table.shown, range(len(table.rows)))]
-    count = len(table.labels)
-    widths = [max(map(len, cells)) for cells in zip(*grid, strict=True)]
-    room = width // 2 - _BETWEEN * count
-    while sum(widths[:count]) > room and max(widths[:count]) > 8:
-        widest = widths.index(max(widths[:count]))
-        widths[widest] -= 1
-    free = width - sum(widths[:count]) - _BETWEEN * count
-    widths[count:] = [min(wide, free) for wide in widths[count:]]
+    sections = _sections(table)
+    labels = [p for p, label in enumerate(table.labels) if label not in table.group_by]
+    if not labels or len(sections) == len(table.rows):  # a name above each row helps no one
+        sections = {(): list(range(len(table.rows)))}
+        labels = list(range(len(table.labels)))
+    cut = _cut_labels(grid, labels, width)
+    parts = []
+    for name, rows in sections.items():
+        some = [grid[0], *(grid[row + 1] for row in rows)]
+        if any(name):
+            parts.append(textwrap.fill(", ".join(map(str, filter(None, name))), width))
+        columns = [
+            p
+            for p in range(len(table.labels), len(table.header))
+            if len(sections) == 1 or any(line[p] for line in some[1:])
+        ]
+        parts += _blocks_of(table, some, labels, columns, width)
+    parts += ["\n".join(textwrap.fill(line, width) for line in cut)] if cut else []
     captions = (
         textwrap.fill(line, width, break_on_hyphens=False)
         for line in shown_lines(table.caption).splitlines()
     )
-    blocks = [_block(table, grid, widths, positions) for positions in _blocks(widths, count, free)]
-    return "\n\n".join([*blocks, "\n".join(captions)])
+    return "\n\n".join([*parts, "\n".join(captions)])
 
 
-def _blocks(widths: list[int], count: int, free: int) -> list[list[int]]:
-    """Return the columns that stand beside each other, as positions."""
+def _sections(table: Table) -> dict[tuple[Cell, ...], list[int]]:
+    """Return the rows of each group, by what they share."""
+    found: dict[tuple[Cell, ...], list[int]] = {}
+    for index, row in enumerate(table.rows):
+        found.setdefault(table.group(row), []).append(index)
+    return found
+
+
+def _cut_labels(grid: list[list[str]], labels: Sequence[int], width: int) -> list[str]:
+    """Cut the labels that leave too little room, and return what they are in full."""
+    room = width - _LEAST - _BETWEEN * len(labels)
+    widths = {p: max(len(line[p]) for line in grid) for p in labels}
+    while sum(widths.values()) > room and max(widths.values()) > 8:
+        widest = max(widths, key=lambda p: widths[p])
+        widths[widest] -= 1
+    full: dict[str, str] = {}
+    for line in grid[1:]:
+        for p, wide in widths.items():
+            if len(line[p]) > wide:
+                head = wide // 2
+                short = line[p][:head] + _CUT + line[p][len(line[p]) - (wide - head - 1) :]
+                full.setdefault(line[p], short)
+                line[p] = short
+    return [f"{short}: {whole}" for whole, short in full.items()]
+
+
+def _blocks_of(
+    table: Table,
+    grid: list[list[str]],
+    labels: Sequence[int],
+    columns: Sequence[int],
+    width: int,
+) -> list[str]:
+    widths = {p: max(len(line[p]) for line in grid) for p in (*labels, *columns)}
+    free = width - sum(widths[p] + _BETWEEN for p in labels) + (0 if labels else _BETWEEN)
     blocks: list[list[int]] = [[]]
-    for position in range(count, len(widths)):
-        used = sum(widths[p] + _BETWEEN for p in blocks[-1])
-        if blocks[-1] and used + widths[position] > free:
+    for p in columns:
+        widths[p] = min(widths[p], free)
+        used = sum(widths[q] + _BETWEEN for q in blocks[-1])
+        if blocks[-1] and used + widths[p] > free:
             blocks.append([])
-        blocks[-1].append(position)
-    return blocks
+        blocks[-1].append(p)
+    return [_block(table, grid, widths, [*labels, *block]) for block in blocks]
 
 
-def _block(table: Table, grid: list[list[str]], widths: list[int], positions: list[int]) -> str:
-    chosen = [*range(len(table.labels)), *positions]
+def _block(table: Table, grid: list[list[str]], widths: dict[int, int], chosen: list[int]) -> str:
     header, *rows = (
         [
             textwrap.fill(line[p], widths[p], break_on_hyphens=False) if line[p] else ""

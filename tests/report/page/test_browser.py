@@ -165,8 +165,12 @@ def test_print_shows_all_and_no_buttons(opened: Any, tmp_path: Path) -> None:
     assert (
         opened.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     )
+    opened.set_viewport_size({"width": 718, "height": 1000})  # A4 between its margins
     opened.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert opened.locator("details:not([open])").count() == 0
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 718
+    paper = "document.querySelector('.plot')._fullLayout.paper_bgcolor"
+    assert opened.evaluate(paper) == "#ffffff"
     opened.evaluate("dispatchEvent(new Event('afterprint'))")
     assert opened.locator("details.notes[open]").count() == 0
 

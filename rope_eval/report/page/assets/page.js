@@ -84,12 +84,13 @@
   const groupsOff = (name, traces) => new Set(traces
     .filter((trace) => trace.meta && (hidden[name] ??= new Set()).has(trace.meta.legend))
     .map((trace) => trace.legendgroup));
+  let width;  // of the paper, while it is printed
   const paintOne = (plot) => {
     const name = plot.dataset.figure;
     const { traces, layout } = figures[name][chosen[name] ?? 0];
     const off = groupsOff(name, traces);
     const now = traces.map((trace) => ({ ...trace, visible: !off.has(trace.legendgroup) }));
-    window.Plotly.react(plot, now, painted({ ...layout, showlegend: false }), config);
+    window.Plotly.react(plot, now, painted({ ...layout, width, showlegend: false }), config);
   };
   const paint = () => { if (window.Plotly) plots.forEach(paintOne); };
 
@@ -131,12 +132,23 @@
     }));
   }
 
-  // ---- print: notes are open, and a figure has the width of the paper
+  // ---- print: what is folded is open, and figures are light
+  const PAPER = 690;  // CSS pixels between the margins of A4 and of US letter
   let closed = [];
+  let theme;
   addEventListener("beforeprint", () => {
     closed = all("details:not([open])");
     closed.forEach((one) => { one.open = true; });
+    theme = page.dataset.theme;
+    page.dataset.theme = "light";
+    width = PAPER;
+    paint();
   });
-  addEventListener("afterprint", () => closed.forEach((one) => { one.open = false; }));
+  addEventListener("afterprint", () => {
+    closed.forEach((one) => { one.open = false; });
+    if (theme) page.dataset.theme = theme; else delete page.dataset.theme;
+    width = undefined;
+    paint();
+  });
   page.dataset.ready = "true";
 })();
