@@ -32,6 +32,7 @@ ONLY_IN = {
     "lm_eval": ("hosts/lm_eval", "commands/lm_eval"),
     "torch": ("rope", "backends", "scoring", "hosts", "tuning", "runner", "studies"),
     "matplotlib": ("report/figures", "studies/scaling_laws/claim"),
+    "ray": ("plans/on_ray",),
     "vllm": ("backends/vllm", "hosts/lm_eval/vllm"),
     "opencompass": ("hosts/opencompass",),
     "mmengine": ("hosts/opencompass",),

@@ -87,11 +87,11 @@ def imports_of(*folders: str) -> dict[str, set[str]]:
 
 def test_what_is_imported_is_declared() -> None:
     for path, names in imports_of("rope_eval", "tasks").items():
-        extras = [extra for extra in ("opencompass", "vllm", "gguf") if extra in path]
+        extras = [extra for extra in ("opencompass", "vllm", "gguf", "ray") if extra in path]
         missing = names - declared(*extras) - WHERE_INSTALLED
         assert not missing, f"{path} imports {missing}: declare it"
     for path, names in imports_of("studies", "tests", "benchmarks").items():
-        extras = ["dev", *(extra for extra in ("opencompass", "vllm") if extra in path)]
+        extras = ["dev", *(extra for extra in ("opencompass", "vllm", "ray") if extra in path)]
         missing = (
             names - declared(*extras) - (OF_VLLM if "vllm" in path else set()) - WHERE_INSTALLED
         )
