@@ -27,7 +27,8 @@ import torch
 import transformers  # noqa: F401  (imported once, for all workers)
 
 from rope_eval.paths import asset
-from rope_eval.plans.plan import Cell, Plan
+from rope_eval.plans.cell import Cell
+from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
 from rope_eval.results import folders as writing
 from rope_eval.results.store import Store

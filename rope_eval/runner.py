@@ -20,7 +20,7 @@ from rope_eval.results.documents import (
     TokenCount,
     TokenCounts,
 )
-from rope_eval.results.provenance import provenance, timed
+from rope_eval.results.provenance import of_this_machine, provenance, timed
 from rope_eval.results.resolved import AUTO, resolved_dtype, resolved_laws
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.reach import without_effect
@@ -91,7 +91,16 @@ class NotKeptError(StoreError):
 
 
 class LeftToOthersError(RopeEvalError):
-    """A run whose last documents other processes are scoring: ask again when they are done."""
+    """A run whose last units other processes are at: ask again when they are done.
+
+    Args:
+        message: the error.
+        computed: how many units were computed all the same.
+    """
+
+    def __init__(self, message: str, computed: int) -> None:
+        super().__init__(message)
+        self.computed = computed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,15 +111,15 @@ class Prospect:
         run: the run in the store, done or failed, or None.
         documents: the key of each document.
         stored: how many of them have their scores.
-        tokens: that are to be scored.
-        seconds: what each stored document took.
+        passes: tokens of each text that is to go through the model.
+        timed: of the stored documents of this machine the tokens of a pass, and the seconds.
     """
 
     run: Run | None
     documents: tuple[str, ...]
     stored: int
-    tokens: int
-    seconds: tuple[float, ...]
+    passes: tuple[int, ...]
+    timed: tuple[tuple[int, float], ...]
 
 
 def prospect(request: CumulativeRequest, store: Store) -> Prospect:
@@ -121,19 +130,20 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
         LengthError: where fewer documents than asked for are long enough.
         StoreError: for a damaged run or document.
     """
-    texts = _Texts(request, store, force=False)
-    documents = first_documents(request.books, request.lengths[-1], texts.count, request.documents)
+    texts = Texts(request, store)
+    documents = texts.documents()
     kept = Documents(store, texts.setting())
     keys = {d.digest: kept.key(d.digest) for d in documents}
     found = [keys[d] for d in keys if kept.read(d, request.lengths) is not None]
+    each = request.lengths if kept.each_length else request.lengths[-1:]
     runs = [kept.store.get(key) for key in found]
-    seconds = [run.provenance.get("duration_s") for run in runs if run is not None]
+    here = [run for run in runs if run is not None and of_this_machine(run.provenance)]
     return Prospect(
         run=store.get(identity.run_key(_asked(request, texts.setting(), documents))),
         documents=tuple(keys.values()),
         stored=len(found),
-        tokens=(len(keys) - len(found)) * request.lengths[-1],
-        seconds=tuple(one for one in seconds if one is not None),
+        passes=(len(keys) - len(found)) * each,
+        timed=tuple((sum(run.results["passes"]), run.provenance["duration_s"]) for run in here),
     )
 
 
@@ -185,8 +195,8 @@ def answer(
         SpecError: where `strict` refuses.
         RopeEvalError: any other of its kinds, for what cannot be done.
     """
-    texts = _Texts(request, store, force=force)
-    documents = first_documents(request.books, request.lengths[-1], texts.count, request.documents)
+    texts = Texts(request, store, force=force)
+    documents = texts.documents()
     setting = texts.setting()
     asked = _asked(request, setting, documents)
     key = identity.run_key(asked)
@@ -194,7 +204,7 @@ def answer(
     if old is not None and old.status == "failed" and not retry:
         raise ScoreError(old.error)
     if old is not None and old.status == "done" and not (retry and old.results.get("failed")):
-        _check_effect(old.results, request.lengths[-1], strict)
+        check_effect(old.results, request.lengths[-1], strict)
         return Answer(run=old, scored=0)
 
     work = _Work(
@@ -217,10 +227,12 @@ def answer(
             for document, outcome in work.score(missing, record):
                 (failed if isinstance(outcome, str) else found)[document.digest] = outcome
     if left := {d.digest for d in documents} - found.keys() - failed.keys():
-        raise LeftToOthersError(f"other processes are scoring {len(left)} of the documents")
+        raise LeftToOthersError(
+            f"other processes are scoring {len(left)} of the documents", work.scored
+        )
     done = [found[d.digest] for d in documents if d.digest in found]
     if done:
-        _check_effect(done[0].facts, request.lengths[-1], strict)
+        check_effect(done[0].facts, request.lengths[-1], strict)
     error = next(iter(failed.values())) if not done else None
     run = Run(
         key=key,
@@ -241,7 +253,7 @@ def answer(
         raise
     if error is not None:
         raise ScoreError(error)
-    return Answer(run=run, scored=len(missing))
+    return Answer(run=run, scored=work.scored)
 
 
 def curve(run: Run) -> dict[str, Any]:
@@ -299,16 +311,34 @@ def _setting(request: CumulativeRequest) -> dict[str, Any]:
     )
 
 
-class _Texts:
-    """The tokens of documents; the tokenizer is loaded when a count is not known yet."""
+class Texts:
+    """The documents of a request and their tokens.
 
-    def __init__(self, request: CumulativeRequest, store: Store, *, force: bool) -> None:
+    The tokenizer is loaded when a count is not known yet.
+
+    Args:
+        request: of its lengths the longest counts.
+        store: which knows counts.
+        force: count anew.
+    """
+
+    def __init__(self, request: CumulativeRequest, store: Store, *, force: bool = False) -> None:
         self.request = request
         self.store = store
         self._setting = _setting(request)
         self._counts = TokenCounts(store, self._setting, forget=force)
         self._tokenizer: Any = None
         self._ids: dict[str, Tensor] = {}
+
+    def documents(self) -> list[Document]:
+        """Return the first documents that are long enough.
+
+        Raises:
+            DataError: for a model or books that cannot be read.
+            LengthError: where there are fewer than asked for, or none.
+        """
+        request = self.request
+        return first_documents(request.books, request.lengths[-1], self.count, request.documents)
 
     def count(self, document: Document) -> int:
         """Return how many tokens a document has, counted as far as the longest length."""
@@ -364,12 +394,13 @@ class _Work:
 
     request: CumulativeRequest
     documents: Documents
-    texts: _Texts
+    texts: Texts
     progress: Progress
     strict: bool
     force: bool
     opener: Opener
     claim: Claim
+    scored: int = 0
     not_kept: StoreError | None = None
 
     def stored(self, documents: Sequence[Document]) -> dict[str, Scored]:
@@ -387,7 +418,7 @@ class _Work:
             request.model, request.rope, request.lengths[-1], request.loading
         ) as scorer:
             self._check_ran(scorer)
-            _check_effect(_facts(scorer), request.lengths[-1], self.strict)
+            check_effect(_facts(scorer), request.lengths[-1], self.strict)
             record["machine"]["gpu"] = scorer.gpu
             record["proof"] = scorer.proof
             self._try_to(lambda: self.texts.keep_counts(record))
@@ -412,6 +443,7 @@ class _Work:
         lengths = self.request.lengths
         if not self.force and (since := self.documents.read(document.digest, lengths)):
             return since
+        self.scored += 1
         try:
             return self._score(scorer, document, report, record)
         except ScoreError as error:
@@ -463,7 +495,8 @@ def _facts(scorer: DocumentScorer) -> dict[str, Any]:
     }
 
 
-def _check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
+def check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
+    """Refuse, strictly, a setting with a field that changes nothing in texts as long as these."""
     line = without_effect(facts["effective_from"], longest)
     if strict and line:
         raise SpecError(f"{line}. Ask for longer texts, or leave it or --strict out")

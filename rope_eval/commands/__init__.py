@@ -3,6 +3,7 @@
 from rope_eval.commands import (
     attention,
     compare,
+    continuation,
     data,
     demo,
     import_runs,
@@ -31,6 +32,7 @@ COMMANDS = (
     status,
     serve,
     attention,
+    continuation,
     lm_eval,
     opencompass,
     import_runs,

@@ -11,9 +11,10 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import Positive, add_shared
-from rope_eval.commands.progress import progress_bar, progress_lines, say
+from rope_eval.commands.progress import Pace, progress_bar, progress_lines, say
 
 if TYPE_CHECKING:
+    from rope_eval.plans.cell import Cell
     from rope_eval.plans.on_ray import Fleet
 
 EPILOG = """\
@@ -25,6 +26,7 @@ examples:
   rope-eval run plan.yaml --store s3://bucket/runs
   rope-eval status plan.yaml
   rope-eval run embedded                   # a plan that ships: two minutes on a CPU
+  rope-eval list plans                     # the plans that ship
 
 A plan:
   models: [lab/pretrained, path/to/model]
@@ -50,7 +52,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("plan", type=Path, metavar="PLAN", help="a YAML file")
+    add("plan", type=Path, metavar="PLAN", help="a YAML file, or the name of a plan that ships")
     add("--dry-run", action="store_true", help="say what would be done, and score nothing")
     add("--retry-failed", action="store_true", help="try again what has failed")
     add("--shard", default="1/1", metavar="I/N", help="begin at the I-th of N parts of the plan")
@@ -90,8 +92,15 @@ def run(args: argparse.Namespace) -> int:
     store = store_of(plan, args.results)
     if args.dry_run:
         return show(plan, store)
+    plan.check()
     _end_on_sigterm()
     report_to = progress_bar if sys.stderr.isatty() else progress_lines
+    pace = Pace()
+
+    def progress(cell: Cell, unit: str, part: float) -> None:
+        rate = pace.see(f"{cell}: {unit}")
+        report(f"{rate}{', ' if rate else ''}{cell}: {unit}", part)
+
     with report_to(f"{len(plan.cells)} cells") as report:
         if fleet is not None:
             from rope_eval.plans.on_ray import work_on_ray
@@ -99,13 +108,11 @@ def run(args: argparse.Namespace) -> int:
             place = args.results or plan.results or DEFAULT_ROOT
             done = work_on_ray(plan, place, fleet, retry=args.retry_failed, progress=report)
         else:
-            done = work(
-                plan,
-                store,
-                retry=args.retry_failed,
-                shard=shard,
-                progress=lambda cell, unit, part: report(f"{cell}: {unit}", part),
-            )
+            done = work(plan, store, retry=args.retry_failed, shard=shard, progress=progress)
+    for row, why in plan.absent.items():
+        say(f"left out: {row}: {why}")
+    for cell, note in done.notes.items():
+        say(f"note: {cell}: {note}")
     for cell, why in done.failed.items():
         say(f"failed: {cell}: {why}")
     print(
@@ -113,7 +120,7 @@ def run(args: argparse.Namespace) -> int:
         f"{done.units} units {'on the cluster' if fleet else 'here'}, models loaded: {done.loads}; "
         f"results in {store.root}"
     )
-    return 1 if done.failed else 0
+    return 1 if done.failed or plan.absent else 0
 
 
 def _fleet(args: argparse.Namespace) -> Fleet | None:

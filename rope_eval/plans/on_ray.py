@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -21,7 +21,8 @@ from uuid import uuid4
 import rope_eval
 from rope_eval.errors import DataError, RopeEvalError, SpecError, StoreError
 from rope_eval.files import Place
-from rope_eval.plans.plan import Cell, Plan
+from rope_eval.plans.cell import Cell
+from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import Done, Shard, work
 from rope_eval.results.store import Store
 
@@ -92,7 +93,7 @@ def work_on_ray(
         count = fleet.workers or _fitting(ray, fleet.cpus, gpus)
         with _shared(results) as (place, witness):
             order = _Order(
-                plan=plan,
+                plan=replace(plan, asked=()),  # where its lines stand is the command's matter
                 results=place,
                 retry=retry,
                 folder=Path.cwd(),
@@ -124,6 +125,7 @@ def work_on_ray(
         units=sum(one.units for one in done),
         cells=len(plan.cells) - len(failed),
         failed=failed,
+        notes={cell: note for one in done for cell, note in one.notes.items()},
         loads=sum(one.loads for one in done),
     )
 

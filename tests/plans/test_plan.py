@@ -8,7 +8,8 @@ import pytest
 
 from rope_eval.errors import DataError, RopeEvalError, SpecError
 from rope_eval.paths import asset
-from rope_eval.plans.plan import Perplexity, Plan
+from rope_eval.plans.measurements.perplexity import Perplexity
+from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import Shard
 from rope_eval.rope.spec import RopeSpec
 
@@ -69,7 +70,7 @@ def test_what_is_asked_twice_is_done_once(tmp_path: Path) -> None:
     ("text", "line", "says"),
     [
         ("model: [x]\n", 1, "unknown key 'model'. Did you mean 'models'?"),
-        ("models: [x]\n", 1, "a plan has measurements"),
+        ("models: [x]\n", 1, "measurements is missing: give it, such as measurements: [perplexity"),
         ("models: [x]\n" + MEASURED.replace("lengths", "length"), 3, "Did you mean 'lengths'?"),
         (
             "models: [x]\n" + MEASURED.replace("perplexity", "perplexty"),

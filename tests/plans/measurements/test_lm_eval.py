@@ -13,7 +13,8 @@ from rope_eval.hosts.lm_eval import evaluate
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.paths import asset
 from rope_eval.plans import survey
-from rope_eval.plans.plan import Plan, Task
+from rope_eval.plans.measurements.lm_eval import Task
+from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
 from rope_eval.results.frame import frame
 from rope_eval.results.store import Store
