@@ -20,7 +20,7 @@ from rope_eval.results.documents import (
     TokenCount,
     TokenCounts,
 )
-from rope_eval.results.provenance import provenance, timed
+from rope_eval.results.provenance import of_this_machine, provenance, timed
 from rope_eval.results.resolved import AUTO, resolved_dtype, resolved_laws
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.reach import without_effect
@@ -91,7 +91,16 @@ class NotKeptError(StoreError):
 
 
 class LeftToOthersError(RopeEvalError):
-    """A run whose last documents other processes are scoring: ask again when they are done."""
+    """A run whose last units other processes are at: ask again when they are done.
+
+    Args:
+        message: the error.
+        computed: how many units were computed all the same.
+    """
+
+    def __init__(self, message: str, computed: int) -> None:
+        super().__init__(message)
+        self.computed = computed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,14 +112,14 @@ class Prospect:
         documents: the key of each document.
         stored: how many of them have their scores.
         passes: tokens of each text that is to go through the model.
-        seconds: what each stored document took.
+        timed: of the stored documents of this machine the tokens of a pass, and the seconds.
     """
 
     run: Run | None
     documents: tuple[str, ...]
     stored: int
     passes: tuple[int, ...]
-    seconds: tuple[float, ...]
+    timed: tuple[tuple[int, float], ...]
 
 
 def prospect(request: CumulativeRequest, store: Store) -> Prospect:
@@ -128,13 +137,13 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
     found = [keys[d] for d in keys if kept.read(d, request.lengths) is not None]
     each = request.lengths if kept.each_length else request.lengths[-1:]
     runs = [kept.store.get(key) for key in found]
-    seconds = [run.provenance.get("duration_s") for run in runs if run is not None]
+    here = [run for run in runs if run is not None and of_this_machine(run.provenance)]
     return Prospect(
         run=store.get(identity.run_key(_asked(request, texts.setting(), documents))),
         documents=tuple(keys.values()),
         stored=len(found),
         passes=(len(keys) - len(found)) * each,
-        seconds=tuple(one for one in seconds if one is not None),
+        timed=tuple((sum(run.results["passes"]), run.provenance["duration_s"]) for run in here),
     )
 
 
@@ -218,7 +227,9 @@ def answer(
             for document, outcome in work.score(missing, record):
                 (failed if isinstance(outcome, str) else found)[document.digest] = outcome
     if left := {d.digest for d in documents} - found.keys() - failed.keys():
-        raise LeftToOthersError(f"other processes are scoring {len(left)} of the documents")
+        raise LeftToOthersError(
+            f"other processes are scoring {len(left)} of the documents", work.scored
+        )
     done = [found[d.digest] for d in documents if d.digest in found]
     if done:
         check_effect(done[0].facts, request.lengths[-1], strict)
@@ -242,7 +253,7 @@ def answer(
         raise
     if error is not None:
         raise ScoreError(error)
-    return Answer(run=run, scored=len(missing))
+    return Answer(run=run, scored=work.scored)
 
 
 def curve(run: Run) -> dict[str, Any]:
@@ -389,6 +400,7 @@ class _Work:
     force: bool
     opener: Opener
     claim: Claim
+    scored: int = 0
     not_kept: StoreError | None = None
 
     def stored(self, documents: Sequence[Document]) -> dict[str, Scored]:
@@ -431,6 +443,7 @@ class _Work:
         lengths = self.request.lengths
         if not self.force and (since := self.documents.read(document.digest, lengths)):
             return since
+        self.scored += 1
         try:
             return self._score(scorer, document, report, record)
         except ScoreError as error:

@@ -31,7 +31,7 @@ PROVIDERS = {  # an import whose distribution has another name
     "yaml": "pyyaml",
 }
 PLACES = {"opencompass": "opencompass", "vllm": "vllm", "gguf": "gguf", "report": "report/page"}
-PLACES |= {"inspect": "results/inspect_logs"}
+PLACES |= {"inspect": "results/inspect_logs", "ray": "ray"}
 """Of an extra, what stands in the path of the modules that may import it."""
 OF_VLLM = {"openai", "ray", "triton"}  # in the environment that `make test-vllm` builds
 WHERE_INSTALLED = {"flash_attn", "bitsandbytes"}  # used if it is there, never needed
@@ -96,7 +96,7 @@ def test_what_is_imported_is_declared() -> None:
         missing = names - declared(*extras) - WHERE_INSTALLED
         assert not missing, f"{path} imports {missing}: declare it"
     for path, names in imports_of("studies", "tests", "benchmarks").items():
-        extras = ["dev", *(extra for extra in ("opencompass", "vllm") if extra in path)]
+        extras = ["dev", *(extra for extra in ("opencompass", "vllm", "ray") if extra in path)]
         missing = (
             names - declared(*extras) - (OF_VLLM if "vllm" in path else set()) - WHERE_INSTALLED
         )

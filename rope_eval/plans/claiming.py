@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from rope_eval.files import Place
+
 FOLDER = ".claims"  # hidden: a store passes over it
 LEASE_SECONDS = 180.0  # longer than any call that stops the other threads of a process
 
@@ -34,6 +36,22 @@ class Claiming(ABC):
     @abstractmethod
     def held(self) -> list[str]:
         """Return the keys of the units that live processes are at."""
+
+    @abstractmethod
+    def sweep(self, *, dry_run: bool = False) -> tuple[list[Place], list[Place]]:
+        """Remove the claims of processes that are dead, or too long silent.
+
+        Where a worker takes over such a claim in the same moment, its unit may be computed twice.
+
+        Args:
+            dry_run: only say what would be removed.
+
+        Returns:
+            What was removed, and what was kept because its process lives.
+
+        Raises:
+            StoreError: a file cannot be removed.
+        """
 
     @contextmanager
     def claim(self, key: str) -> Iterator[bool]:

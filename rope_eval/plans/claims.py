@@ -16,6 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from rope_eval.errors import StoreError
+from rope_eval.files import Place
 from rope_eval.plans.claiming import (
     FOLDER,
     LEASE_SECONDS,
@@ -47,6 +48,23 @@ class Claims(Claiming):
         with suppress(OSError):  # of a store that can only be read
             now = self._now() if found else now
         return [key for key, g in found.items() if self._lives(self.folder / f"{key}.{g}", now)]
+
+    def sweep(self, *, dry_run: bool = False) -> tuple[list[Place], list[Place]]:
+        """Remove the claims of processes that are dead, or too long silent."""
+        removed: list[Place] = []
+        kept: list[Place] = []
+        if not self.folder.is_dir():
+            return removed, kept
+        try:
+            now = time.time() if dry_run else self._now()
+            for path in sorted(self.folder.iterdir()):
+                lives = self._lives(path, now)
+                if not lives and not dry_run:
+                    path.unlink(missing_ok=True)
+                (kept if lives else removed).append(path)
+        except OSError as error:
+            raise StoreError(f"cannot sweep {self.folder}: {error.strerror or error}") from error
+        return removed, kept
 
     def _take(self, key: str) -> str | None:
         try:

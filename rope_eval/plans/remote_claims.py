@@ -19,6 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from rope_eval.errors import StoreError
+from rope_eval.files import Place
 from rope_eval.plans.claiming import (
     FOLDER,
     LEASE_SECONDS,
@@ -75,6 +76,18 @@ class RemoteClaims(Claiming):
             for key, data in zip(found, contents, strict=True)
             if isinstance(data, bytes) and self._says_it_lives(data)
         ]
+
+    def sweep(self, *, dry_run: bool = False) -> tuple[list[Place], list[Place]]:
+        """Remove the claims of processes that are dead, or too long silent by what they say."""
+        removed: list[Place] = []
+        kept: list[Place] = []
+        names = self.folder.names()
+        for name, data in zip(names, self.folder.read_each(names), strict=True):
+            alive = isinstance(data, bytes) and self._says_it_lives(data)
+            if not alive and not dry_run:
+                self.folder.remove(name)
+            (kept if alive else removed).append(self.folder.place(name))
+        return removed, kept
 
     def _take(self, key: str) -> str | None:
         last = newest(self.folder.names()).get(key, -1)

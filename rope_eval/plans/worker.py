@@ -116,7 +116,8 @@ def work(
                     cell,
                     Context(store=store, model=model, claims=claims, retry=retry, progress=report),
                 )
-            except LeftToOthersError:
+            except LeftToOthersError as others:
+                done.units += others.computed
                 left.append(cell)
             except StoreError:
                 raise

@@ -1,0 +1,284 @@
+"""A plan on a Ray cluster: the worker of `rope_eval.plans.worker`, on as many machines as fit.
+
+Ray starts workers, and starts one anew that was lost with its machine. It hands out no units:
+workers claim them in the one store, as processes do that were started by hand, so what a lost
+worker had done stays done, and what it was at is free when its claim ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import rope_eval
+from rope_eval.errors import DataError, RopeEvalError, SpecError, StoreError
+from rope_eval.files import Place
+from rope_eval.plans.cell import Cell
+from rope_eval.plans.plan import Plan
+from rope_eval.plans.worker import Done, Shard, work
+from rope_eval.results.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+POLL_SECONDS = 1.0
+CANCEL_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fleet:
+    """The workers that Ray starts.
+
+    Attributes:
+        address: of the cluster; "auto" for the one of this machine, or of RAY_ADDRESS.
+        cpus: of each worker.
+        gpus: of each worker; None for one where the plan may use one and the cluster has some.
+        workers: how many; None for as many as fit.
+    """
+
+    address: str = "auto"
+    cpus: int = 1
+    gpus: float | None = None
+    workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Order:
+    """What a worker is told."""
+
+    plan: Plan
+    results: Place
+    retry: bool
+    folder: Path
+    command: list[str]
+    version: str
+    witness: str | None
+    paths: frozenset[str]
+
+
+def work_on_ray(
+    plan: Plan,
+    results: Place,
+    fleet: Fleet,
+    *,
+    retry: bool = False,
+    progress: Callable[[str, float], None] = lambda what, part: None,
+) -> Done:
+    """Measure what a plan asks for on a cluster, and return what all workers have done.
+
+    Args:
+        plan: the plan; its models are at the same paths on every machine, or on the hub.
+        results: the store: a folder that all machines share, or a URL.
+        fleet: the workers.
+        retry: try again what has failed.
+        progress: told the unit of a worker, and the part of the plan that is done.
+
+    Raises:
+        DataError: where Ray is not installed, there is no cluster, or its machines lack something.
+        SpecError: where no machine of the cluster is large enough.
+        StoreError: where the store cannot be written, or is damaged.
+    """
+    ray = _connected(fleet.address)
+    try:
+        gpus = _gpus(ray, plan, fleet)
+        count = fleet.workers or _fitting(ray, fleet.cpus, gpus)
+        with _shared(results) as (place, witness):
+            order = _Order(
+                plan=replace(plan, asked=()),  # where its lines stand is the command's matter
+                results=place,
+                retry=retry,
+                folder=Path.cwd(),
+                command=sys.argv,
+                version=rope_eval.__version__,
+                witness=witness,
+                paths=_paths(plan),
+            )
+            # a worker that is lost is started again, however often that happens
+            start = ray.remote(_worker).options(
+                name="rope-eval run",
+                num_cpus=fleet.cpus,
+                num_gpus=gpus,
+                max_retries=-1,
+                scheduling_strategy="SPREAD",
+            )
+            board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
+            shared = ray.put(order)
+            workers = [start.remote(shared, f"{i + 1}/{count}", board) for i in range(count)]
+            done, errors = _all_of(ray, workers, board, progress)
+    finally:
+        ray.shutdown()
+    if not done:
+        raise errors[0]
+    for error in errors:
+        logging.getLogger(__name__).warning("a worker gave up: %s", error)
+    failed = {cell: why for one in done for cell, why in one.failed.items()}
+    return Done(
+        units=sum(one.units for one in done),
+        cells=len(plan.cells) - len(failed),
+        failed=failed,
+        notes={cell: note for one in done for cell, note in one.notes.items()},
+        loads=sum(one.loads for one in done),
+    )
+
+
+def _connected(address: str) -> Any:
+    """Return Ray, connected to a cluster that is there."""
+    try:
+        import ray
+    except ImportError as error:
+        raise DataError("--ray needs Ray: `pip install 'rope-eval[ray]'`") from error
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:
+        if port.isdecimal():  # Ray itself looks for minutes
+            socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:  # of many kinds, and of long texts
+        where = "here" if address == "auto" else f"at {address}"
+        raise DataError(
+            f"there is no Ray cluster {where}: `ray start --head` starts one, and --ray ADDRESS or "
+            "RAY_ADDRESS say where it is"
+        ) from error
+    return ray
+
+
+def _gpus(ray: Any, plan: Plan, fleet: Fleet) -> float:
+    if fleet.gpus is not None:
+        return fleet.gpus
+    devices = {cell.loading.device for cell in plan.cells}
+    may = any(device is None or device.startswith("cuda") for device in devices)
+    return 1 if may and ray.cluster_resources().get("GPU", 0) else 0
+
+
+def _fitting(ray: Any, cpus: int, gpus: float) -> int:
+    """Return how many workers fit on the cluster's machines."""
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    count = 0
+    for machine in machines:
+        fit = machine.get("CPU", 0) // cpus
+        count += int(min(fit, machine.get("GPU", 0) // gpus) if gpus else fit)
+    if not count:
+        has = "; ".join(f"{m.get('CPU', 0):g} CPUs and {m.get('GPU', 0):g} GPUs" for m in machines)
+        raise SpecError(
+            f"a worker takes {cpus} CPUs and {gpus:g} GPUs, and no machine of the cluster has them "
+            f"({has}): change --ray-cpus and --ray-gpus, or say --ray-workers where it will grow"
+        )
+    return count
+
+
+def _paths(plan: Plan) -> frozenset[str]:
+    """Return the models and books of a plan that are files of this machine."""
+    names = {cell.setting.checkpoint for cell in plan.cells}
+    names |= {getattr(cell.measurement, "books", "") for cell in plan.cells}
+    return frozenset(name for name in names - {""} if Path(name).exists())
+
+
+@contextmanager
+def _shared(results: Place) -> Iterator[tuple[Place, str | None]]:
+    """Yield the store's place for all machines, and a file by which they know a shared folder."""
+    if isinstance(results, str):
+        yield results, None
+        return
+    folder, witness = results.resolve(), f".seen-{uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / witness).touch()
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror}") from error
+    try:
+        yield folder, witness
+    finally:
+        with suppress(OSError):
+            (folder / witness).unlink()
+
+
+def _all_of(
+    ray: Any, workers: list[Any], board: Any, progress: Callable[[str, float], None]
+) -> tuple[list[Done], list[RopeEvalError]]:
+    """Wait for all workers; if this is interrupted, have them give their claims back."""
+    done: list[Done] = []
+    errors: list[RopeEvalError] = []
+    pending = workers
+    try:
+        while pending:
+            over, pending = ray.wait(pending, timeout=POLL_SECONDS)
+            for one in over:
+                try:
+                    done.append(ray.get(one))
+                except ray.exceptions.RayTaskError as error:
+                    if not isinstance(error.cause, RopeEvalError):
+                        raise
+                    errors.append(error.cause)
+            with suppress(ray.exceptions.RayError):  # its machine was lost: it is made anew
+                progress(*ray.get(board.read.remote(), timeout=POLL_SECONDS))
+    except BaseException:
+        for one in pending:
+            ray.cancel(one)
+        ray.wait(pending, num_returns=len(pending), timeout=CANCEL_SECONDS)
+        raise
+    return done, errors
+
+
+class _Board:
+    """What workers say last, on the cluster."""
+
+    def __init__(self) -> None:
+        self.what, self.part = "", 0.0
+
+    def tell(self, what: str, part: float) -> None:
+        self.what, self.part = what, max(part, self.part)
+
+    def read(self) -> tuple[str, float]:
+        return self.what, self.part
+
+
+def _worker(order: _Order, shard: str, board: Any) -> Done:
+    """Work on a machine of the cluster, as the command does that was given."""
+    _check_machine(order)
+    sys.argv = order.command  # what the records name
+    last = 0.0
+
+    def tell(cell: Cell, unit: str, part: float) -> None:
+        nonlocal last
+        if time.monotonic() - last >= POLL_SECONDS:
+            last = time.monotonic()
+            board.tell.remote(f"{cell}: {unit}", part)
+
+    return work(
+        order.plan,
+        Store(order.results),
+        retry=order.retry,
+        shard=Shard.parse(shard),
+        progress=tell,
+    )
+
+
+def _check_machine(order: _Order) -> None:
+    """Refuse a machine that would make failures of what the others can do."""
+    machine = os.uname().nodename
+    if rope_eval.__version__ != order.version:
+        raise DataError(
+            f"rope-eval is {rope_eval.__version__} on {machine}, and {order.version} where the "
+            "command was given: install the same everywhere"
+        )
+    if order.folder.is_dir():
+        os.chdir(order.folder)
+    if order.witness is not None and not Path(order.results, order.witness).exists():
+        raise StoreError(
+            f"{machine} does not see {order.results}: give a folder that all machines share, or a "
+            "URL such as s3://bucket/runs, as --store"
+        )
+    for path in sorted(order.paths):
+        if not Path(path).exists():
+            raise DataError(
+                f"{machine} has no {path}: put it where all machines find it, or take what has a "
+                "name on the hub"
+            )
