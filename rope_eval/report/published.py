@@ -16,6 +16,8 @@ from rope_eval.report.formats import Best, Cell, Table
 from rope_eval.results.stats import wilson
 
 SOURCE = "arXiv 2310.05209"
+PREFIX = "paper:"
+"""What the name of a row of the paper begins with, where it stands beside others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,10 +73,10 @@ def lines() -> Iterator[dict[str, Any]]:
 
 def row_name(row: tuple[Cell, ...]) -> str:
     """Return what a row of a published table is called beside others."""
-    return f"paper:LLaMA2 {row[0]}/{row[1]}"
+    return f"{PREFIX}LLaMA2 {row[0]}/{row[1]}"
 
 
-def items_of(column: str) -> int | None:
+def _items_of(column: str) -> int | None:
     """Return how many items a column of Tables 3 to 5 is a mean of; its parts are not printed."""
     return ITEMS[column] if len(TASKS["paper"][column]) == 1 else None
 
@@ -91,7 +93,7 @@ def _of_books(column: str, cell: Decimal) -> dict[str, Any]:
 
 
 def _of_items(column: str, cell: Decimal) -> dict[str, Any]:
-    value, n = float(cell) / 100, items_of(column)
+    value, n = float(cell) / 100, _items_of(column)
     low, high = wilson(value, n) if n else (None, None)
     return {
         "measurement": "task",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
 from rope_eval.protocols.tasks import OWN_PROTOCOLS
 from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
-from rope_eval.results.metrics import is_fraction
+from rope_eval.results.metrics import is_fraction, plain
 from rope_eval.results.naming import Names
 from rope_eval.results.samples import scores_of
 from rope_eval.results.store import Store
@@ -44,6 +45,22 @@ class Part:
     answer: str | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
     samples: Callable[[], dict[str, float]] = dict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pooled:
+    """A score that is made of sums over documents, or over a task's items: perplexity, nll.
+
+    Attributes:
+        metric: its name.
+        conditions: as of a `Part`.
+        sums: nats, hits and tokens of each document by what tells it from others, or of each item
+            by its name; empty where they were not kept.
+    """
+
+    metric: str
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    sums: Callable[[], dict[str, tuple[float, float, float]]] = dict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +98,8 @@ class Row:
         harness: who ran its tasks, a key of HARNESSES; else empty.
         parts: the newest score of each task.
         others: the newest scores that are fractions and in no column, by task and metric.
+        pooled: the newest scores that are made of sums, by books or task and metric.
+        checkpoint: what tells its weights from others of the name.
         repeated: tasks that an older run scored otherwise.
         curves: (length, perplexity) of each set of documents, by what they are called
             and a digest of their content: other lengths can choose other documents. None is a
@@ -94,6 +113,8 @@ class Row:
     harness: str = ""
     parts: dict[str, Part] = field(default_factory=dict)
     others: dict[str, Part] = field(default_factory=dict)
+    pooled: dict[str, Pooled] = field(default_factory=dict)
+    checkpoint: str = ""
     repeated: set[str] = field(default_factory=set)
     curves: dict[str, dict[int, float | None]] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
@@ -145,12 +166,14 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
         row = Row(
             name=name,
             weights=weights,
+            checkpoint=weights,
             paper=names.known[name].paper if name in names.known else {},
             harness=kind if kind in HARNESSES else "",
         )
         if row.harness:
             _add_tasks(row, group, store)
         _add_curves(row, group)
+        _add_pooled(row, group, store)
         rows.append(row)
     same = Counter((row.harness, row.name) for row in rows)
     for row in rows:
@@ -162,6 +185,8 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
 
 _IN_COLUMNS = {task for columns in TASKS.values() for tasks in columns.values() for task in tasks}
 
+_DOCUMENTS = re.compile(r" \([0-9]+( of [0-9]+)? documents?, [0-9a-f]{6}\)$")  # in the frame's task
+
 # ---- from the frame ----------------------------------------------------------------------------
 
 
@@ -170,8 +195,12 @@ def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
     for line in lines_of(measured):
         task, metric = line["task"], metric_of(line["task"])
         value = line["value"]
-        if _is_fraction(line) and (line["metric"] != metric or task not in _IN_COLUMNS):
-            row.others[f"{task} {line['metric']}"] = _part(line, store, line["metric"])
+        if (
+            _is_fraction(line)
+            and not _is_pooled(line)
+            and (line["metric"] != metric or task not in _IN_COLUMNS)
+        ):
+            row.others[_column(line)] = _part(line, store, line["metric"])
         if line["metric"] not in (None, metric):
             continue
         if value is None and task in row.parts:
@@ -186,22 +215,73 @@ def _is_fraction(line: Mapping[str, Any]) -> bool:
     return value is not None and 0 <= value <= 1 and is_fraction(metric)
 
 
+def _column(line: Mapping[str, Any]) -> str:
+    return f"{line['task']} {line['metric'].removesuffix(',none')}"
+
+
+def _is_pooled(line: Mapping[str, Any]) -> bool:
+    """Return whether a score is made of sums: those of whole books, and what has a length."""
+    name = plain(line["metric"] or "")
+    of_tokens = name == "accuracy" and line["measurement"] == "perplexity"
+    return line["length"] is not None and (of_tokens or name in ("perplexity", "nll"))
+
+
+def _add_pooled(row: Row, measured: pd.DataFrame, store: Store) -> None:
+    for line in lines_of(measured):
+        if not _is_pooled(line) or line["value"] is None:
+            continue
+        if row.harness:
+            column, read = _column(line), _sums_of_items
+        else:
+            books = _DOCUMENTS.sub("", line["task"])
+            column, read = f"{books} {line['metric']}@{line['length']}", _sums_of_documents
+        row.pooled[column] = Pooled(
+            metric=line["metric"],
+            conditions=_conditions(line),
+            sums=functools.partial(read, store, line),
+        )
+
+
+def _sums_of_items(store: Store, line: Mapping[str, Any]) -> dict[str, tuple[float, float, float]]:
+    found = scores_of(store.arrays(line["key"]), line["task"], line["metric"])
+    return {item: (sums[0], sums[1], sums[2]) for item, sums in found.items() if sums.ndim}
+
+
+def _sums_of_documents(
+    store: Store, line: Mapping[str, Any]
+) -> dict[str, tuple[float, float, float]]:
+    run = store.get(line["key"])
+    if run is None:
+        return {}
+    lost = {one["sha256"] for one in run.results.get("failed", [])}
+    kept = [one["sha256"] for one in run.request["documents"] if one["sha256"] not in lost]
+    at = run.request["lengths"].index(line["length"])
+    by_document = run.results.get("by_document", [])
+    return {
+        sha256: (sums[at]["nll"], sums[at]["hits"], sums[at]["tokens"])
+        for sha256, sums in zip(kept, by_document, strict=False)
+    }
+
+
+def _conditions(line: Mapping[str, Any]) -> dict[str, str]:
+    return {name: line[name] for name in CONDITIONS if line[name] is not None}
+
+
 def _part(line: Mapping[str, Any], store: Store, metric: str) -> Part:
     return Part(
         task=line["task"],
         value=line["value"],
-        n=None if "@" in metric else line["n"],  # of tokens or depths, not of items
+        n=line["n"],
         n_all=line["n_all"],
         remark=line["remark"] or "",
         answer=line["answer"],
-        conditions={name: line[name] for name in CONDITIONS if line[name] is not None},
+        conditions=_conditions(line),
         samples=functools.partial(_samples, store, line["key"], line["task"], metric),
     )
 
 
 def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]:
-    found = scores_of(store.arrays(key), task, metric)
-    return {item: score for item, score in found.items() if score.ndim == 0}
+    return scores_of(store.arrays(key), task, metric)
 
 
 def _add_curves(row: Row, measured: pd.DataFrame) -> None:

@@ -35,7 +35,7 @@ def fitted(table: Table, width: int) -> str:
     grid = [list(map(shown, table.header)), *map(table.shown, range(len(table.rows)))]
     sections = _sections(table)
     labels = [p for p, label in enumerate(table.labels) if label not in table.group_by]
-    if not labels or len(sections) == len(table.rows):  # a name above each row helps no one
+    if not labels or 1 < len(sections) == len(table.rows):  # a name above each row helps no one
         sections = {(): list(range(len(table.rows)))}
         labels = list(range(len(table.labels)))
     cut = _cut_labels(grid, labels, width)
