@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
 from rope_eval.protocols.tasks import OWN_PROTOCOLS
 from rope_eval.results.conditions import CONDITIONS
+from rope_eval.results.documents import of_known_shape
 from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
 from rope_eval.results.metrics import is_fraction, plain
 from rope_eval.results.naming import Names
@@ -253,14 +254,15 @@ def _sums_of_documents(
     run = store.get(line["key"])
     if run is None:
         return {}
-    lost = {one["sha256"] for one in run.results.get("failed", [])}
-    kept = [one["sha256"] for one in run.request["documents"] if one["sha256"] not in lost]
-    at = run.request["lengths"].index(line["length"])
-    by_document = run.results.get("by_document", [])
-    return {
-        sha256: (sums[at]["nll"], sums[at]["hits"], sums[at]["tokens"])
-        for sha256, sums in zip(kept, by_document, strict=False)
-    }
+    with of_known_shape(run):
+        lost = {one["sha256"] for one in run.results.get("failed", [])}
+        kept = [one["sha256"] for one in run.request["documents"] if one["sha256"] not in lost]
+        at = run.request["lengths"].index(line["length"])
+        by_document = [sums[at] for sums in run.results.get("by_document", [])]
+        return {
+            sha256: (float(one["nll"]), float(one["hits"]), float(one["tokens"]))
+            for sha256, one in zip(kept, by_document, strict=bool(by_document))
+        }
 
 
 def _conditions(line: Mapping[str, Any]) -> dict[str, str]:

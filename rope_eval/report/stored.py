@@ -39,6 +39,7 @@ NAMES: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
 """The measurement and the metric that a name stands for; None for any."""
 
 _WHOLE = "value"  # the column of what has no length
+_NO_INTERVAL = "no interval, of one document or of items that were not kept"
 _COUNTS = ("documents", "documents_too_short", "tokens")  # no scores
 _BEST: Mapping[str, Best] = MappingProxyType({"higher": "highest", "lower": "lowest"})
 
@@ -127,7 +128,7 @@ class _Grid:
             self._best[metric if self._by_length else column] = _BEST[line["better"]]
         if isinstance(cell, Decimal) and self._wanted.intervals:
             if line["low"] is None:
-                self._notes.add("no interval", ", ".join(key), column)
+                self._notes.add(_NO_INTERVAL, ", ".join(key), column)
             else:
                 interval = (_decimal(line, line["low"]), _decimal(line, line["high"]))
                 self._intervals[key, column] = interval

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 
 from helpers import lm_eval_files
 from rope_eval.commands import compare as command
-from rope_eval.errors import DataError, SpecError
+from rope_eval.errors import DataError, SpecError, StoreError
 from rope_eval.protocols.columns import TASKS
 from rope_eval.report.choice import Choice
 from rope_eval.report.compare import compare
@@ -405,6 +406,15 @@ def test_the_newest_run_of_the_same_books(books: Store) -> None:
     put_books(books, "me/a", {"x": 130.0, "y": 150.0}, lengths=[64, 128])
     newest = side("me/a", books).pooled["mine perplexity@128"].sums()
     assert set(newest) in ({"x", "y"}, {"x", "y", "z"})  # of one run, not of both
+
+
+def test_a_run_of_another_shape_is_named(books: Store) -> None:
+    put_books(books, "me/a", {"x": 130.0, "y": 150.0}, bad=True)
+    (run,) = (run for run in books.runs() if run.request.get("bad"))
+    odd = replace(run, results=run.results | {"by_document": [[{"nll": 1.0}] * 2]})
+    books.put(odd, replace=True)
+    with pytest.raises(StoreError, match=f"record of run {run.key} is of another shape"):
+        compare(side(run.key, books), side("me/b", books))
 
 
 def put_items(store: Store, model: str, task: str, *given: Any, **more: Any) -> None:

@@ -206,7 +206,7 @@ def test_intervals(store: Store) -> None:
     rows = [row[1:3] for row in cells(table)]
     at = {(rows[row], table.header[cell]): ends for (row, cell), ends in table.intervals.items()}
     assert at == {(("piqa", "acc"), "value"): of_piqa, (("piqa", "acc_norm"), "value"): of_piqa}
-    assert "no interval: " in table.caption
+    assert "no interval, of one document or of items that were not kept: " in table.caption
     assert "b/z, wiki, word_perplexity (value)" in table.caption
     assert not stored_table(store, "tasks").intervals
 
