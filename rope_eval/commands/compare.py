@@ -10,7 +10,7 @@ import sys
 from rope_eval.commands.options import add_choice, add_shared
 from rope_eval.commands.showing import show
 from rope_eval.commands.store import open_store
-from rope_eval.errors import SpecError
+from rope_eval.errors import DataError, SpecError
 from rope_eval.safe_text import shown
 
 EPILOG = """\
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             raise SpecError(f"--fail-if-worse{option} must be 0 or more {unit}, got {limit}")
 
     from rope_eval.report.choice import Choice
-    from rope_eval.report.compare import compare
+    from rope_eval.report.compare import Comparison, compare
     from rope_eval.report.compared import compared_table, facts_of
     from rope_eval.report.sides import side, sides
 
@@ -83,7 +83,16 @@ def run(args: argparse.Namespace) -> int:
     choice = Choice(columns=args.columns, lengths=args.lengths)
     baseline = side(args.baseline, store, args.protocol).chosen(choice)
     runs = sides(args.runs, store, args.protocol, args.baseline)
-    found = [compare(one, baseline, allow_unlike=args.allow_unlike) for one in runs]
+    found: list[Comparison] = []
+    for one in runs:
+        try:
+            found.append(compare(one, baseline, allow_unlike=args.allow_unlike))
+        except DataError as error:
+            if one.name in args.runs or len(runs) == 1:
+                raise
+            print(f"rope-eval: left out: {error}", file=sys.stderr)  # one of a pattern
+    if not found:
+        raise DataError(f"{', '.join(args.runs)}: no row has a column in common with the baseline")
     worse = {c.run: c.worse(points, nats) for c in found}
     if args.format == "json":
         facts = [facts_of(c) | {"worse": worse[c.run]} for c in found]

@@ -74,18 +74,24 @@ def sides(texts: Sequence[str], store: Store, protocol: str, baseline: str) -> l
 
     The baseline is no row of a pattern. Arguments and errors as for `side`.
     """
+    rows = _measured(store)
     found: dict[str, Side] = {}
     for text in texts:
         names = [text]
-        if not text.startswith(paper.PREFIX) and set(text) & set("*?"):
-            known = list(dict.fromkeys(row.name for row in rows_of(store) if _has_scores(row)))
+        if is_pattern(text):
+            known = list(dict.fromkeys(row.name for row in rows))
             matched = picked([text], [(name,) for name in known], "row that was measured")
             names = [known[i] for i in matched if known[i] != baseline]
             if not names:
                 raise DataError(f"{text!r} names no row but the baseline")
         for name in names:
-            found.setdefault(name, side(name, store, protocol))
+            found.setdefault(name, _named(name, rows, store, protocol))
     return list(found.values())
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether a text on the command line may name several rows."""
+    return not text.startswith(paper.PREFIX) and not set(text).isdisjoint("*?")
 
 
 def side(text: str, store: Store, protocol: str = "paper") -> Side:
@@ -103,23 +109,30 @@ def side(text: str, store: Store, protocol: str = "paper") -> Side:
         SpecError: for a row that the paper does not have.
         DataError: for a name that no run has, or several.
     """
+    return _named(text, [] if text.startswith(paper.PREFIX) else _measured(store), store, protocol)
+
+
+def _measured(store: Store) -> list[Row]:
+    return [row for row in rows_of(store) if row.parts or row.others or row.pooled]
+
+
+def _named(text: str, rows: Sequence[Row], store: Store, protocol: str) -> Side:
     if text.startswith(paper.PREFIX):
         return _published(text)
-    keys = [run.key for run in store.runs() if run.kind in _KINDS and run.key.startswith(text)]
-    rows = [row for row in rows_of(store) if _has_scores(row)]
     found = [row for row in rows if text in (row.name, f"{row.harness}:{row.name}")]
-    if not found and len(keys) == 1:
-        found = rows_of(store, keys)
+    keys: list[str] = []
+    if not found:
+        keys = [run.key for run in store.runs() if run.kind in _KINDS and run.key.startswith(text)]
+        found = rows_of(store, keys) if len(keys) == 1 else []
     tasks = [row for row in found if row.harness]
     books = [row for row in found if not row.harness]
     if len(tasks) > 1 or len(books) > 1 or not found:
-        names = [row.name for row in rows]
         several = len(found) > 1 or len(keys) > 1
         raise DataError(
             f"{text!r} names {'several runs' if several else 'no run'} of tasks or books in "
             f"{store.root}: give a run's key, a row that was measured (lm_eval:ROW or "
             "opencompass:ROW where both ran it), or paper:LLaMA2 7B/base=10000."
-            + ("" if several else did_you_mean(text, names))
+            + ("" if several else did_you_mean(text, [row.name for row in rows]))
         )
     if tasks and books and tasks[0].checkpoint != books[0].checkpoint:
         books = []  # another model of that name
@@ -128,10 +141,6 @@ def side(text: str, store: Store, protocol: str = "paper") -> Side:
         pooled |= row.pooled
     scores = _scores(tasks[0], protocol) if tasks else {}
     return Side(name=text, scores=scores, pooled=pooled, protocol=protocol)
-
-
-def _has_scores(row: Row) -> bool:
-    return bool(row.parts or row.others or row.pooled)
 
 
 def _scores(row: Row, protocol: str) -> dict[str, Score]:

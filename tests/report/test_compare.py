@@ -520,6 +520,15 @@ def test_the_command_on_books(books: Store, capsys: pytest.CaptureFixture[str]) 
     assert run(*few, "--fail-if-worse-nats", "0.1") == 1
     assert "me/a is worse by more than 0.1 nats: mine perplexity@128" in capsys.readouterr().out
     assert run(*few, "--fail-if-worse-nats", "0.2", "--fail-if-worse", "0") == 0
+    put_books(books, "me/far", {"x": 9.0}, books="others")
+    assert run(*few, "--format", "csv") == 0
+    out, err = capsys.readouterr()
+    assert "me/a,mine perplexity@128" in out
+    assert err.startswith("rope-eval: left out: me/far and me/b have no column in common: others ")
+    with pytest.raises(DataError, match="me/far and me/b have no column in common"):
+        run("me/far", "me/a", *few[1:])
+    with pytest.raises(DataError, match="me/far and me/b have no column in common"):
+        run("me/f*", *few[1:])
     for style in ("text", "markdown", "latex", "html", "json"):
         assert run(*words, "--format", style) == 0
     with pytest.raises(SpecError, match="--fail-if-worse-nats must be 0 or more nats, got -1"):
