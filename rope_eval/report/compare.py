@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from rope_eval.errors import DataError
-from rope_eval.report.runs import Part, Pooled, Score
+from rope_eval.report.pooled import Pooled
+from rope_eval.report.runs import Part, Score
 from rope_eval.report.sides import Side
 from rope_eval.results.conditions import unlike
 from rope_eval.results.metrics import plain

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
 from rope_eval.protocols.tasks import OWN_PROTOCOLS
-from rope_eval.results.conditions import CONDITIONS
-from rope_eval.results.documents import of_known_shape
+from rope_eval.report.pooled import Pooled, column_of, is_pooled, pooled_of
+from rope_eval.results.conditions import CONDITIONS, recorded
 from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
-from rope_eval.results.metrics import is_fraction, plain
+from rope_eval.results.metrics import is_fraction
 from rope_eval.results.naming import Names
 from rope_eval.results.samples import scores_of
 from rope_eval.results.store import Store
@@ -46,22 +45,6 @@ class Part:
     answer: str | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
     samples: Callable[[], dict[str, float]] = dict
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pooled:
-    """A score that is made of sums over documents, or over a task's items: perplexity, nll.
-
-    Attributes:
-        metric: its name.
-        conditions: as of a `Part`.
-        sums: nats, hits and tokens of each document by what tells it from others, or of each item
-            by its name; empty where they were not kept.
-    """
-
-    metric: str
-    conditions: Mapping[str, str] = field(default_factory=dict)
-    sums: Callable[[], dict[str, tuple[float, float, float]]] = dict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -174,7 +157,7 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
         if row.harness:
             _add_tasks(row, group, store)
         _add_curves(row, group)
-        _add_pooled(row, group, store)
+        row.pooled = pooled_of(lines_of(group), store)
         rows.append(row)
     same = Counter((row.harness, row.name) for row in rows)
     for row in rows:
@@ -186,8 +169,6 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
 
 _IN_COLUMNS = {task for columns in TASKS.values() for tasks in columns.values() for task in tasks}
 
-_DOCUMENTS = re.compile(r" \([0-9]+( of [0-9]+)? documents?, [0-9a-f]{6}\)$")  # in the frame's task
-
 # ---- from the frame ----------------------------------------------------------------------------
 
 
@@ -198,10 +179,10 @@ def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
         value = line["value"]
         if (
             _is_fraction(line)
-            and not _is_pooled(line)
+            and not is_pooled(line)
             and (line["metric"] != metric or task not in _IN_COLUMNS)
         ):
-            row.others[_column(line)] = _part(line, store, line["metric"])
+            row.others[column_of(line)] = _part(line, store, line["metric"])
         if line["metric"] not in (None, metric):
             continue
         if value is None and task in row.parts:
@@ -216,59 +197,6 @@ def _is_fraction(line: Mapping[str, Any]) -> bool:
     return value is not None and 0 <= value <= 1 and is_fraction(metric)
 
 
-def _column(line: Mapping[str, Any]) -> str:
-    return f"{line['task']} {line['metric'].removesuffix(',none')}"
-
-
-def _is_pooled(line: Mapping[str, Any]) -> bool:
-    """Return whether a score is made of sums: those of whole books, and what has a length."""
-    name = plain(line["metric"] or "")
-    of_tokens = name == "accuracy" and line["measurement"] == "perplexity"
-    return line["length"] is not None and (of_tokens or name in ("perplexity", "nll"))
-
-
-def _add_pooled(row: Row, measured: pd.DataFrame, store: Store) -> None:
-    for line in lines_of(measured):
-        if not _is_pooled(line) or line["value"] is None:
-            continue
-        if row.harness:
-            column, read = _column(line), _sums_of_items
-        else:
-            books = _DOCUMENTS.sub("", line["task"])
-            column, read = f"{books} {line['metric']}@{line['length']}", _sums_of_documents
-        row.pooled[column] = Pooled(
-            metric=line["metric"],
-            conditions=_conditions(line),
-            sums=functools.partial(read, store, line),
-        )
-
-
-def _sums_of_items(store: Store, line: Mapping[str, Any]) -> dict[str, tuple[float, float, float]]:
-    found = scores_of(store.arrays(line["key"]), line["task"], line["metric"])
-    return {item: (sums[0], sums[1], sums[2]) for item, sums in found.items() if sums.ndim}
-
-
-def _sums_of_documents(
-    store: Store, line: Mapping[str, Any]
-) -> dict[str, tuple[float, float, float]]:
-    run = store.get(line["key"])
-    if run is None:
-        return {}
-    with of_known_shape(run):
-        lost = {one["sha256"] for one in run.results.get("failed", [])}
-        kept = [one["sha256"] for one in run.request["documents"] if one["sha256"] not in lost]
-        at = run.request["lengths"].index(line["length"])
-        by_document = [sums[at] for sums in run.results.get("by_document", [])]
-        return {
-            sha256: (float(one["nll"]), float(one["hits"]), float(one["tokens"]))
-            for sha256, one in zip(kept, by_document, strict=bool(by_document))
-        }
-
-
-def _conditions(line: Mapping[str, Any]) -> dict[str, str]:
-    return {name: line[name] for name in CONDITIONS if line[name] is not None}
-
-
 def _part(line: Mapping[str, Any], store: Store, metric: str) -> Part:
     return Part(
         task=line["task"],
@@ -277,7 +205,7 @@ def _part(line: Mapping[str, Any], store: Store, metric: str) -> Part:
         n_all=line["n_all"],
         remark=line["remark"] or "",
         answer=line["answer"],
-        conditions=_conditions(line),
+        conditions=recorded(line),
         samples=functools.partial(_samples, store, line["key"], line["task"], metric),
     )
 

@@ -9,7 +9,8 @@ from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.protocols.columns import TASKS
 from rope_eval.report import published as paper
 from rope_eval.report.choice import Choice, check_lengths_there, picked
-from rope_eval.report.runs import Part, Pooled, Row, Score, items_of, rows_of
+from rope_eval.report.pooled import Pooled
+from rope_eval.report.runs import Part, Row, Score, items_of, rows_of
 from rope_eval.results.frame import HARNESSES
 from rope_eval.results.metrics import length_of, plain
 from rope_eval.results.store import Store
