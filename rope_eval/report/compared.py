@@ -9,7 +9,7 @@ from typing import Any
 
 from rope_eval.report.compare import Comparison, Difference
 from rope_eval.report.formats import Cell, Interval, Place, Table
-from rope_eval.report.measured import Notes
+from rope_eval.report.notes import Notes
 
 _UNITS = {"points": "points", "nats": "nats a token"}
 _LABELS = ("run", "column", "unit")

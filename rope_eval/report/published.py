@@ -12,6 +12,7 @@ from rope_eval.errors import DataError, SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.paths import asset
 from rope_eval.protocols.columns import ITEMS, TASKS
+from rope_eval.report.choice import EVERYTHING, Choice, check_lengths_there, picked
 from rope_eval.report.formats import Best, Cell, Table
 from rope_eval.results.stats import wilson
 
@@ -53,6 +54,57 @@ def published(name: str) -> Table:
     if name not in _PUBLISHED:
         raise SpecError(f"the paper has no table {name!r}: choose one of {', '.join(NAMES)}")
     return _read(name)
+
+
+def chosen_table(name: str, choice: Choice = EVERYTHING) -> Table:
+    """Return a table of the paper, as far as it was chosen.
+
+    Raises:
+        SpecError: for a table that does not exist, or a choice that it does not have.
+        DataError: its file cannot be read.
+    """
+    table = published(name)
+    columns = chosen_columns(table, name, choice)
+    names = [names_of(row, len(table.labels)) for row in table.rows]
+    rows = [table.rows[i] for i in picked(choice.rows, names, "row")]
+    places = [*range(len(table.labels)), *map(table.header.index, columns)]
+    return replace(
+        table, columns=columns, rows=tuple(tuple(row[place] for place in places) for row in rows)
+    )
+
+
+def chosen_columns(
+    table: Table, name: str, choice: Choice, *, check: bool = True
+) -> tuple[str, ...]:
+    """Return the columns of a published table that were chosen, in that order.
+
+    Args:
+        table: the table.
+        name: of the table.
+        choice: what was chosen.
+        check: whether lengths must be among its own.
+    """
+    if name != "1":
+        if choice.lengths:
+            raise SpecError(f"table {name} has no lengths: choose its columns with --columns")
+        chosen = picked(choice.columns, [(column,) for column in table.columns], "column")
+        return tuple(table.columns[i] for i in chosen)
+    if choice.columns:
+        raise SpecError("the columns of table 1 are lengths: choose them with --lengths")
+    if choice.lengths and check:
+        check_lengths_there(choice.lengths, map(parse_length, table.columns))
+    return tuple(
+        column
+        for column in table.columns
+        if not choice.lengths or parse_length(column) in choice.lengths
+    )
+
+
+def names_of(row: tuple[Cell, ...], labels: int) -> tuple[str, ...]:
+    """Return what a row of the paper may be called: its label, and with size and source before."""
+    if labels == 1:
+        return (str(row[0]),)
+    return (str(row[1]), f"{row[0]}/{row[1]}", row_name(row))
 
 
 def lines() -> Iterator[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
 from rope_eval.results.metrics import is_fraction
 from rope_eval.results.naming import Names
 from rope_eval.results.samples import scores_of
+from rope_eval.results.stats import Interval, Z, mean_variance, wilson
 from rope_eval.results.store import Store
 
 if TYPE_CHECKING:
@@ -69,6 +71,20 @@ class Score:
             for name in CONDITIONS
             if (values := [part.conditions[name] for part in self.parts if name in part.conditions])
         }
+
+    @property
+    def interval(self) -> Interval | None:
+        """Its 95 % interval, as a fraction: Wilson's, or of a mean of parts the normal one.
+
+        None where the number of items is not known.
+        """
+        known = [(part.value, part.n) for part in self.parts if part.value is not None and part.n]
+        if self.value is None or not known or len(known) < len(self.parts):
+            return None
+        if len(known) == 1:
+            return wilson(*known[0])
+        spread = Z * math.sqrt(mean_variance(known))
+        return max(0.0, self.value - spread), min(1.0, self.value + spread)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -14,7 +14,8 @@ from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.report import published as paper
 from rope_eval.report.choice import EVERYTHING, Choice
 from rope_eval.report.formats import Best, Cell, Interval, Table
-from rope_eval.report.measured import Notes, length_text
+from rope_eval.report.measured import length_text
+from rope_eval.report.notes import Notes
 from rope_eval.report.runs import lines_of
 from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import LENGTH_NOT_RUN, frame
