@@ -128,11 +128,11 @@ class _Grid:
             metric = plain(line["metric"])
             self._best[metric if self._by_length else column] = _BEST[line["better"]]
         if isinstance(cell, Decimal) and self._wanted.intervals:
-            if line["low"] is None:
+            ends = (line["low"], line["high"])
+            if None in ends or not all(map(math.isfinite, ends)):
                 self._notes.add(_NO_INTERVAL, ", ".join(key), column)
             else:
-                interval = (_decimal(line, line["low"]), _decimal(line, line["high"]))
-                self._intervals[key, column] = interval
+                self._intervals[key, column] = (_decimal(line, ends[0]), _decimal(line, ends[1]))
 
     def table(self) -> Table:
         """Return the table."""
