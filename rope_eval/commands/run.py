@@ -6,6 +6,7 @@ import argparse
 import math
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -111,8 +112,9 @@ def run(args: argparse.Namespace) -> int:
             done = work(plan, store, retry=args.retry_failed, shard=shard, progress=progress)
     for row, why in plan.absent.items():
         say(f"left out: {row}: {why}")
-    for cell, note in done.notes.items():
-        say(f"note: {cell}: {note}")
+    for note, cells in _by_note(done.notes).items():
+        others = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
+        say(f"note: {cells[0]}{others}: {note}")
     for cell, why in done.failed.items():
         say(f"failed: {cell}: {why}")
     print(
@@ -138,6 +140,14 @@ def _fleet(args: argparse.Namespace) -> Fleet | None:
     from rope_eval.plans.on_ray import Fleet
 
     return Fleet(address=args.ray, cpus=args.ray_cpus, gpus=args.ray_gpus, workers=args.ray_workers)
+
+
+def _by_note(notes: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the cells that each note is of: a note of a whole grid is said once."""
+    cells: dict[str, list[str]] = {}
+    for cell, note in notes.items():
+        cells.setdefault(note, []).append(cell)
+    return cells
 
 
 def _end_on_sigterm() -> None:
