@@ -11,9 +11,10 @@ from typing import Any
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
-from rope_eval.rope.method import ConfigForm, Method, plain
+from rope_eval.rope.method import ConfigForm, Method
 from rope_eval.rope.methods import METHODS
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.rope.values import plain
 
 ORIGINAL = "original_max_position_embeddings"
 LONGEST = "max_position_embeddings"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.rope import methods
 from rope_eval.rope.fields import parse_fields
-from rope_eval.rope.method import BaseChanges, plain, written
+from rope_eval.rope.method import BaseChanges
+from rope_eval.rope.values import plain, written
 
 FIELDS = tuple(field.name for field in methods.FIELDS)
 LONGEST_LIST = 40  # characters of a list that a label shows

@@ -15,9 +15,10 @@ from rope_eval.results.naming import _effective
 from rope_eval.rope import methods
 from rope_eval.rope.document import page
 from rope_eval.rope.geometry import RotaryGeometry
-from rope_eval.rope.method import Effect, Field, Method, number
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.rope.values import Field, number
 
 WORDS_OF_CONFIGS = {"attention_factor"}
 ROOT = Path(__file__).parents[2]

@@ -2,9 +2,10 @@
 
 To add a method:
 
-1. Write ``rope_eval/rope/methods/<name>.py`` with ``METHOD = Method(...)``: its fields, what it
-   does to the numbers (`rope_eval.rope.method` names all there is), the lengths it needs, what
-   vLLM cannot serve, the source. Import torch inside functions: a setting is read without it.
+1. Write ``rope_eval/rope/methods/<name>.py`` with ``METHOD = Method(...)``: its fields (their
+   readers are in `rope_eval.rope.values`), what it does to the numbers (`rope_eval.rope.method`
+   names all there is), the lengths it needs, what vLLM cannot serve, the source. Import torch
+   inside functions: a setting is read without it.
 2. Give ``examples`` (they must move a tiny model's scores by 0.3 nats), ``neutral`` settings (they
    must change nothing, bit for bit), and for each field a ``live`` pair of settings.
 3. Write its float64 brute force in ``tests/helpers/brute_force.py``, from the paper and not from
@@ -29,7 +30,8 @@ from typing import Any
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Setting
-from rope_eval.rope.method import BaseChanges, Field, Method, NotServed
+from rope_eval.rope.method import BaseChanges, Method, NotServed
+from rope_eval.rope.values import Field
 
 
 def _found() -> tuple[Method, ...]:

@@ -7,8 +7,9 @@ from typing import Any
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Setting
-from rope_eval.rope.method import Effect, Field, Method, numbers, optional
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.methods._maps import whole
+from rope_eval.rope.values import Field, numbers, optional
 
 EVERY, LAYERS = "nope_every", "nope_layers"
 INTERVAL, ROTATING = "no_rope_layer_interval", "no_rope_layers"  # the words of SmolLM3's config

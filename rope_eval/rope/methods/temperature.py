@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
-from rope_eval.rope.method import Effect, Field, Method, choice, number, optional
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.methods.nope import still_in
+from rope_eval.rope.values import Field, choice, number, optional
 
 if TYPE_CHECKING:
     from torch import Tensor
