@@ -13,7 +13,7 @@ import torch
 from rope_eval.errors import SpecError
 from rope_eval.results.naming import _effective
 from rope_eval.rope import methods
-from rope_eval.rope.document import page
+from rope_eval.rope.document import costs, measured, page
 from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.rotary import Rotary
@@ -158,4 +158,41 @@ def test_the_cost_of_every_method_was_measured() -> None:
 
 def test_the_page_is_up_to_date() -> None:
     written = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert written == page() + "\n", "python -m rope_eval.rope.document > docs/methods.md"
+    assert written == page(measured(ROOT), costs(ROOT)) + "\n", (
+        "python -m rope_eval.rope.document > docs/methods.md"
+    )
+
+
+def test_the_page_says_how_far_each_method_goes_alone() -> None:
+    def run(setting: dict[str, object], *reaches: float, checkpoint: str = "m") -> dict[str, Any]:
+        keeps, finds = ({"value": value, "longest": 4096} for value in reaches)
+        return {
+            "checkpoint": checkpoint,
+            "setting": setting,
+            "losses": {
+                str(length): {"nll": {"value": math.log(perplexity)}}
+                for length, perplexity in ((128, 3.694), (1024, 22.59), (4096, 30))
+            },
+            "keeps_perplexity_up_to": keeps,
+            "retrieves_up_to": finds,
+        }
+
+    runs = [
+        run({}, 181, 128),
+        run({"yarn_factor": 8}, 4096, 724),
+        run({"dynamic_yarn": "octave"}, 256, 0),
+        run({"yarn_factor": 8, "resonance": True}, 512, 512),
+        run({"yarn_factor": 4}, 512, 512, checkpoint="another"),
+        run({"xpos": True}, 0, 0) | {"retrieves_up_to": None},
+    ]
+    text = page({"train_length": 128, "factor": 8, "methods": runs}, {})
+    assert "measured on `m`" in text and "its T_train of 128 tokens\nand at 8 times" in text
+    losses = "perplexity 3.69 → 22.6, kept"
+    assert f"As trained:\n{losses} to ×1.4, needles to ×1." in text
+    last = {row.split(" | ")[0]: row.split(" | ")[-1] for row in text.split("\n")}
+    assert last["| YaRN"] == (
+        f"`yarn_factor=8`: {losses} to ×32 or more, needles to ×5.7; "
+        f"`dynamic_yarn=octave`: {losses} to ×2, needles nowhere |"
+    )
+    assert last["| xPos"] == f"`xpos=True`: {losses} nowhere |"
+    assert last["| Resonance"] == " |"

@@ -199,7 +199,7 @@ GRIDS = {
             {"pretrained", "base-1e4-512", "base-1e5-512", "base-3e6-512"}
             | {f"base-{base}" for base in ("20", "81", "1e4", "1e5", "1e6")}
         ),
-        with_extensions=frozenset({"pretrained", "base-1e5"}),
+        with_extensions=frozenset({"pretrained"}),
     ),
     "gpu": Grid(
         recipes=GPU,
@@ -214,7 +214,7 @@ GRIDS = {
             {"pretrained", "base-1e4-2048", "base-1e5-2048", "base-1e7-2048"}
             | {f"base-{base}" for base in ("81", "326", "1e4", "1e5", "1e6")}
         ),
-        with_extensions=frozenset({"pretrained", "base-1e5"}),
+        with_extensions=frozenset({"pretrained"}),
     ),
 }
 """The grids by the name of the preset."""
