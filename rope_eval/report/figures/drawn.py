@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from itertools import cycle
 from types import MappingProxyType
@@ -57,7 +58,9 @@ def _grid(
     figure = style.new_figure(height * rows + 0.3, width)
     panels = figure.subplots(rows, columns, squeeze=False, **share)
     for axes, name in zip(panels.flat, names, strict=False):
-        axes.set_title(style.plain_text(name), fontsize=10 if columns < 3 else 8)
+        fontsize = 10 if columns < 3 else 8
+        title = textwrap.fill(name, int(130 * width / columns / fontsize), break_long_words=False)
+        axes.set_title(style.plain_text(title), fontsize=fontsize)
         axes.tick_params(labelsize=10 if columns < 3 else 8)
     for index in range(len(names), panels.size):
         style.hide(panels, *divmod(index, columns))

@@ -30,7 +30,7 @@ def bases(source: Source, metric: str) -> FigureData:
     tasks = len({line["task"] for line in lines})
     for line in lines:
         rest = _rest(source, line)
-        line["panel"] = "\n".join(
+        line["panel"] = ", ".join(
             part for part in (line["task"] if tasks > 1 else "", rest) if part
         )
     lines = _maps(source, lines)

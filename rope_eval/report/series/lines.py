@@ -80,7 +80,7 @@ def methods(source: Source, metric: str) -> FigureData:
             source.notes.add("not drawn, as it has one setting alone", [f"{name}, {task}"])
             continue
         for line in of_model:
-            panel = f"{name}\n{task}" if several else name
+            panel = f"{name}, {task}" if several else name
             drawn.append(line | {"panel": panel, "series": series[line["key"]]})
     if not drawn:
         raise DataError(

@@ -53,7 +53,7 @@ def retrieval(source: Source, metric: str) -> FigureData:
     for line in found:
         law = source.laws.of(line["key"])
         line |= {
-            "panel": f"{line['label']}\n{line['task']}" if several else line["label"],
+            "panel": f"{line['label']}, {line['task']}" if several else line["label"],
             "bound": law.bound,
             "train_length": law.train_length,
         }
