@@ -79,6 +79,39 @@ def put_books(
     return store.put(run).key
 
 
+def put_in_windows(
+    store: Store,
+    model: str = "me/model",
+    *,
+    losses: Sequence[tuple[int, float]] = ((0, 1.0),),
+    documents: int = 2,
+    window: int = TRAIN,
+    length: int = LENGTHS[-1],
+    **rope: Any,
+) -> str:
+    """Store what the tokens of `put_books` cost in windows, as a plan's `in_window` does."""
+    request = identity.request(
+        "in_window", model, RopeSpec(**rope), backend="hf", dtype="float32", protocol=1
+    ) | {
+        "length": length,
+        "window": window,
+        "books": "builtin",
+        "documents": [{"name": str(n), "sha256": f"{n:064x}"} for n in range(documents)],
+    }
+    nll = np.zeros((documents, length - 1), dtype=np.float32)
+    for begin, nats in losses:
+        nll[:, max(begin - 1, 0) :] = nats
+    run = Run(
+        key=identity.run_key(request),
+        kind="in_window",
+        status="done",
+        request=request,
+        results={},
+        provenance={"started": "2026-01-01", "row": None},
+    )
+    return store.put(run, {"nll": nll}).key
+
+
 def put_task(
     store: Store,
     model: str = "me/model",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.figure_store import TRAIN, put_attention, put_books, put_task
+from helpers.figure_store import TRAIN, put_attention, put_books, put_in_windows, put_task
 from rope_eval import theory
 from rope_eval.errors import DataError, SpecError
 from rope_eval.report.series import figure_data
@@ -68,6 +68,27 @@ def test_the_context_ends_where_the_loss_jumps(store: Store) -> None:
     assert any("two windows past" in note and "me/short" in note for note in data.notes)
     with pytest.raises(DataError, match="no run of whole books has a measured context"):
         figure_data("contexts", store, rows=["me/lawless"])
+
+
+def test_a_context_is_told_by_the_same_tokens_in_windows(store: Store) -> None:
+    hard = ((0, 1.0), (200, 2.0))  # a text that costs more from 200 on, wherever it is read
+    put_books(store, "me/one", losses=hard)
+    (point,) = figure_data("contexts", store).frame.to_dict("records")
+    assert point["value"] < 200 and point["reference"].startswith("that of the tokens in (T/2")
+    put_in_windows(store, "me/one", losses=hard, documents=3)
+    data = figure_data("contexts", store)
+    (point,) = data.frame.to_dict("records")
+    assert point["beyond"] and point["reference"].startswith("that of the same tokens")
+    assert len(data.notes) == 1
+    put_books(store, "me/two", losses=((0, 1.0), (200, 2.0), (512, 3.0)))
+    put_in_windows(store, "me/two", losses=hard, length=900)
+    put_in_windows(store, "me/two", window=64)
+    data = figure_data("contexts", store, rows=["me/two"])
+    (point,) = data.frame.to_dict("records")
+    assert 512 / 1.2 < point["value"] <= 512 and point["longest"] == 900
+    put_books(store, "me/three", losses=hard)
+    assert data.notes != (notes := figure_data("contexts", store).notes)
+    assert notes[-1].startswith("not paired") and notes[-1].endswith("ones: me/three")
 
 
 def test_retrieval_by_length_and_depth(store: Store) -> None:
