@@ -116,7 +116,10 @@ def _lines(data: FigureData, width: float) -> Figure:
         _draw_lines(panel, data, group, looks)
     _axes_of_lines(figure, axes, data, width)
     handles = [Line2D([], [], label=style.plain_text(name), **looks[name]) for name in names]
-    _legend(figure, handles + _marks(data))
+    marks = _marks(data)
+    if marks and marks[-1].get_label() == TRAINING:
+        marks[-1].set(marker="o", ms=9, mfc="none")
+    _legend(figure, handles + marks)
     return figure
 
 
@@ -139,10 +142,25 @@ def _draw_lines(
         bound = line["bound"].iloc[0]
         if bound is not None and lengths.min() < bound < lengths.max():
             axes.axvline(bound, color=look["color"], ls=":", lw=1.3, zorder=0)
+        if (length := line["train_length"].iloc[0]) is not None:
+            _mark_training(axes, line, data, float(length), look["color"])
     for length in group["train_length"].dropna().unique():
         if lengths.min() < length < lengths.max():
             axes.axvline(length, color=style.GREY, ls="--", lw=1, zorder=0)
     style.grid_lines(axes)
+
+
+def _mark_training(
+    axes: Axes, line: pd.DataFrame, data: FigureData, length: float, colour: str
+) -> None:
+    """Draw a ring on a line at the longest length of its model's training."""
+    at = line[data.x.column].to_numpy(dtype=np.float64)
+    if at.min() <= length <= at.max():
+        values = line[data.y.column].to_numpy(dtype=np.float64)
+        log = np.log if data.y.scale == "perplexity" else np.positive
+        value = np.interp(np.log(length), np.log(at), log(values))
+        value = np.exp(value) if data.y.scale == "perplexity" else value
+        axes.plot([length], [value], marker="o", ms=9, mfc="none", color=colour, ls="")
 
 
 def _axes_of_lines(figure: Figure, axes: list[Axes], data: FigureData, width: float) -> None:
@@ -169,7 +187,7 @@ def _looks(count: int) -> list[dict[str, Any]]:
 
 def _marks(data: FigureData) -> list[Line2D]:
     """Return the legend's entries of the vertical lines that are drawn."""
-    marks = []
+    marks: list[Line2D] = []
     low, high = data.frame[data.x.column].min(), data.frame[data.x.column].max()
     for column, ls, label in (("bound", ":", BOUND), ("train_length", "--", TRAINING)):
         values = data.frame[column].dropna()
@@ -243,7 +261,7 @@ def _points(data: FigureData, width: float) -> Figure:
     figure, axes = _grid(data, width, (4.8, 3.0), sharex=True, sharey=True)
     frame = data.frame
     low = min(frame["bound"].min(), frame["value"].min(), frame["low"].min()) / 1.25
-    high = max(frame["bound"].max(), frame["value"].max(), frame["high"].max()) * 1.3
+    high = max(frame["bound"].max(), frame["value"].max(), frame["high"].max()) * 1.6
     names = list(dict.fromkeys(frame[data.series]))
     looks = dict(zip(names, _looks(len(names)), strict=True))
     for panel, group in _panels(data, axes):
@@ -303,7 +321,7 @@ def _short(name: str, most: int = 34) -> str:
 
 
 def _profiles(data: FigureData, width: float) -> Figure:
-    figure, axes = _grid(data, width, (4.0, 2.6), sharex=True)
+    figure, axes = _grid(data, width, (4.0, 2.6), sharex=True, sharey=True)
     last = float(data.frame["to"].max())
     for panel, group in _panels(data, axes):
         for part, colour in zip(PARTS, COLOURS, strict=True):

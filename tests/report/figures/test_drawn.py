@@ -47,6 +47,9 @@ def test_curves_with_bound_and_training_length(store: Store) -> None:
         (300.0, ":"),
         (128, "--"),
     ]
+    (ring, *_) = (line for line in axes.lines if len(line.get_xdata()) == 1)
+    assert ring.get_xydata().tolist() == [[128, pytest.approx(perplexity(JUMP, 128))]]
+    assert ring.get_color() == curves[0].get_color() and ring.get_markerfacecolor() == "none"
     assert upright[0].get_color() == curves[0].get_color() != curves[1].get_color()
     assert legend(figure) == [
         r"me/\$one\$",
