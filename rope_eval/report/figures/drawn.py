@@ -59,8 +59,9 @@ def _grid(
     panels = figure.subplots(rows, columns, squeeze=False, **share)
     for axes, name in zip(panels.flat, names, strict=False):
         fontsize = 10 if columns < 3 else 8
-        title = textwrap.fill(name, int(130 * width / columns / fontsize), break_long_words=False)
-        axes.set_title(style.plain_text(title), fontsize=fontsize)
+        most = int(130 * width / columns / fontsize)
+        title = textwrap.fill(style.plain_text(name), most, break_long_words=False)
+        axes.set_title(title, fontsize=fontsize)
         axes.tick_params(labelsize=10 if columns < 3 else 8)
     for index in range(len(names), panels.size):
         style.hide(panels, *divmod(index, columns))
@@ -305,7 +306,7 @@ def _points(data: FigureData, width: float) -> Figure:
 def _name_points(axes: Axes, group: pd.DataFrame, one: bool) -> None:
     """Write the rows at their points, those of one point beneath each other."""
     for (bound, value), some in group.groupby(["bound", "value"], sort=False):
-        names = "\n".join(style.plain_text(_short(row)) for row in some["row"])
+        names = "\n".join(_short(style.plain_text(row)) for row in some["row"])
         axes.annotate(
             names,
             (bound, value),

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rope_eval.errors import DataError
 from rope_eval.local_loss import MARGIN, WINDOW, Floats, local_nll, max_context, windows
 from rope_eval.report.series.data import Axis, FigureData
 from rope_eval.report.series.lines import table
@@ -97,10 +96,9 @@ def contexts(source: Source, metric: str) -> FigureData:
             }
         )
     if not points:
-        notes = "".join(f"\n{note}" for note in source.notes.lines())
-        raise DataError(
-            "nothing to draw: no run of whole books has a measured context and a bound. Measure "
-            f"with `rope-eval ppl`, to several times the training length{notes}"
+        raise source.nothing(
+            "nothing to draw: no run of whole books has a measured context and a bound: measure "
+            "with `rope-eval ppl`, to several times the training length"
         )
     points.sort(key=lambda point: (point["panel"], point["train_length"], point["bound"]))
     return FigureData(

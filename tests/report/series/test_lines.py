@@ -53,7 +53,7 @@ def test_what_cannot_be_drawn_is_named(store: Store) -> None:
     with pytest.raises(DataError, match="the store has no perplexity by length"):
         figure_data("curves", store)
     put_task(store, "me/task", "piqa", metrics={"acc,none": 0.5})
-    with pytest.raises(DataError, match=r"no perplexity by length: .*\nnot drawn.*: me/task"):
+    with pytest.raises(DataError, match="no perplexity by length: measure it with"):
         figure_data("curves", store)
     put_books(store, "me/one")
     data = figure_data("curves", store)
