@@ -74,8 +74,8 @@ def _panels(data: FigureData, axes: list[Axes]) -> list[tuple[Axes, pd.DataFrame
 
 
 def _columns(panels: int, width: float) -> int:
-    """Return how many panels stand beside each other."""
-    return max(1, min(COLUMNS, panels, int(width // 2)))
+    """Return how many panels stand beside each other; four make a square."""
+    return max(1, min(2 if panels == 4 else COLUMNS, panels, int(width // 2)))
 
 
 def _most(data: FigureData, width: float) -> int:
@@ -267,15 +267,13 @@ def _points(data: FigureData, width: float) -> Figure:
     looks = dict(zip(names, _looks(len(names)), strict=True))
     for panel, group in _panels(data, axes):
         panel.plot([low, high], [low, high], color=style.GREY, lw=1)
-        seen: dict[float, int] = {}
-        for _, point in group.iterrows():
-            same = seen.setdefault(round(point["bound"], 3), 0)
-            seen[round(point["bound"], 3)] += 1
+        placed = group["bound"] * 1.06 ** group.groupby(group["bound"].round(3)).cumcount()
+        points = group.assign(x=placed)  # those of one bound stand beside each other
+        for _, point in points.iterrows():
             look = looks[point[data.series]]
-            x = point["bound"] * 1.06**same  # points of one bound stand beside each other
             draw_point(
                 panel,
-                x,
+                point["x"],
                 (point["value"], point["low"], point["high"]),
                 look["color"],
                 look["marker"],
@@ -285,7 +283,7 @@ def _points(data: FigureData, width: float) -> Figure:
         style.grid_lines(panel)
         style.length_axis(panel, low, high, "", most=_most(data, width))
         style.length_axis(panel, low, high, "", y=True)
-        _name_points(panel, group, one)
+        _name_points(panel, points, one)
     _label(figure, axes, data.x.label, data.y.label)
     handles = [
         Line2D([], [], color=looks[name]["color"], marker=looks[name]["marker"], ls="", label=name)
@@ -304,13 +302,12 @@ def _points(data: FigureData, width: float) -> Figure:
 
 
 def _name_points(axes: Axes, group: pd.DataFrame, one: bool) -> None:
-    """Write the rows at their points, those of one point beneath each other."""
-    for (bound, value), some in group.groupby(["bound", "value"], sort=False):
-        names = "\n".join(_short(style.plain_text(row)) for row in some["row"])
+    """Write the rows at their points, those of one bound and context beneath each other."""
+    for (_, value), some in group.groupby(["bound", "value"], sort=False):
         axes.annotate(
-            names,
-            (bound, value),
-            xytext=(6 * len(some), -4),
+            "\n".join(_short(style.plain_text(row)) for row in some["row"]),
+            (some["x"].max(), value),
+            xytext=(6, -4),
             textcoords="offset points",
             fontsize=7 if one else 6,
             va="top",
@@ -348,6 +345,8 @@ def _profiles(data: FigureData, width: float) -> Figure:
 
 def _bars(data: FigureData, width: float) -> Figure:
     figure, axes = _grid(data, width, (4.2, 4.2), sharey=True)
+    finite = data.frame["period"].replace(np.inf, np.nan)
+    longest = float(max(finite.max(), data.frame["train_length"].max())) * 1.6
     for panel, group in _panels(data, axes):
         critical = group["critical_dimension"].iloc[0]
         draw_bars(
@@ -356,6 +355,7 @@ def _bars(data: FigureData, width: float) -> Figure:
             [_OF_PERIODS[name] for name in group["series"]],
             train_length=float(group["train_length"].iloc[0]),
             critical_dimension=None if pd.isna(critical) else int(critical),
+            longest=longest,
         )
     axes[0].set_ylim(data.frame["dimension"].max() + 2, 0)
     label = f"{data.x.label} (grey: trained at; dashed: $d_{{extra}}$)"
