@@ -58,7 +58,7 @@ def test_any_two_colours_differ(blindness: str) -> None:
 
 
 def test_lines_of_one_colour_have_other_dashes() -> None:
-    from rope_eval.report.figures.drawn import _looks
+    from rope_eval.report.figures.drawn.grid import looks_of
 
-    looks = {(look["color"], look["ls"]) for look in _looks(18)}
+    looks = {(look["color"], look["ls"]) for look in looks_of(18)}
     assert len(looks) == 18
