@@ -24,7 +24,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="where a plan stands: what is done, at work, failed and to do",
         description="Say of each cell of a plan what is stored, and why what failed did.",
     )
-    parser.add_argument("plan", type=Path, metavar="PLAN", help="a YAML file")
+    parser.add_argument("plan", type=Path, metavar="PLAN", help="a YAML file or a name")
     add_shared(parser, "--results", help="where runs are kept (default: the plan's, results/runs)")
     parser.set_defaults(run=run)
 
@@ -57,13 +57,16 @@ def show(plan: Plan, store: Store) -> int:
     for one in survey(plan, store):
         print(shown(_line(one)), flush=True)
         standings.append(one)
+    for row, why in plan.absent.items():
+        print(shown(f"{'cannot':<14}{'-':>12}  {row}: {why}"))
     print()
-    print(_summary(standings))
+    print(_summary(standings, len(plan.absent)))
     if left := seconds_left(remaining(standings)):
         seconds, unknown = left
         but = f", beside {unknown} cells of a kind that nothing is stored of" if unknown else ""
         print(f"about {_time(seconds)} of scoring left for one worker on this machine{but}")
-    return 1 if any(one.state in ("failed", "partly failed", "cannot") for one in standings) else 0
+    bad = any(one.state in ("failed", "partly failed", "cannot") for one in standings)
+    return 1 if bad or plan.absent else 0
 
 
 def _line(one: Standing) -> str:
@@ -97,7 +100,7 @@ def _scaled(number: float) -> str:
     return f"{number:.3g} E"
 
 
-def _summary(standings: list[Standing]) -> str:
+def _summary(standings: list[Standing], absent: int) -> str:
     counts = Counter(one.state for one in standings)
     stored, units = sum(one.stored for one in standings), sum(one.units for one in standings)
     tokens = sum(one.tokens or 0 for one in standings if not one.is_over)
@@ -105,8 +108,9 @@ def _summary(standings: list[Standing]) -> str:
     memory = max((one.estimate.memory or 0 for one in standings if not one.is_over), default=0)
     takes = f" ({_scaled(flops)}FLOP, at most {_scaled(memory)}B of memory)" if memory else ""
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    lacking = f", and {absent} rows without a checkpoint" if absent else ""
     return (
-        f"{len(standings)} cells: {states}; {stored} of {units} units stored, "
+        f"{len(standings)} cells: {states or 'none'}{lacking}; {stored} of {units} units stored, "
         f"{tokens} tokens to score{takes}"
     )
 
