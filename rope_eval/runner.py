@@ -20,7 +20,7 @@ from rope_eval.results.documents import (
     TokenCount,
     TokenCounts,
 )
-from rope_eval.results.provenance import provenance, timed
+from rope_eval.results.provenance import of_this_machine, provenance, timed
 from rope_eval.results.resolved import AUTO, resolved_dtype, resolved_laws
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.reach import without_effect
@@ -103,14 +103,14 @@ class Prospect:
         documents: the key of each document.
         stored: how many of them have their scores.
         passes: tokens of each text that is to go through the model.
-        seconds: what each stored document took.
+        timed: of the stored documents of this machine the tokens of a pass, and the seconds.
     """
 
     run: Run | None
     documents: tuple[str, ...]
     stored: int
     passes: tuple[int, ...]
-    seconds: tuple[float, ...]
+    timed: tuple[tuple[int, float], ...]
 
 
 def prospect(request: CumulativeRequest, store: Store) -> Prospect:
@@ -128,13 +128,13 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
     found = [keys[d] for d in keys if kept.read(d, request.lengths) is not None]
     each = request.lengths if kept.each_length else request.lengths[-1:]
     runs = [kept.store.get(key) for key in found]
-    seconds = [run.provenance.get("duration_s") for run in runs if run is not None]
+    here = [run for run in runs if run is not None and of_this_machine(run.provenance)]
     return Prospect(
         run=store.get(identity.run_key(_asked(request, texts.setting(), documents))),
         documents=tuple(keys.values()),
         stored=len(found),
         passes=(len(keys) - len(found)) * each,
-        seconds=tuple(one for one in seconds if one is not None),
+        timed=tuple((sum(run.results["passes"]), run.provenance["duration_s"]) for run in here),
     )
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
-from rope_eval.commands.progress import progress_bar, progress_lines, say
+from rope_eval.commands.progress import Pace, progress_bar, progress_lines, say
+
+if TYPE_CHECKING:
+    from rope_eval.plans.cell import Cell
 
 EPILOG = """\
 examples:
@@ -18,7 +23,7 @@ examples:
   rope-eval run plan.yaml --shard 2/8      # of 8 processes the second, on one folder of results
   rope-eval status plan.yaml
   rope-eval run embedded                   # a plan that ships: two minutes on a CPU
-  rope-eval run --list                     # the plans that ship
+  rope-eval list plans                     # the plans that ship
 
 A plan:
   models: [lab/pretrained, path/to/model]
@@ -44,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("plan", type=Path, metavar="PLAN", help="a YAML file")
+    add("plan", type=Path, metavar="PLAN", help="a YAML file, or the name of a plan that ships")
     add("--dry-run", action="store_true", help="say what would be done, and score nothing")
     add("--retry-failed", action="store_true", help="try again what has failed")
     add("--shard", default="1/1", metavar="I/N", help="begin at the I-th of N parts of the plan")
@@ -70,23 +75,40 @@ def run(args: argparse.Namespace) -> int:
     plan.check()
     _end_on_sigterm()
     report_to = progress_bar if sys.stderr.isatty() else progress_lines
+    pace = Pace()
+
+    def progress(cell: Cell, unit: str, part: float) -> None:
+        rate = pace.see(f"{cell}: {unit}")
+        report(f"{rate}{', ' if rate else ''}{cell}: {unit}", part)
+
     with report_to(f"{len(plan.cells)} cells") as report:
         done = work(
             plan,
             store,
             retry=args.retry_failed,
             shard=shard,
-            progress=lambda cell, unit, part: report(f"{cell}: {unit}", part),
+            progress=progress,
         )
-    for cell, note in done.notes.items():
-        say(f"note: {cell}: {note}")
+    for row, why in plan.absent.items():
+        say(f"left out: {row}: {why}")
+    for note, cells in _by_note(done.notes).items():
+        others = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
+        say(f"note: {cells[0]}{others}: {note}")
     for cell, why in done.failed.items():
         say(f"failed: {cell}: {why}")
     print(
         f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; computed "
         f"{done.units} units here, models loaded: {done.loads}; results in {store.root}"
     )
-    return 1 if done.failed else 0
+    return 1 if done.failed or plan.absent else 0
+
+
+def _by_note(notes: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the cells that each note is of: a note of a whole grid is said once."""
+    cells: dict[str, list[str]] = {}
+    for cell, note in notes.items():
+        cells.setdefault(note, []).append(cell)
+    return cells
 
 
 def _end_on_sigterm() -> None:

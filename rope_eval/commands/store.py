@@ -35,7 +35,8 @@ examples:
   rope-eval store sweep
   rope-eval store sweep --older-than 0        # no writer is at work: take all
 
-A leftover younger than --older-than may be a run that is being written, and is kept.
+A leftover younger than --older-than may be a run that is being written, and is kept; the claims of
+a plan's processes go where these are dead.
 """
 EXPORT = """\
 examples:
@@ -133,21 +134,26 @@ def sweep(args: argparse.Namespace) -> int:
         StoreError: it cannot be read, or a file not removed.
     """
     from rope_eval.errors import SpecError
+    from rope_eval.plans.claims import Claims
 
     if not args.older_than >= 0:
         raise SpecError(f"--older-than must be 0 or more minutes, got {args.older_than}")
     store = existing_store(args.results)
     removed, kept = store.sweep(older_than=60 * args.older_than, dry_run=args.dry_run)
+    dead, alive = Claims(store.root).sweep(dry_run=args.dry_run)
     if args.json:
+        removed, kept = removed + dead, kept + alive
         lists = {"removed": list(map(str, removed)), "kept": list(map(str, kept))}
         print(json.dumps({"dry_run": args.dry_run} | lists, indent=2))
         return 0
-    for path in removed:
+    for path in removed + dead:
         print(f"{shown(path)}: {'would be removed' if args.dry_run else 'removed'}")
     for path in kept:
         young = f"younger than {args.older_than:g} minutes: it may be being written"
         print(f"{shown(path)}: kept, {young}")
-    if not removed and not kept:
+    for path in alive:
+        print(f"{shown(path)}: kept, a plan's process is at this unit")
+    if not (removed or kept or dead or alive):
         print("no leftovers")
     return 0
 
@@ -215,5 +221,6 @@ def _line(entry: Entry) -> str:
         return str(entry)
     run = entry.run
     named = (run.request.get(name) for name in ("model", "checkpoint"))
-    what = f"{run.kind} {next(filter(None, (*named, run.provenance.get('document'))), '')}".strip()
+    made = (run.provenance.get(name) for name in ("document", "part"))
+    what = f"{run.kind} {next(filter(None, (*named, *made)), '')}".strip()
     return shown(f"{entry.path}: ok: {what}{', failed: ' + str(run.error) if run.error else ''}")

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from rope_eval.plans.context import Context, Outcome, Prospect
 from rope_eval.plans.document import Value
@@ -20,6 +21,9 @@ class Measurement(ABC):
 
     It is no key: what determines a number stands in the requests of its runs.
     """
+
+    keeps_cache: ClassVar[bool] = False
+    """Whether the keys and values of all layers are held."""
 
     @property
     def longest(self) -> int | None:

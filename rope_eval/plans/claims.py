@@ -72,6 +72,35 @@ class Claims:
             now = self._now() if newest else now
         return [key for key, g in newest.items() if self._lives(self._path(key, g), now)]
 
+    def sweep(self, *, dry_run: bool = False) -> tuple[list[Path], list[Path]]:
+        """Remove the claims of processes that are dead, or too long silent.
+
+        Where a worker takes over such a claim in the same moment, its unit may be computed twice.
+
+        Args:
+            dry_run: only say what would be removed.
+
+        Returns:
+            What was removed, and what was kept because its process lives.
+
+        Raises:
+            StoreError: a file cannot be removed.
+        """
+        removed: list[Path] = []
+        kept: list[Path] = []
+        if not self.folder.is_dir():
+            return removed, kept
+        try:
+            now = time.time() if dry_run else self._now()
+            for path in sorted(self.folder.iterdir()):
+                lives = self._lives(path, now)
+                if not lives and not dry_run:
+                    path.unlink(missing_ok=True)
+                (kept if lives else removed).append(path)
+        except OSError as error:
+            raise StoreError(f"cannot sweep {self.folder}: {error.strerror or error}") from error
+        return removed, kept
+
     def _path(self, key: str, generation: int) -> Path:
         return self.folder / f"{key}.{generation}"
 

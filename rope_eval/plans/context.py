@@ -57,7 +57,7 @@ class Prospect:
         stored: how many of them are.
         passes: tokens of each text that is to go through the model, None where that is not known
             before.
-        seconds: what each stored unit took.
+        timed: of stored units of this machine the tokens, where they are known, and the seconds.
         why: it failed, or empty.
     """
 
@@ -65,5 +65,5 @@ class Prospect:
     units: tuple[str, ...]
     stored: int
     passes: tuple[int, ...] | None
-    seconds: tuple[float, ...] = ()
+    timed: tuple[tuple[int | None, float], ...] = ()
     why: str = ""

@@ -14,7 +14,8 @@ from rope_eval.plans.cell import Cell
 from rope_eval.plans.context import Context, Prospect
 from rope_eval.plans.failures import reason
 from rope_eval.results.identity import run_key
-from rope_eval.results.provenance import provenance, timed
+from rope_eval.results.provenance import of_this_machine, provenance
+from rope_eval.results.provenance import timed as in_time
 from rope_eval.results.store import Run, Store
 from rope_eval.runner import LeftToOthersError
 
@@ -84,7 +85,11 @@ class Whole:
         """Say what is stored, and what is to be done."""
         run = store.get(self.key)
         kept = {part.key: store.documents.get(part.key) for part in self.parts}
-        seconds = [one.provenance.get("duration_s") for one in kept.values() if one is not None]
+        timed = []
+        for part in self.parts:
+            one = kept[part.key]
+            if one is not None and of_this_machine(one.provenance):
+                timed.append((part.tokens, one.provenance["duration_s"]))
         missing = [] if run else [part for part in self.parts if kept[part.key] is None]
         tokens = [part.tokens for part in missing if part.tokens is not None]
         return Prospect(
@@ -92,7 +97,7 @@ class Whole:
             units=tuple(kept),
             stored=len(kept) - len(missing),
             passes=tuple(tokens) if len(tokens) == len(missing) else None,
-            seconds=tuple(one for one in seconds if one is not None),
+            timed=tuple(timed),
         )
 
     def measure(
@@ -177,7 +182,7 @@ class Whole:
 def _keep(part: Part, cell: Cell, kept: Store, compute: Compute, report: Report) -> None:
     report(0.0)
     record = provenance() | {"row": cell.setting.row, "part": part.name}
-    with timed(record):
+    with in_time(record):
         found = compute(part, report)
     run = Run(
         key=part.key,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from rope_eval.errors import DataError, did_you_mean
 from rope_eval.plans.cell import Cell, Measurement
 from rope_eval.plans.document import Value, read
 from rope_eval.plans.measurements import REGISTRY
-from rope_eval.plans.settings import Grid, applied
+from rope_eval.plans.settings import Grid, applied, named
 from rope_eval.scoring.documents import Loading
 
 SHIPPED = Path(__file__).parent / "shipped"
@@ -41,12 +41,14 @@ class Plan:
         cells: what is to be done, a model's together.
         results: the folder of the store, where the file gives one.
         asked: its measurements, and where each stands.
+        absent: rows of the catalogue that it asks for together and that cannot run here, and why.
     """
 
     file: Path
     cells: tuple[Cell, ...]
     results: Path | None
     asked: tuple[tuple[Measurement, Value], ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> Plan:
@@ -71,17 +73,23 @@ class Plan:
             for one in given["measurements"].elements()
             for measurement in _measurements(one)
         ]
-        cells = [
-            Cell(setting=setting, measurement=measurement, loading=loading, strict=strict)
-            for model in given["models"].elements()
-            for setting in applied(model, grids)
-            for measurement, _ in asked
-        ]
+        cells: list[Cell] = []
+        absent: dict[str, str] = {}
+        for one in given["models"].elements():
+            models, lacking = named(one)
+            absent |= lacking
+            cells += [
+                Cell(setting=setting, measurement=measurement, loading=loading, strict=strict)
+                for model in models
+                for setting in applied(model, one, grids)
+                for measurement, _ in asked
+            ]
         return cls(
             file=file,
             cells=tuple(cell for i, cell in enumerate(cells) if cell not in cells[:i]),
             results=Path(given["results"].text()) if "results" in given else None,
             asked=tuple(asked),
+            absent=absent,
         )
 
     def check(self) -> None:

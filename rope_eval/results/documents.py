@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -203,6 +204,9 @@ class TokenCount:
     whole: bool
 
 
+_SEEN: WeakKeyDictionary[Store, dict[str, dict[str, TokenCount]]] = WeakKeyDictionary()
+
+
 class TokenCounts:
     """How many tokens a model's tokenizer makes of documents: known, none is tokenised for a hit.
 
@@ -217,8 +221,12 @@ class TokenCounts:
         of_model = ("fingerprint", "commit", "adapter_base", "trust_remote_code")
         self.request = {name: setting[name] for name in of_model if name in setting}
         self.request["kind"] = COUNTS
-        self.known: dict[str, TokenCount] = {} if forget else self._read()
-        self._kept = dict(self.known)
+        self._kept = {} if forget else self._read()
+        seen = _SEEN.setdefault(store, {}).setdefault(run_key(self.request), {})
+        if forget:
+            seen.clear()
+        self.known: dict[str, TokenCount] = seen  # of all that this process asks of the store
+        self.known.update(self._kept)
 
     def keep(self, record: Mapping[str, Any]) -> None:
         """Store what became known.

@@ -127,6 +127,16 @@ class Cost:
         return tables + max(2 * hidden, layer, hidden + logits)
 
 
+def usual_chunk(device: str | None) -> int:
+    """Return C where it is not given, on a device or on the one that a model would take."""
+    import torch
+
+    from rope_eval.scoring.tokens import CHUNK
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return CHUNK.get(device.partition(":")[0], CHUNK["cpu"])
+
+
 def _number(config: Any, *names: str) -> int | None:
     found = (getattr(config, name, None) for name in names)
     return next((value for value in found if isinstance(value, int) and value > 0), None)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from rope_eval.cli import main
 from rope_eval.errors import StoreError
 from rope_eval.plans.claims import FOLDER, Claims
 
@@ -120,3 +121,37 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("")
     with pytest.raises(StoreError, match="run the plan again"), Claims(tmp_path).claim("unit"):
         pass
+
+
+def test_sweeping_leaves_the_living(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claims, folder = Claims(tmp_path), tmp_path / FOLDER
+    assert claims.sweep() == ([], [])
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "True\n"
+        with claims.claim("mine") as ours:
+            assert ours
+            living = [folder / "mine.0", folder / "unit.0"]
+            assert claims.sweep() == ([], living)
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            silent = folder / "silent.3"
+            silent.write_text(json.dumps({"space": "another machine", "pid": 1, "born": "1"}))
+            os.utime(silent, (0, 0))
+            probe = folder / ".0123"
+            probe.touch()
+            os.utime(probe, (0, 0))
+            dead = [probe, silent, folder / "unit.0"]
+            assert claims.sweep(dry_run=True) == (dead, living[:1])
+            assert all(path.exists() for path in dead)
+            words = ["store", "sweep", "--results", str(tmp_path)]
+            assert main([*words, "--dry-run", "--json"]) == 0
+            said = json.loads(capsys.readouterr().out)
+            assert said["removed"] == list(map(str, dead))
+            assert said["kept"] == [str(living[0])]
+            assert main(words) == 0
+            said = capsys.readouterr().out
+            assert f"{silent}: removed" in said
+            assert f"{living[0]}: kept, a plan's process is at this unit" in said
+            assert list(folder.iterdir()) == living[:1]

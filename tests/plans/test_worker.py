@@ -241,7 +241,10 @@ def test_commands_say_what_stands(
     made = plan(tmp_path, PLAN + f"results: {store.root}\n")
     words = [str(made.file)]
     assert main(["run", *words, "--dry-run"]) == 0
-    assert "3 cells: 3 to do; 0 of 9 units stored, 576 tokens to score" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 cells: 3 to do; 0 of 9 units stored, 576 tokens to score" in said
+    assert "192 tokens to score, 239 MFLOP, " in said
+    assert "scoring left" not in said  # nothing to go by
     assert not store.root.exists()
     assert main(["run", *words, "--shard", "2/3"]) == 0
     assert "3 of 3 cells done, 0 failed; computed 9 units here" in capsys.readouterr().out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rope_eval.plans.cell import Cell, Kind, Measurement
 from rope_eval.plans.context import Context, Outcome, Prospect
@@ -32,6 +32,7 @@ class Generation(Measurement):
         docs: how many documents, the first that are long enough to go on for as many tokens.
     """
 
+    keeps_cache: ClassVar[bool] = True
     books: str
     length: int
     tokens: int = 64

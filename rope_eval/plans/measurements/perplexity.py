@@ -51,7 +51,7 @@ class Perplexity(Measurement):
             units=found.documents,
             stored=found.stored,
             passes=found.passes,
-            seconds=found.seconds,
+            timed=found.timed,
             why=why,
         )
 
