@@ -73,9 +73,13 @@ def run(args: argparse.Namespace) -> int:
     own = args.table not in paper.NAMES
     source = args.source or ("runs" if own else "paper")
     choice = Choice(rows=args.rows, columns=args.columns, lengths=args.lengths)
-    for option in ("metric", "intervals"):
-        if getattr(args, option) and not own:
-            raise SpecError(f"--{option} is of measurements and tasks, not of table {args.table}")
+    if args.metric and not own:
+        raise SpecError(f"--metric is of measurements and tasks, not of table {args.table}")
+    if args.intervals and (source == "paper" or args.table == "1"):
+        raise SpecError(
+            "--intervals is of what was measured: not of --source paper, and of perplexity in "
+            "`rope-eval table perplexity`"
+        )
     if own and source != "paper":
         table = stored_table(
             open_store(args.results),
@@ -86,9 +90,10 @@ def run(args: argparse.Namespace) -> int:
             intervals=args.intervals,
         )
     elif source == "paper":
-        table = measured.of_paper(args.table, choice)
+        table = paper.chosen_table(args.table, choice)
     else:
         make = measured.table_of if source == "runs" else measured.both
-        table = make(rows_of(open_store(args.results)), args.table, args.protocol, choice)
+        rows = rows_of(open_store(args.results))
+        table = make(rows, args.table, args.protocol, choice, intervals=args.intervals)
     show(table, args.format)
     return 0

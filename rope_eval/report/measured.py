@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
@@ -12,7 +12,8 @@ from rope_eval.lengths import parse_length
 from rope_eval.protocols.columns import PROTOCOLS
 from rope_eval.report import published as paper
 from rope_eval.report.choice import EVERYTHING, Choice, check_lengths_there, picked
-from rope_eval.report.formats import MARK, Cell, Table
+from rope_eval.report.formats import Cell, Interval, Place, Table
+from rope_eval.report.notes import Notes
 from rope_eval.report.runs import Row
 from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import HARNESSES
@@ -20,51 +21,13 @@ from rope_eval.results.frame import HARNESSES
 _K, _M = 1024, 1024**2
 
 
-class Notes:
-    """Why cells are blank, or not as their column says: rows and columns by the reason.
-
-    Reasons of numbers begin with the mark that stands behind these.
-    """
-
-    def __init__(self) -> None:
-        self._cells: dict[str, dict[str, list[str]]] = {}
-        self.marked: dict[str, list[str]] = {}
-
-    def add(self, reason: str, row: str, column: str, *, of: Cell = None) -> None:
-        """Take a reason, of a number if there is one."""
-        if of is not None:
-            reason = f"{MARK} {reason}"
-            self.marked.setdefault(row, []).append(column)
-        self._cells.setdefault(reason, {}).setdefault(row, []).append(column)
-
-    def caption(self, title: str) -> str:
-        """Return a title and a line for each reason."""
-        lines = (
-            f"{reason}: " + "; ".join(f"{row} ({', '.join(cells)})" for row, cells in rows.items())
-            for reason, rows in self._cells.items()
-        )
-        return "\n".join(f"{line}." for line in (title, *lines))
-
-
-def of_paper(name: str, choice: Choice = EVERYTHING) -> Table:
-    """Return a table of the paper, as far as it was chosen.
-
-    Raises:
-        SpecError: for a table that does not exist, or a choice that it does not have.
-        DataError: its file cannot be read.
-    """
-    table = paper.published(name)
-    columns = _chosen_columns(table, name, choice)
-    names = [_paper_names(row, len(table.labels)) for row in table.rows]
-    rows = [table.rows[i] for i in picked(choice.rows, names, "row")]
-    places = [*range(len(table.labels)), *map(table.header.index, columns)]
-    return replace(
-        table, columns=columns, rows=tuple(tuple(row[place] for place in places) for row in rows)
-    )
-
-
 def table_of(
-    rows: Sequence[Row], name: str, protocol: str = "paper", choice: Choice = EVERYTHING
+    rows: Sequence[Row],
+    name: str,
+    protocol: str = "paper",
+    choice: Choice = EVERYTHING,
+    *,
+    intervals: bool = False,
 ) -> Table:
     """Return a table of what was measured; its caption says what is blank, and why.
 
@@ -73,6 +36,7 @@ def table_of(
         name: ``1``, ``3``, ``4``, ``3+4`` or ``5``.
         protocol: ``paper``, ``lm_eval`` or ``leval``; Table 1 has none.
         choice: of rows, by their own names or the paper's, and of columns or lengths.
+        intervals: show 95 % intervals beside the numbers; Table 1 has none.
 
     Raises:
         SpecError: for a table or protocol that does not exist, or a choice that is not there.
@@ -80,9 +44,9 @@ def table_of(
     """
     published = _published(name, protocol)
     chosen = picked(choice.rows, [_own_names(row, name) for row in rows], "row")
+    if name == "1":
+        check_lengths_there(choice.lengths, _lengths(rows))
     made = _measured([rows[i] for i in chosen], name, protocol, choice)
-    if choice.lengths:
-        check_lengths_there(choice.lengths, map(parse_length, made.columns))
     return Table(
         name=name,
         caption=made.notes.caption(f"Measured: {made.title}"),
@@ -92,11 +56,17 @@ def table_of(
         best=published.best,
         group_by=("size", "books") if name == "1" else ("size",),
         marks=_marks(made.columns, enumerate(made.lines), labels=len(made.labels)),
+        intervals=_intervals(made.columns, enumerate(made.lines), labels=2) if intervals else {},
     )
 
 
 def both(
-    rows: Sequence[Row], name: str, protocol: str = "paper", choice: Choice = EVERYTHING
+    rows: Sequence[Row],
+    name: str,
+    protocol: str = "paper",
+    choice: Choice = EVERYTHING,
+    *,
+    intervals: bool = False,
 ) -> Table:
     """Return the paper's table with what was measured among its rows.
 
@@ -115,14 +85,14 @@ def both(
     names: list[tuple[str, ...]] = []
     for place, some in own.items():
         called = [one for row in some for one in _own_names(row, name)]
-        names.append((*(_paper_names(place, 2) if place in printed else ()), *called))
+        names.append((*(paper.names_of(place, 2) if place in printed else ()), *called))
     places = list(own)
     chosen = [places[i] for i in picked(choice.rows, names, "row")]
+    if name == "1":
+        there = _lengths(rows) | set(map(parse_length, published.columns))
+        check_lengths_there(choice.lengths, there)
     made = _measured([row for place in chosen for row in own[place]], name, protocol, choice)
-    if choice.lengths:
-        there = {*made.columns, *published.columns}
-        check_lengths_there(choice.lengths, map(parse_length, there))
-    columns = _united(made.columns, _chosen_columns(published, name, choice, check=False))
+    columns = _united(made.columns, paper.chosen_columns(published, name, choice, check=False))
     at: dict[tuple[Cell, ...], list[_Line]] = {}
     for line in made.lines:
         at.setdefault(_place(line.row, name), []).append(line)
@@ -152,41 +122,8 @@ def both(
         columns=columns,
         rows=tuple(lines),
         marks=_marks(columns, marked, labels=3),
+        intervals=_intervals(columns, marked, labels=3) if intervals else {},
     )
-
-
-def _chosen_columns(
-    table: Table, name: str, choice: Choice, *, check: bool = True
-) -> tuple[str, ...]:
-    """Return the columns of a published table that were chosen, in that order.
-
-    Args:
-        table: the table.
-        name: of the table.
-        choice: what was chosen.
-        check: whether lengths must be among its own.
-    """
-    if name != "1":
-        if choice.lengths:
-            raise SpecError(f"table {name} has no lengths: choose its columns with --columns")
-        chosen = picked(choice.columns, [(column,) for column in table.columns], "column")
-        return tuple(table.columns[i] for i in chosen)
-    if choice.columns:
-        raise SpecError("the columns of table 1 are lengths: choose them with --lengths")
-    if choice.lengths and check:
-        check_lengths_there(choice.lengths, map(parse_length, table.columns))
-    return tuple(
-        column
-        for column in table.columns
-        if not choice.lengths or parse_length(column) in choice.lengths
-    )
-
-
-def _paper_names(row: tuple[Cell, ...], labels: int) -> tuple[str, ...]:
-    """Return what a row of the paper may be called: its label, and with size and source before."""
-    if labels == 1:
-        return (str(row[0]),)
-    return (str(row[1]), f"{row[0]}/{row[1]}", paper.row_name(row))
 
 
 def _own_names(row: Row, table: str) -> tuple[str, ...]:
@@ -217,12 +154,23 @@ def _marks(
     )
 
 
+def _intervals(
+    columns: tuple[str, ...], lines: Iterable[tuple[int, _Line]], labels: int
+) -> dict[Place, Interval]:
+    return {
+        (index, labels + columns.index(column)): ends
+        for index, line in lines
+        for column, ends in line.intervals.items()
+    }
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Line:
     row: Row
     labels: tuple[str, ...]
     cells: dict[str, Cell]
     marked: frozenset[str]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
     host: str = ""
 
     @property
@@ -254,7 +202,7 @@ def _published(name: str, protocol: str) -> Table:
 
 
 def _measured(rows: Sequence[Row], name: str, protocol: str, choice: Choice) -> _Made:
-    columns = _chosen_columns(paper.published(name), name, choice, check=False)
+    columns = paper.chosen_columns(paper.published(name), name, choice, check=False)
     made = _curves(rows, choice.lengths) if name == "1" else _scores(rows, name, protocol, columns)
     if not made.lines:
         what = "`rope-eval ppl`" if name == "1" else f"protocol {protocol}"
@@ -263,6 +211,10 @@ def _measured(rows: Sequence[Row], name: str, protocol: str, choice: Choice) -> 
             + ("" if name == "1" else ": run the tasks, and bring them in with `rope-eval import`")
         )
     return made
+
+
+def _lengths(rows: Iterable[Row]) -> set[int]:
+    return {length for row in rows for curve in row.curves.values() for length in curve}
 
 
 def _scores(rows: Sequence[Row], name: str, protocol: str, columns: tuple[str, ...]) -> _Made:
@@ -280,7 +232,14 @@ def _scores(rows: Sequence[Row], name: str, protocol: str, columns: tuple[str, .
         host = f" [{HARNESSES[row.harness]}]" if mixed else ""
         marked = frozenset(c for c, score in scores.items() if score.notes and cells[c] is not None)
         labels = (size, label + host)
-        lines.append(_Line(row=row, labels=labels, cells=cells, marked=marked, host=host))
+        ends = {
+            column: (_hundred_times(score.interval[0]), _hundred_times(score.interval[1]))
+            for column, score in scores.items()
+            if score.interval is not None
+        }
+        lines.append(
+            _Line(row=row, labels=labels, cells=cells, marked=marked, intervals=ends, host=host)
+        )
         for column, score in scores.items():
             for note in score.notes:
                 notes.add(note, row.name + host, column, of=cells[column])
@@ -344,7 +303,11 @@ def _labels(row: Row, name: str) -> tuple[str, str]:
 
 
 def _percent(value: float | None) -> Cell:
-    return None if value is None else Decimal(f"{100 * value:.2f}")
+    return None if value is None else _hundred_times(value)
+
+
+def _hundred_times(value: float) -> Decimal:
+    return Decimal(f"{100 * value:.2f}")
 
 
 def length_text(tokens: int) -> str:

@@ -14,7 +14,8 @@ from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.report import published as paper
 from rope_eval.report.choice import EVERYTHING, Choice
 from rope_eval.report.formats import Best, Cell, Interval, Table
-from rope_eval.report.measured import Notes, length_text
+from rope_eval.report.measured import length_text
+from rope_eval.report.notes import Notes
 from rope_eval.report.runs import lines_of
 from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import LENGTH_NOT_RUN, frame
@@ -39,6 +40,7 @@ NAMES: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
 """The measurement and the metric that a name stands for; None for any."""
 
 _WHOLE = "value"  # the column of what has no length
+_NO_INTERVAL = "no interval, of one document or of items that were not kept"
 _COUNTS = ("documents", "documents_too_short", "tokens")  # no scores
 _BEST: Mapping[str, Best] = MappingProxyType({"higher": "highest", "lower": "lowest"})
 
@@ -126,11 +128,11 @@ class _Grid:
             metric = plain(line["metric"])
             self._best[metric if self._by_length else column] = _BEST[line["better"]]
         if isinstance(cell, Decimal) and self._wanted.intervals:
-            if line["low"] is None:
-                self._notes.add("no interval", ", ".join(key), column)
+            ends = (line["low"], line["high"])
+            if None in ends or not all(map(math.isfinite, ends)):
+                self._notes.add(_NO_INTERVAL, ", ".join(key), column)
             else:
-                interval = (_decimal(line, line["low"]), _decimal(line, line["high"]))
-                self._intervals[key, column] = interval
+                self._intervals[key, column] = (_decimal(line, ends[0]), _decimal(line, ends[1]))
 
     def table(self) -> Table:
         """Return the table."""

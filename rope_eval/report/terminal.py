@@ -35,7 +35,7 @@ def fitted(table: Table, width: int) -> str:
     grid = [list(map(shown, table.header)), *map(table.shown, range(len(table.rows)))]
     sections = _sections(table)
     labels = [p for p, label in enumerate(table.labels) if label not in table.group_by]
-    if not labels or len(sections) == len(table.rows):  # a name above each row helps no one
+    if not labels or 1 < len(sections) == len(table.rows):  # a name above each row helps no one
         sections = {(): list(range(len(table.rows)))}
         labels = list(range(len(table.labels)))
     cut = _cut_labels(grid, labels, width)
@@ -43,19 +43,21 @@ def fitted(table: Table, width: int) -> str:
     for name, rows in sections.items():
         some = [grid[0], *(grid[row + 1] for row in rows)]
         if any(name):
-            parts.append(textwrap.fill(", ".join(map(str, filter(None, name))), width))
+            parts.append(_wrapped(", ".join(map(str, filter(None, name))), width))
         columns = [
             p
             for p in range(len(table.labels), len(table.header))
             if len(sections) == 1 or any(line[p] for line in some[1:])
         ]
         parts += _blocks_of(table, some, labels, columns, width)
-    parts += ["\n".join(textwrap.fill(line, width) for line in cut)] if cut else []
-    captions = (
-        textwrap.fill(line, width, break_on_hyphens=False)
-        for line in shown_lines(table.caption).splitlines()
-    )
-    return "\n\n".join([*parts, "\n".join(captions)])
+    for lines in (cut, shown_lines(table.caption).splitlines()):
+        if lines:
+            parts.append("\n".join(_wrapped(line, width) for line in lines))
+    return "\n\n".join(parts)
+
+
+def _wrapped(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_on_hyphens=False)
 
 
 def _sections(table: Table) -> dict[tuple[Cell, ...], list[int]]:
@@ -105,11 +107,7 @@ def _blocks_of(
 
 def _block(table: Table, grid: list[list[str]], widths: dict[int, int], chosen: list[int]) -> str:
     header, *rows = (
-        [
-            textwrap.fill(line[p], widths[p], break_on_hyphens=False) if line[p] else ""
-            for p in chosen
-        ]
-        for line in grid
+        [_wrapped(line[p], widths[p]) if line[p] else "" for p in chosen] for line in grid
     )
     rule = ["-" * widths[p] for p in chosen]
     return tabulate(  # a header of its own would be two characters wider

@@ -138,7 +138,8 @@ def test_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
         (("5", "--lengths", "4k"), "table 5 has no lengths"),
         (("1", "--columns", "128K"), "columns of table 1 are lengths"),
         (("1", "--lengths", "4k"), "length of 4096: there are 131072, 262144"),
-        (("5", "--intervals"), "--intervals is of measurements"),
+        (("5", "--intervals"), "--intervals is of what was measured"),
+        (("1", "--source", "runs", "--intervals"), "rope-eval table perplexity"),
     ):
         with pytest.raises(SpecError, match=message):
             run(*words)

@@ -13,12 +13,13 @@ from helpers import lm_eval_files
 from rope_eval.errors import SpecError
 from rope_eval.report import measured
 from rope_eval.report.choice import Choice
-from rope_eval.report.formats import Table
+from rope_eval.report.formats import Table, render
 from rope_eval.report.runs import rows_of
 from rope_eval.report.stored import stored_table
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.stats import wilson
 from rope_eval.results.store import Store
+from rope_eval.scores import Sums
 
 
 @pytest.fixture
@@ -206,7 +207,7 @@ def test_intervals(store: Store) -> None:
     rows = [row[1:3] for row in cells(table)]
     at = {(rows[row], table.header[cell]): ends for (row, cell), ends in table.intervals.items()}
     assert at == {(("piqa", "acc"), "value"): of_piqa, (("piqa", "acc_norm"), "value"): of_piqa}
-    assert "no interval: " in table.caption
+    assert "no interval, of one document or of items that were not kept: " in table.caption
     assert "b/z, wiki, word_perplexity (value)" in table.caption
     assert not stored_table(store, "tasks").intervals
 
@@ -238,3 +239,21 @@ def test_what_is_not_there(store: Store) -> None:
         stored_table(store, "piqua")
     with pytest.raises(SpecError, match="with metric 'f1'"):
         stored_table(store, "piqa", "f1")
+
+
+def test_an_interval_past_the_largest_number_is_none(store: Store) -> None:
+    sums = [Sums(nll=nll, hits=0, tokens=2) for nll in (2.0, 2000.0)]
+    folder = store.root.parent / "out"
+    perplexity = math.exp(1002 / 4)
+    lm_eval_files.write_items(
+        folder,
+        "my_cumulative",
+        {"perplexity@64": perplexity},
+        [{"perplexity@64": str(one)} for one in sums],
+    )
+    (imported,) = read_lm_eval(folder)
+    store.put(imported.run, imported.arrays)
+    table = stored_table(store, "perplexity", intervals=True)
+    assert not table.intervals
+    assert "no interval" in table.caption
+    render(table, "json")

@@ -65,6 +65,8 @@ def test_what_competes_stands_together_below_its_name() -> None:
 
 def test_one_row_a_group_is_one_table() -> None:
     assert fitted(table("a"), 80).splitlines()[0].split() == ["model", "task", "metric", "1K", "2K"]
+    one = table("a", rows=(("a", "piqa", "acc", Decimal("1.25"), None),))
+    assert fitted(one, 80).startswith("piqa, acc\n\nmodel ")
 
 
 def test_a_label_that_leaves_room_is_whole_and_columns_stand_below() -> None:
