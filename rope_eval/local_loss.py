@@ -25,7 +25,7 @@ def windows(lengths: Sequence[int]) -> list[Span]:
     that has none within a quarter of its own width has no place.
 
     >>> windows([64, 76, 91, 108, 256])
-    [(0, 1), (0, 2), (1, 3)]
+    [(0, 1), (1, 2), (2, 3)]
     """
     found = []
     logs = np.log(lengths)

@@ -142,6 +142,6 @@ def _periods(args: argparse.Namespace) -> FigureData:
         name = setting.row or Path(setting.checkpoint).resolve().name
         for length in args.lengths or [None]:
             parts = (name, text, "" if length is None else f"{length} tokens")
-            title = "\n".join(part for part in parts if part)
+            title = ", ".join(part for part in parts if part)
             asked[title] = Asked(model=Path(setting.checkpoint), rope=setting.rope, length=length)
     return periods(asked)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +195,15 @@ def _log(
                 for metric, value in values.items()
             ],
         ),
-        stats=EvalStats(started_at=started, completed_at=started),
+        stats=EvalStats(started_at=started, completed_at=_ended(record)),
         samples=samples,
     )
+
+
+def _ended(record: Mapping[str, Any]) -> str:
+    """Return when a run had ended, by its start and its seconds; empty where they are not known."""
+    try:
+        seconds = timedelta(seconds=record["duration_s"])
+        return (datetime.fromisoformat(record["started"]) + seconds).isoformat()
+    except (LookupError, TypeError, ValueError):
+        return ""

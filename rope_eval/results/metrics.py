@@ -21,8 +21,9 @@ OTHER = "task"
 NOT_RUN = -1
 """What RULER writes for a length that was not run."""
 
-_LENGTH = re.compile("([a-z_]+@)?([0-9]{1,15})")  # perplexity@4096; of RULER 4096
-_FRACTION = re.compile(r"acc(uracy)?\b|acc_|exact_match|greedy@|[0-9]+(,|$)")
+# perplexity@4096; accuracy_depth_0.5@4096; of RULER 4096
+_LENGTH = re.compile(r"([a-z_]+([0-9.]+)?@)?([0-9]{1,15})")
+_FRACTION = re.compile(r"acc(uracy)?\b|acc(uracy_depth)?_|exact_match|greedy@|[0-9]+(,|$)")
 _LOWEST = re.compile(r"nll|loss|bits_per_byte|(word_|byte_)?perplexity|brier_score|[tw]er$")
 
 
@@ -54,9 +55,11 @@ def length_of(metric: str) -> int | None:
 
     >>> length_of("perplexity@4096,none"), length_of("8192,none"), length_of("score@8k+,none")
     (4096, 8192, None)
+    >>> length_of("accuracy_depth_0.25@4096,none")
+    4096
     """
     found = _LENGTH.fullmatch(metric.partition(",")[0])
-    return int(found[2]) if found else None
+    return int(found[3]) if found else None
 
 
 def part_of(metric: str) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from helpers import page_store
 from rope_eval.cli import main
+from rope_eval.plans.plan import Plan
 from rope_eval.results.store import Store
 
 PLAN = """\
@@ -18,26 +20,30 @@ measurements:
 """
 
 
-def test_the_page_of_a_plan_has_its_runs_alone(
+def test_the_page_of_the_embedded_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = tmp_path / "plan.yaml"
-    plan.write_text(PLAN)
-    runs, page = tmp_path / "runs", tmp_path / "page.html"
-    assert main(["run", str(plan), "--results", str(runs)]) == 0
-    page_store.curve(Store(runs), 7)
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "embedded"]) == 0
+    page_store.curve(Store(), 7)  # of another plan
     capsys.readouterr()
 
-    given = ["--results", str(runs), "-o", str(page), "--no-figures"]
-    assert main(["report", str(plan), *given]) == 0
+    assert main(["report", "embedded", "-o", "page.html"]) == 0
     said = capsys.readouterr().out
-    assert "2 cells of the plan: 2 done; 2 runs, 2 of them proven." in said
-    html = page.read_text(encoding="utf-8")
+    cells = len(Plan.read(Path("embedded")).cells)
+    assert f"{cells} cells of the plan: {cells} done; {cells} runs, {cells} of them" in said
+    html = Path("page.html").read_text(encoding="utf-8")
+    assert len(html.encode()) < 5e6
+    found = set(re.findall('data-figure="figure-([a-z-]+)"', html))
+    scores = {"curves-perplexity", "curves-accuracy", "curves-local-loss", "methods-perplexity"}
+    assert found >= scores | {"attention"}
+    assert "<h4>the text itself</h4>" in html
     assert "lab/pretrained" in html and "linear_factor=4" in html and "me/model" not in html
 
-    assert main(["report", *given]) == 0
-    assert "3 runs, 3 of them proven" in capsys.readouterr().out
-    assert "me/model" in page.read_text(encoding="utf-8")
+    assert main(["report", "-o", "page.html", "--no-figures"]) == 0
+    assert f"{cells + 1} runs, {cells + 1} of them proven; none failed." in capsys.readouterr().out
+    html = Path("page.html").read_text(encoding="utf-8")
+    assert "me/model" in html and 'data-figure="' not in html
 
 
 def test_a_plan_that_did_not_run_says_what_is_to_do(

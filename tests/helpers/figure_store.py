@@ -38,6 +38,7 @@ def put_books(
     fingerprint: str | None = None,
     lengths: Sequence[int] = LENGTHS,
     dtype: str = "float32",
+    row: str | None = None,
     **rope: Any,
 ) -> str:
     """Store a run of whole books; a token at t costs the loss of the last (from, nats) up to t."""
@@ -55,7 +56,7 @@ def put_books(
     passes = dict.fromkeys(lengths, scores)
     for digest in digests:
         kept.keep(digest, passes, facts, {"ran": {"dtype": dtype}})
-    row = [sums_at(scores, length) for length in lengths]
+    at = [sums_at(scores, length) for length in lengths]
     request = asked | {
         "kind": "cumulative",
         "lengths": list(lengths),
@@ -63,8 +64,8 @@ def put_books(
         "books": "builtin",
     }
     results = facts | {
-        "totals": [total([sums] * documents).to_dict() for sums in row],
-        "by_document": [[sums.to_dict() for sums in row]] * documents,
+        "totals": [total([sums] * documents).to_dict() for sums in at],
+        "by_document": [[sums.to_dict() for sums in at]] * documents,
         "documents": [kept.key(digest) for digest in digests],
         "failed": [],
     }
@@ -74,9 +75,43 @@ def put_books(
         status="done",
         request=request,
         results=results,
-        provenance={"started": started, "row": None, "ran": [{"dtype": dtype}]},
+        provenance={"started": started, "row": row, "ran": [{"dtype": dtype}]},
     )
     return store.put(run).key
+
+
+def put_in_windows(
+    store: Store,
+    model: str = "me/model",
+    *,
+    losses: Sequence[tuple[int, float]] = ((0, 1.0),),
+    documents: int = 2,
+    window: int = TRAIN,
+    length: int = LENGTHS[-1],
+    row: str | None = None,
+    **rope: Any,
+) -> str:
+    """Store what the tokens of `put_books` cost in windows, as a plan's `in_window` does."""
+    request = identity.request(
+        "in_window", model, RopeSpec(**rope), backend="hf", dtype="float32", protocol=1
+    ) | {
+        "length": length,
+        "window": window,
+        "books": "builtin",
+        "documents": [{"name": str(n), "sha256": f"{n:064x}"} for n in range(documents)],
+    }
+    nll = np.zeros((documents, length - 1), dtype=np.float32)
+    for begin, nats in losses:
+        nll[:, max(begin - 1, 0) :] = nats
+    run = Run(
+        key=identity.run_key(request),
+        kind="in_window",
+        status="done",
+        request=request,
+        results={},
+        provenance={"started": "2026-01-01", "row": row},
+    )
+    return store.put(run, {"nll": nll}).key
 
 
 def put_task(
@@ -88,6 +123,7 @@ def put_task(
     metadata: Mapping[str, Any] | None = None,
     started: str = "2026-01-01",
     fingerprint: str | None = None,
+    row: str | None = None,
     **rope: Any,
 ) -> str:
     """Store a run of one task, as a plan or an import does."""
@@ -114,12 +150,19 @@ def put_task(
         status="done",
         request=request,
         results={"tasks": {task: record}},
-        provenance={"started": started, "row": None},
+        provenance={"started": started, "row": row},
     )
     return store.put(run).key
 
 
-def put_attention(store: Store, model: str = "me/model", *, length: int = 64, **rope: Any) -> str:
+def put_attention(
+    store: Store,
+    model: str = "me/model",
+    *,
+    length: int = 64,
+    row: str | None = None,
+    **rope: Any,
+) -> str:
     """Store a profile of three bins."""
     request = identity.request(
         "attention", model, RopeSpec(**rope), backend="hf", dtype="float32", books="builtin"
@@ -150,7 +193,7 @@ def put_attention(store: Store, model: str = "me/model", *, length: int = 64, **
         status="done",
         request=request,
         results=results,
-        provenance={"started": "2026-01-01", "row": None},
+        provenance={"started": "2026-01-01", "row": row},
     )
     return store.put(run).key
 

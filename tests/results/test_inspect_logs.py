@@ -41,6 +41,8 @@ def test_items_of_tasks_have_their_scores(store: Store, tmp_path: Path) -> None:
     assert piqa.status == "success" and piqa.eval.model == "me/model"
     assert piqa.eval.run_id == key and piqa.eval.metadata["setting"] == "neutral"
     assert piqa.eval.packages == {"lm-eval": "0.4.13", "transformers": "5.23.0"}
+    assert piqa.stats.started_at == "1970-01-01T00:16:40+00:00"
+    assert piqa.stats.completed_at == "1970-01-01T00:16:41.500000+00:00"
     (score,) = piqa.results.scores
     assert score.metrics["acc"].value == 0.75
     marks = {s.id.partition(":")[0]: s.scores["acc,none"].value for s in piqa.samples}

@@ -32,6 +32,7 @@ def test_what_a_task_measures(task: str, measurement: str) -> None:
         ("word_perplexity,none", None, "lower"),
         ("acc_norm,none", None, "higher"),
         ("512", None, "higher"),
+        ("accuracy_depth_0@512,none", None, "higher"),
         ("16384,none", None, "higher"),
         ("documents,none", None, None),
         ("bleu,none", True, "higher"),
@@ -44,6 +45,7 @@ def test_which_way_is_better(metric: str, said: bool | None, way: str | None) ->
 
 def test_fractions() -> None:
     metrics = ("acc,none", "accuracy@64", "exact_match,x", "greedy@9", "8192,none")
+    metrics += ("accuracy_depth_0.5@64,none",)
     assert all(map(is_fraction, metrics))
     assert not any(map(is_fraction, ("f1,none", "nll@64,none", "perplexity", "accordance,none")))
 

@@ -126,3 +126,18 @@ def test_what_tells_two_checkpoints_apart(tmp_path: Path) -> None:
     arguments = {"pretrained": "/gone/final", "revision": "v2", "peft": "me/lora"}
     run = imported(tmp_path / "a", model_args=arguments)
     assert weights(run) == "/gone/final + v2 + me/lora"
+
+
+def test_the_checkpoint_of_a_run_is_the_catalogues_of_its_content() -> None:
+    folder = catalogue.find("lab/base-1e6").require_checkpoint()
+    names = Names()
+
+    def checkpoint(fingerprint: str) -> str | None:
+        asked = {"kind": "x", "fingerprint": fingerprint, "rope": {}}
+        key = identity.run_key(asked)
+        run = Run(key=key, kind="x", status="done", request=asked, results={}, provenance={})
+        return names.checkpoint(run)
+
+    assert checkpoint(identity.fingerprint(folder)) == folder
+    assert checkpoint("b" * 64) is None
+    assert checkpoint("me/model") is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -41,7 +40,8 @@ def draw_periods(
             else style.RED
             for n, turn in enumerate(turns)
         ]
-        draw_bars(axes, turns, colours, train_length, critical_dimension)
+        longest = max(turns[-1], train_length) * 1.6
+        draw_bars(axes, turns, colours, train_length, critical_dimension, longest)
         axes.set_title(title)
     head_dim = 2 * len(next(iter(periods.values())))
     panels[0].set_ylim(0, head_dim)
@@ -60,6 +60,7 @@ def draw_bars(
     colours: Sequence[str],
     train_length: float,
     critical_dimension: int | None,
+    longest: float,
 ) -> None:
     """Draw the periods of pairs as bars; an infinite one reaches the edge.
 
@@ -69,8 +70,8 @@ def draw_bars(
         colours: of the bars, [F].
         train_length: shaded from 1 to there, in tokens.
         critical_dimension: d_extra, drawn dashed, or None.
+        longest: where the axis ends, in tokens.
     """
-    longest = max(*(turn for turn in turns if math.isfinite(turn)), train_length) * 1.6
     axes.axvspan(1, train_length, color=style.GREY, alpha=0.16, lw=0)
     middles = [2 * n + 1 for n in range(len(turns))]
     widths = [min(turn, longest) - 1 for turn in turns]

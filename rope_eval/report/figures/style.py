@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 from PIL import Image
 
+from rope_eval.safe_text import shown
+
 DPI = 110
 WIDTH = 8.2  # inches: 900 pixels
 
@@ -51,7 +53,7 @@ def save(figure: Figure, file: Path) -> None:
 
 def plain_text(text: str) -> str:
     """Return a text of someone else's as it is to be drawn: no formula begins in it."""
-    return text.replace("$", r"\$")
+    return shown(text).replace("$", r"\$")
 
 
 def shades(count: int) -> list[Any]:

@@ -54,7 +54,7 @@ def attention(source: Source, metric: str) -> FigureData:
     differ = [name for name in ("task", "length") if len({line[name] for line in found}) > 1]
     for line in found:
         more = [f"{line[name]} tokens" if name == "length" else line[name] for name in differ]
-        line["panel"] = "\n".join(filter(None, (line["label"], ", ".join(more))))
+        line["panel"] = ", ".join(filter(None, (line["label"], ", ".join(more))))
     return FigureData(
         kind="attention",
         mark="profiles",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 from rope_eval.catalogue.files import OF_THE_WEIGHTS
-from rope_eval.errors import DataError
 from rope_eval.labels import base_label
 from rope_eval.report.series.data import Axis, FigureData
 from rope_eval.report.series.lines import COLUMNS, LENGTH, score_axis, scores, table
@@ -30,7 +29,7 @@ def bases(source: Source, metric: str) -> FigureData:
     tasks = len({line["task"] for line in lines})
     for line in lines:
         rest = _rest(source, line)
-        line["panel"] = "\n".join(
+        line["panel"] = ", ".join(
             part for part in (line["task"] if tasks > 1 else "", rest) if part
         )
     lines = _maps(source, lines)
@@ -63,8 +62,7 @@ def _maps(source: Source, lines: list[Line]) -> list[Line]:
     maps = {panel for panel, (of, at) in there.items() if len(of) > 1 and len(at) > 1}
     kept = [line for line in lines if line["panel"] in maps]
     if not kept:
-        notes = "".join(f"\n{note}" for note in source.notes.lines())
-        raise DataError(f"a map of bases needs two bases and two lengths or more{notes}")
+        raise source.nothing("a map of bases needs two bases and two lengths or more")
     return kept
 
 

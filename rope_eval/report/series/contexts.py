@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rope_eval.errors import DataError
-from rope_eval.local_loss import MARGIN, WINDOW, local_nll, max_context, windows
+from rope_eval.local_loss import MARGIN, WINDOW, Floats, local_nll, max_context, windows
 from rope_eval.report.series.data import Axis, FigureData
 from rope_eval.report.series.lines import table
 from rope_eval.report.series.local import (
@@ -24,9 +24,12 @@ from rope_eval.results.documents import TokenLosses
 DEFINITION = (
     "The measured max context is where the first window, from the training length on, begins whose "
     f"local loss (nats a token in (L / {WINDOW:.3g}, L], pooled over documents) is more than "
-    f"{MARGIN} nats above that of the second half of the training length. It is beyond the longest "
-    "length measured where no window is lost."
+    f"{MARGIN} nats above {{}}. It is beyond the longest length measured where no window is lost."
 )
+SAME = "that of the same tokens, each with the last T/2 to T tokens as its whole context"
+OWN = "that of the tokens in (T/2, T], T the training length"
+IN_WINDOW = "in_window"
+_ALIKE = ("fingerprint", "rope", "dtype")  # of the requests, where losses are of one model
 COLUMNS = (
     "panel",
     "series",
@@ -42,11 +45,13 @@ COLUMNS = (
     "low",
     "high",
     "beyond",
+    "reference",
     "longest",
     "n",
     "key",
 )
-"""Of the frame: ``value`` is the context, ``above`` whether the bound is past the training."""
+"""Of the frame: ``value`` is the context, ``above`` whether the bound is past the training,
+``reference`` what the local loss is compared with."""
 
 
 def contexts(source: Source, metric: str) -> FigureData:
@@ -69,7 +74,7 @@ def contexts(source: Source, metric: str) -> FigureData:
                 "not drawn, as each of its lengths is a pass of its own", [line["label"]]
             )
             continue
-        held = _held(losses, int(law.train_length))
+        held = _held(losses, int(law.train_length), _in_windows(source, line, law.train_length))
         if held is None:
             source.notes.add(
                 "not drawn, as it was measured up to less than two windows past its training "
@@ -91,10 +96,9 @@ def contexts(source: Source, metric: str) -> FigureData:
             }
         )
     if not points:
-        notes = "".join(f"\n{note}" for note in source.notes.lines())
-        raise DataError(
-            "nothing to draw: no run of whole books has a measured context and a bound. Measure "
-            f"with `rope-eval ppl`, to several times the training length{notes}"
+        raise source.nothing(
+            "nothing to draw: no run of whole books has a measured context and a bound: measure "
+            "with `rope-eval ppl`, to several times the training length"
         )
     points.sort(key=lambda point: (point["panel"], point["train_length"], point["bound"]))
     return FigureData(
@@ -105,29 +109,76 @@ def contexts(source: Source, metric: str) -> FigureData:
         x=Axis(column="bound", label="predicted bound, tokens", scale="length"),
         y=Axis(column="value", label="measured max context, tokens", scale="length"),
         series="series",
-        notes=(*source.notes.lines(), DEFINITION),
+        notes=(*source.notes.lines(), *_definitions(points)),
     )
 
 
-def _held(losses: TokenLosses, train_length: int) -> dict[str, Any] | None:
+def _in_windows(source: Source, line: Line, train_length: float) -> Floats | None:
+    """Return what the tokens of a run cost in windows of the training length, [D, T − 1].
+
+    It is of a plan's `in_window` with the same model, setting and documents; None where there is
+    none.
+    """
+    run = source.runs[line["key"]]
+    lost = {one["sha256"] for one in run.results.get("failed", [])}
+    wanted = [d["sha256"] for d in run.request["documents"] if d["sha256"] not in lost]
+    for other in source.runs.values():
+        if other.kind != IN_WINDOW or other.status != "done":
+            continue
+        there = [document["sha256"] for document in other.request["documents"]]
+        alike = all(other.request.get(name) == run.request.get(name) for name in _ALIKE)
+        if alike and set(wanted) <= set(there) and train_length - other.request["window"] in (0, 1):
+            rows = list(dict.fromkeys(there))  # a document that is there twice is measured once
+            nll = source.store.arrays(other.key)["nll"]
+            return np.stack([nll[rows.index(digest)] for digest in wanted])
+    return None
+
+
+def _held(
+    losses: TokenLosses, train_length: int, in_windows: Floats | None
+) -> dict[str, Any] | None:
     """Return the measured context and its interval, or None where it was not measured so far."""
-    half = train_length // 2
-    lengths = sorted({*grid(SHORTEST, losses.longest), half, train_length})
+    half, longest = train_length // 2, losses.longest
+    if in_windows is not None:
+        longest = min(longest, in_windows.shape[1] + 1)
+    lengths = sorted({n for n in (*grid(SHORTEST, longest), half, train_length) if n > 1})
     past = [span for span in windows(lengths) if lengths[span[0]] >= train_length]
-    if half < 2 or train_length > losses.longest or len(past) < 2:
+    if half < 2 or train_length > longest or len(past) < 2:
         return None
-    own = [(lengths.index(half), lengths.index(train_length))]
-    nll = np.cumsum(losses.at(losses.longest), axis=1, dtype=np.float64)
-    sums = nll[:, np.array(lengths) - 2]
     weights = resampled(losses.documents)
-    excess = local_nll(sums, lengths, past, weights) - local_nll(sums, lengths, own, weights)
-    values = max_context(excess, lengths, past)
+    local = local_nll(_sums(losses.at(longest), lengths), lengths, past, weights)
+    if in_windows is not None:
+        local -= local_nll(_sums(in_windows, lengths), lengths, past, weights)
+    else:
+        own = [(lengths.index(half), lengths.index(train_length))]
+        local -= local_nll(_sums(losses.at(longest), lengths), lengths, own, weights)
+    values = max_context(local, lengths, past)
     low, high = interval(values)
     return {
         "value": float(values[0]),
         "low": low,
         "high": high,
-        "beyond": bool(values[0] >= losses.longest),
-        "longest": losses.longest,
+        "beyond": bool(values[0] >= longest),
+        "reference": OWN if in_windows is None else SAME,
+        "longest": longest,
         "n": losses.documents,
     }
+
+
+def _sums(nll: npt.NDArray[np.floating], lengths: list[int]) -> Floats:
+    """Return nats up to each length, [D, L], of nats of each token but the first."""
+    found: Floats = np.cumsum(nll, axis=1, dtype=np.float64)[:, np.array(lengths) - 2]
+    return found
+
+
+def _definitions(points: list[Line]) -> list[str]:
+    """Return the definition, or both where some points have no in-window losses."""
+    there = dict.fromkeys(point["reference"] for point in points)
+    if OWN not in there:
+        return [DEFINITION.format(SAME)]
+    without = [point["row"] for point in points if point["reference"] == OWN]
+    unpaired = (
+        "not paired: the text itself may cost more at some places than at others, so take many "
+        "documents, or measure a plan's `in_window` on the same ones: " + "; ".join(without)
+    )
+    return [DEFINITION.format(reference) for reference in there] + [unpaired]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class RunLaws:
 
     def __init__(self, runs: Mapping[str, Run], names: Names) -> None:
         self._runs, self._names = runs, names
+        self._found: dict[str, Law] = {}
         self._said: dict[str, Law] = {}
         for run in runs.values():
             if (law := _recorded(run)) is not None:
@@ -52,13 +53,15 @@ class RunLaws:
 
     def of(self, key: str) -> Law:
         """Return what is known of a run."""
-        run = self._runs[key]
-        which = _identity(run)
-        law = _recorded(run) or self._said.get(which)
+        if key not in self._found:
+            self._found[key] = self._find(self._runs[key])
+        return self._found[key]
+
+    def _find(self, run: Run) -> Law:
+        law = _recorded(run) or self._said.get(_identity(run))
         if law is None or law.base is None:
             configured = self._configured(run)
-            law = configured if law is None else _with_base(law, configured.base)
-            self._said[which] = law
+            law = configured if law is None else replace(law, base=configured.base)
         return law
 
     def _configured(self, run: Run) -> Law:
@@ -91,10 +94,6 @@ def _recorded(run: Run) -> Law | None:
         bound=run.results.get("extrapolation_bound"),
         train_length=laws["tune_length"]["value"] or laws["train_length"]["value"],
     )
-
-
-def _with_base(law: Law, base: float | None) -> Law:
-    return Law(base=base, bound=law.bound, train_length=law.train_length)
 
 
 def _identity(run: Run) -> str:

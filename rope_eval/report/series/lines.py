@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rope_eval.catalogue.files import OF_THE_WEIGHTS
-from rope_eval.errors import DataError, did_you_mean
+from rope_eval.errors import did_you_mean
 from rope_eval.report.runs import lines_of
 from rope_eval.report.series.data import Axis, FigureData
 from rope_eval.report.series.local import local_losses
@@ -80,10 +80,10 @@ def methods(source: Source, metric: str) -> FigureData:
             source.notes.add("not drawn, as it has one setting alone", [f"{name}, {task}"])
             continue
         for line in of_model:
-            panel = f"{name}\n{task}" if several else name
+            panel = f"{name}, {task}" if several else name
             drawn.append(line | {"panel": panel, "series": series[line["key"]]})
     if not drawn:
-        raise DataError(
+        raise source.nothing(
             "nothing to draw: no model was measured under two settings: give a plan `settings`"
         )
     return _figure("methods", source, drawn, metric)

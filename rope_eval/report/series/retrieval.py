@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rope_eval.errors import DataError
 from rope_eval.report.runs import lines_of
 from rope_eval.report.series.data import Axis, FigureData
-from rope_eval.report.series.lines import LENGTH, table
+from rope_eval.report.series.lines import table
 from rope_eval.report.series.source import Line, Source, labelled, newest
 
 COLUMNS = (
@@ -53,7 +53,7 @@ def retrieval(source: Source, metric: str) -> FigureData:
     for line in found:
         law = source.laws.of(line["key"])
         line |= {
-            "panel": f"{line['label']}\n{line['task']}" if several else line["label"],
+            "panel": f"{line['label']}, {line['task']}" if several else line["label"],
             "bound": law.bound,
             "train_length": law.train_length,
         }
@@ -64,7 +64,7 @@ def retrieval(source: Source, metric: str) -> FigureData:
         mark="heat",
         title="Retrieval by length and depth",
         frame=table(found, COLUMNS),
-        x=LENGTH,
+        x=Axis(column="length", label="tokens of a probe", scale="length"),
         y=Axis(column="depth", label="depth of the needle", scale="share"),
         colour=Axis(column="value", label="retrieval accuracy", scale="share"),
         notes=source.notes.lines(),

@@ -117,13 +117,16 @@ class Source:
         for line in lines:
             if line["value"] is None:
                 self.notes.add(line["remark"] or "its score is not a number", [_place(line)])
+        if not there:
+            raise self.nothing(f"nothing to draw: the store has no {what}: {how}")
         rows = dict.fromkeys(str(row) for row in self.measured["row"].dropna())
         drawn = {line["row"] for line in lines}
         self.notes.add(f"not drawn, as there is no {what}", [r for r in rows if r not in drawn])
-        if not there:
-            notes = "".join(f"\n{note}" for note in self.notes.lines())
-            raise DataError(f"nothing to draw: the store has no {what}: {how}{notes}")
         return there
+
+    def nothing(self, why: str) -> DataError:
+        """Return the error where nothing is left to draw, with the reasons so far."""
+        return DataError(". ".join((why, *self.notes.lines())))
 
     def note_unlike(self, lines: Sequence[Line]) -> None:
         """Note in what the scores of a task were asked for otherwise."""

@@ -176,7 +176,10 @@ def test_print_shows_all_and_no_buttons(opened: Any, tmp_path: Path) -> None:
 
 
 def lines_drawn(tab: Any, name: str) -> int:
-    """Return how many lines and bands a figure shows."""
+    """Return how many lines and bands a figure shows, drawn when it is in sight."""
+    opened = tab.locator(f"[data-figure={name}]")
+    opened.scroll_into_view_if_needed()
+    opened.locator(".main-svg").first.wait_for(state="attached")
     return int(tab.locator(f"[data-figure={name}] .scatterlayer .trace").count())
 
 
@@ -191,11 +194,17 @@ def test_the_legend_hides_a_curve_and_shows_it_again(opened: Any) -> None:
     assert lines_drawn(opened, name) == 2  # a theme brings nothing back
     box.check()
     assert lines_drawn(opened, name) == 4
+    every = opened.locator(f"figure:has([data-figure={name}]) .legend button")
+    every.click()
+    assert lines_drawn(opened, name) == 0
+    every.click()
+    assert lines_drawn(opened, name) == 4
 
 
 def test_a_menu_chooses_the_panel(opened: Any) -> None:
     title = "document.querySelector('[data-figure=figure-attention]').data[1].hovertext[0]"
     menu = opened.locator("[data-panels=figure-attention]")
+    lines_drawn(opened, "figure-attention")
     before = opened.evaluate(title)
     menu.select_option(index=1)
     assert menu.locator("option").all_inner_texts() == [
@@ -208,6 +217,7 @@ def test_a_menu_chooses_the_panel(opened: Any) -> None:
 
 def test_figures_follow_the_theme_and_offer_no_upload(opened: Any) -> None:
     paper = "document.querySelector('.plot')._fullLayout.paper_bgcolor"
+    lines_drawn(opened, "figure-curves-perplexity")
     light = opened.evaluate(paper)
     opened.emulate_media(color_scheme="dark")
     assert any(opened.wait_for_timeout(100) or opened.evaluate(paper) != light for _ in range(50))

@@ -92,7 +92,8 @@
     const now = traces.map((trace) => ({ ...trace, visible: !off.has(trace.legendgroup) }));
     window.Plotly.react(plot, now, painted({ ...layout, width, showlegend: false }), config);
   };
-  const paint = () => { if (window.Plotly) plots.forEach(paintOne); };
+  const seen = new Set();  // a figure is drawn when it comes near the window
+  const paint = () => seen.forEach(paintOne);
 
   const legend = (plot) => {
     const name = plot.dataset.figure;
@@ -104,6 +105,16 @@
     list.className = "legend";
     title.textContent = "show";
     list.append(title);
+    const every = document.createElement("button");
+    every.type = "button";
+    every.textContent = "all or none";
+    every.addEventListener("click", () => {
+      const names = named.map((trace) => trace.meta.legend);
+      hidden[name] = new Set(hidden[name].size ? [] : names);
+      show(plot);
+      plot.parentElement.querySelector(".legend button").focus();
+    });
+    list.append(every);
     for (const trace of named) {
       const label = document.createElement("label");
       const box = document.createElement("input");
@@ -120,12 +131,16 @@
     }
     plot.after(list);
   };
-  const show = (plot) => { paintOne(plot); legend(plot); };
+  const show = (plot) => { seen.add(plot); paintOne(plot); legend(plot); };
   if (plots.length) {
     const script = document.createElement("script");
     script.textContent = await unpacked("plotly");
     document.head.append(script);
-    plots.forEach(show);
+    const observer = new IntersectionObserver((entries) => entries
+      .filter((entry) => entry.isIntersecting && !seen.has(entry.target))
+      .forEach(({ target }) => { seen.add(target); paintOne(target); }), { rootMargin: "600px" });
+    plots.forEach(legend);
+    plots.forEach((plot) => observer.observe(plot));
     all("[data-panels]").forEach((menu) => menu.addEventListener("change", () => {
       chosen[menu.dataset.panels] = Number(menu.value);
       show(plots.find((plot) => plot.dataset.figure === menu.dataset.panels));
@@ -142,6 +157,7 @@
     theme = page.dataset.theme;
     page.dataset.theme = "light";
     width = PAPER;
+    plots.forEach((plot) => seen.add(plot));
     paint();
   });
   addEventListener("afterprint", () => {

@@ -1,0 +1,76 @@
+"""Measured contexts against the bound, with their intervals and names."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rope_eval.report.figures import style
+from rope_eval.report.figures.contexts import draw_point
+from rope_eval.report.figures.drawn.grid import by_panel, grid, label, legend, looks_of, room_for
+from rope_eval.report.series import FigureData
+
+
+def draw_points(data: FigureData, width: float) -> Figure:
+    """Draw measured against predicted, with the line of equality."""
+    assert data.series is not None
+    one = data.frame[data.panels].nunique() == 1
+    figure, axes = grid(data, width, (4.8, 3.0), sharex=True, sharey=True)
+    frame = data.frame
+    low = min(frame["bound"].min(), frame["value"].min(), frame["low"].min()) / 1.25
+    high = max(frame["bound"].max(), frame["value"].max(), frame["high"].max()) * 1.6
+    names = list(dict.fromkeys(frame[data.series]))
+    looks = dict(zip(names, looks_of(len(names)), strict=True))
+    for panel, group in by_panel(data, axes):
+        panel.plot([low, high], [low, high], color=style.GREY, lw=1)
+        placed = group["bound"] * 1.06 ** group.groupby(group["bound"].round(3)).cumcount()
+        points = group.assign(x=placed)  # those of one bound stand beside each other
+        for _, point in points.iterrows():
+            look = looks[point[data.series]]
+            draw_point(
+                panel,
+                point["x"],
+                (point["value"], point["low"], point["high"]),
+                look["color"],
+                look["marker"],
+                filled=point["above"],
+                beyond=point["beyond"],
+            )
+        style.grid_lines(panel)
+        style.length_axis(panel, low, high, "", most=room_for(data, width))
+        style.length_axis(panel, low, high, "", y=True)
+        _name_points(panel, points, one)
+    label(figure, axes, data.x.label, data.y.label)
+    handles = [
+        Line2D([], [], color=looks[name]["color"], marker=looks[name]["marker"], ls="", label=name)
+        for name in names
+    ]
+    handles.append(Line2D([], [], color=style.GREY, lw=1, label="measured = predicted"))
+    if not frame["above"].all():
+        hollow = "predicted: no more than trained at"
+        handles.append(
+            Line2D([], [], color=style.GREY, marker="o", mfc="white", ls="", label=hollow)
+        )
+    if frame["beyond"].any():
+        handles.append(Line2D([], [], color=style.GREY, marker="$↑$", ls="", label="or more"))
+    legend(figure, handles)
+    return figure
+
+
+def _name_points(axes: Axes, group: pd.DataFrame, one: bool) -> None:
+    """Write the rows at their points, those of one bound and context beneath each other."""
+    for (_, value), some in group.groupby(["bound", "value"], sort=False):
+        axes.annotate(
+            "\n".join(_short(style.plain_text(row)) for row in some["row"]),
+            (some["x"].max(), value),
+            xytext=(6, -4),
+            textcoords="offset points",
+            fontsize=7 if one else 6,
+            va="top",
+        )
+
+
+def _short(name: str, most: int = 34) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
