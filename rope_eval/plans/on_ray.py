@@ -23,11 +23,14 @@ from rope_eval.errors import DataError, RopeEvalError, SpecError, StoreError
 from rope_eval.files import Place
 from rope_eval.plans.cell import Cell
 from rope_eval.plans.plan import Plan
+from rope_eval.plans.tracking import told
 from rope_eval.plans.worker import Done, Shard, work
 from rope_eval.results.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rope_eval.hosts.lm_eval.trackers import Tracking
 
 POLL_SECONDS = 1.0
 CANCEL_SECONDS = 10.0
@@ -63,6 +66,7 @@ class _Order:
     version: str
     witness: str | None
     paths: frozenset[str]
+    tracking: tuple[Tracking, ...]
 
 
 def work_on_ray(
@@ -71,6 +75,7 @@ def work_on_ray(
     fleet: Fleet,
     *,
     retry: bool = False,
+    tracking: Sequence[Tracking] = (),
     progress: Callable[[str, float], None] = lambda what, part: None,
 ) -> Done:
     """Measure what a plan asks for on a cluster, and return what all workers have done.
@@ -80,6 +85,7 @@ def work_on_ray(
         results: the store: a folder that all machines share, or a URL.
         fleet: the workers.
         retry: try again what has failed.
+        tracking: where workers log the runs that they make.
         progress: told the unit of a worker, and the part of the plan that is done.
 
     Raises:
@@ -101,6 +107,7 @@ def work_on_ray(
                 version=rope_eval.__version__,
                 witness=witness,
                 paths=_paths(plan),
+                tracking=tuple(tracking),
             )
             # a worker that is lost is started again, however often that happens
             start = ray.remote(_worker).options(
@@ -254,7 +261,7 @@ def _worker(order: _Order, shard: str, board: Any) -> Done:
 
     return work(
         order.plan,
-        Store(order.results),
+        told(Store(order.results), order.tracking),
         retry=order.retry,
         shard=Shard.parse(shard),
         progress=tell,
