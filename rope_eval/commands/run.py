@@ -6,6 +6,7 @@ import argparse
 import math
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -130,8 +131,9 @@ def run(args: argparse.Namespace) -> int:
             )
     for row, why in plan.absent.items():
         say(f"left out: {row}: {why}")
-    for cell, note in done.notes.items():
-        say(f"note: {cell}: {note}")
+    for note, cells in _by_note(done.notes).items():
+        others = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
+        say(f"note: {cells[0]}{others}: {note}")
     for cell, why in done.failed.items():
         say(f"failed: {cell}: {why}")
     print(
@@ -173,6 +175,14 @@ def _tracking(args: argparse.Namespace) -> list[Tracking]:
     for one in tracking:
         one.logger()
     return tracking
+
+
+def _by_note(notes: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the cells that each note is of: a note of a whole grid is said once."""
+    cells: dict[str, list[str]] = {}
+    for cell, note in notes.items():
+        cells.setdefault(note, []).append(cell)
+    return cells
 
 
 def _end_on_sigterm() -> None:

@@ -194,5 +194,6 @@ def _line(entry: Entry) -> str:
         return str(entry)
     run = entry.run
     named = (run.request.get(name) for name in ("model", "checkpoint"))
-    what = f"{run.kind} {next(filter(None, (*named, run.provenance.get('document'))), '')}".strip()
+    made = (run.provenance.get(name) for name in ("document", "part"))
+    what = f"{run.kind} {next(filter(None, (*named, *made)), '')}".strip()
     return shown(f"{entry.path}: ok: {what}{', failed: ' + str(run.error) if run.error else ''}")

@@ -13,6 +13,7 @@ from rope_eval.cli import main
 from rope_eval.errors import RopeEvalError
 from rope_eval.paths import asset
 from rope_eval.plans import survey
+from rope_eval.plans.claims import Claims
 from rope_eval.plans.measurements import generation
 from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
@@ -131,6 +132,23 @@ def test_one_document_that_fails_leaves_the_other(
     assert len(calls) == 5
 
 
+def test_a_document_that_another_process_is_at_is_left(tmp_path: Path, store: Store) -> None:
+    made = plan(tmp_path, ATTENTION)
+    second = made.cells[0].measurement.prospect(made.cells[0], store).units[1]
+
+    def look(seconds: float) -> None:
+        found = [(one.state, one.stored, one.at_work) for one in survey.survey(made, store)]
+        assert found == [("partly done", 1, 1), ("done", 2, 0)]
+        raise KeyboardInterrupt
+
+    with Claims(store.root).claim(second) as ours:
+        assert ours
+        with pytest.raises(KeyboardInterrupt):
+            work(made, store, wait=look)
+    done = work(made, store)
+    assert (done.units, done.cells) == (1, 2)
+
+
 def test_what_changes_nothing_is_said_and_refused_strictly(
     tmp_path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -144,10 +162,12 @@ def test_what_changes_nothing_is_said_and_refused_strictly(
     )
     assert main(["run", str(made.file), "--results", str(store.root)]) == 0
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
-    assert len(said) == 3
-    assert all(
-        "dynamic_ntk changes nothing in" in line and "it begins at 502" in line for line in said
-    )
+    assert [line.partition("dynamic_ntk=per_query,reference_length=500, ")[2] for line in said] == [
+        "attention in builtin-chapters at 64 (and 1 more): dynamic_ntk changes nothing in 64 "
+        "tokens, the longest text: it begins at 502",
+        "9 tokens after 300 of builtin-chapters: dynamic_ntk changes nothing in 309 tokens, the "
+        "longest text: it begins at 502",
+    ]
     made.file.write_text(made.file.read_text() + "strict: true\n")
     done = work(Plan.read(made.file), store)
     assert (done.cells, len(done.failed)) == (3, 3)
