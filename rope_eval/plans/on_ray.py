@@ -8,10 +8,8 @@ worker had done stays done, and what it was at is free when its claim ends.
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +19,9 @@ from uuid import uuid4
 import rope_eval
 from rope_eval.errors import DataError, RopeEvalError, SpecError, StoreError
 from rope_eval.files import Place
-from rope_eval.plans.cell import Cell
 from rope_eval.plans.plan import Plan
-from rope_eval.plans.tracking import told
-from rope_eval.plans.worker import Done, Shard, work
-from rope_eval.results.store import Store
+from rope_eval.plans.ray_worker import Board, Order, work_here
+from rope_eval.plans.worker import Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -52,21 +48,6 @@ class Fleet:
     cpus: int = 1
     gpus: float | None = None
     workers: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Order:
-    """What a worker is told."""
-
-    plan: Plan
-    results: Place
-    retry: bool
-    folder: Path
-    command: list[str]
-    version: str
-    witness: str | None
-    paths: frozenset[str]
-    tracking: tuple[Tracking, ...]
 
 
 def work_on_ray(
@@ -98,7 +79,7 @@ def work_on_ray(
         gpus = _gpus(ray, plan, fleet)
         count = fleet.workers or _fitting(ray, fleet.cpus, gpus)
         with _shared(results) as (place, witness):
-            order = _Order(
+            order = Order(
                 plan=replace(plan, asked=()),  # where its lines stand is the command's matter
                 results=place,
                 retry=retry,
@@ -110,14 +91,14 @@ def work_on_ray(
                 tracking=tuple(tracking),
             )
             # a worker that is lost is started again, however often that happens
-            start = ray.remote(_worker).options(
+            start = ray.remote(work_here).options(
                 name="rope-eval run",
                 num_cpus=fleet.cpus,
                 num_gpus=gpus,
                 max_retries=-1,
                 scheduling_strategy="SPREAD",
             )
-            board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
+            board = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
             shared = ray.put(order)
             workers = [start.remote(shared, f"{i + 1}/{count}", board) for i in range(count)]
             done, errors = _all_of(ray, workers, board, progress)
@@ -232,60 +213,3 @@ def _all_of(
         ray.wait(pending, num_returns=len(pending), timeout=CANCEL_SECONDS)
         raise
     return done, errors
-
-
-class _Board:
-    """What workers say last, on the cluster."""
-
-    def __init__(self) -> None:
-        self.what, self.part = "", 0.0
-
-    def tell(self, what: str, part: float) -> None:
-        self.what, self.part = what, max(part, self.part)
-
-    def read(self) -> tuple[str, float]:
-        return self.what, self.part
-
-
-def _worker(order: _Order, shard: str, board: Any) -> Done:
-    """Work on a machine of the cluster, as the command does that was given."""
-    _check_machine(order)
-    sys.argv = order.command  # what the records name
-    last = 0.0
-
-    def tell(cell: Cell, unit: str, part: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= POLL_SECONDS:
-            last = time.monotonic()
-            board.tell.remote(f"{cell}: {unit}", part)
-
-    return work(
-        order.plan,
-        told(Store(order.results), order.tracking),
-        retry=order.retry,
-        shard=Shard.parse(shard),
-        progress=tell,
-    )
-
-
-def _check_machine(order: _Order) -> None:
-    """Refuse a machine that would make failures of what the others can do."""
-    machine = os.uname().nodename
-    if rope_eval.__version__ != order.version:
-        raise DataError(
-            f"rope-eval is {rope_eval.__version__} on {machine}, and {order.version} where the "
-            "command was given: install the same everywhere"
-        )
-    if order.folder.is_dir():
-        os.chdir(order.folder)
-    if order.witness is not None and not Path(order.results, order.witness).exists():
-        raise StoreError(
-            f"{machine} does not see {order.results}: give a folder that all machines share, or a "
-            "URL such as s3://bucket/runs, as --store"
-        )
-    for path in sorted(order.paths):
-        if not Path(path).exists():
-            raise DataError(
-                f"{machine} has no {path}: put it where all machines find it, or take what has a "
-                "name on the hub"
-            )

@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 from rope_eval.cli import main
-from rope_eval.errors import DataError, SpecError, StoreError
+from rope_eval.errors import SpecError
 from rope_eval.paths import asset
 from rope_eval.plans.claiming import FOLDER
 from rope_eval.plans.claims import Claims
-from rope_eval.plans.on_ray import Fleet, _check_machine, _fitting, _gpus, _Order, _paths
+from rope_eval.plans.on_ray import Fleet, _fitting, _gpus
 from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
 from rope_eval.results.store import Store
@@ -210,47 +209,6 @@ def test_a_gpu_for_each_worker_where_the_plan_may_use_one(
     assert _gpus(fake_ray({"GPU": 1.0}), plan, Fleet(gpus=asked)) == gpus
     if asked is None:
         assert _gpus(fake_ray({"CPU": 1.0}), plan, Fleet()) == 0
-
-
-def test_a_machine_that_lacks_something_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    file, books = tmp_path / "plan.yaml", tmp_path / "books.txt"
-    books.write_text("a book")
-    file.write_text(PLAN.replace("builtin-chapters", "books.txt"))
-    plan = Plan.read(file)
-    paths = _paths(plan)
-    assert paths == {"books.txt", str(asset("model_configs") / "lab" / "base-20")}
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / ".seen").touch()
-
-    def order(**changes: Any) -> _Order:
-        from rope_eval import __version__
-
-        given = {
-            "plan": plan,
-            "results": tmp_path / "runs",
-            "retry": False,
-            "folder": tmp_path,
-            "command": [],
-            "version": __version__,
-            "witness": ".seen",
-            "paths": paths,
-        }
-        return _Order(**given | changes)
-
-    monkeypatch.chdir("/")
-    _check_machine(order())
-    assert Path.cwd() == tmp_path
-    with pytest.raises(DataError, match=r"and 0\.0 where the command was given"):
-        _check_machine(order(version="0.0"))
-    with pytest.raises(StoreError, match=r"does not see .*runs: give a folder that all machines"):
-        _check_machine(order(witness=".other"))
-    _check_machine(order(results="s3://bucket/runs", witness=None))
-    books.unlink()
-    with pytest.raises(DataError, match=r"has no books\.txt: put it where all machines find it"):
-        _check_machine(order())
 
 
 def test_options_of_ray(
