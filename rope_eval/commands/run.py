@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import signal
 import sys
 from collections.abc import Mapping
@@ -154,8 +153,6 @@ def _fleet(args: argparse.Namespace) -> Fleet | None:
         return None
     if args.shard != "1/1":
         raise SpecError("--shard is of processes that are started by hand: leave it or --ray out")
-    if args.ray_gpus is not None and not 0 <= args.ray_gpus < math.inf:
-        raise SpecError(f"--ray-gpus must be 0 or more, got {args.ray_gpus}")
     from rope_eval.plans.on_ray import Fleet
 
     return Fleet(address=args.ray, cpus=args.ray_cpus, gpus=args.ray_gpus, workers=args.ray_workers)

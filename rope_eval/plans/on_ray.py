@@ -8,6 +8,7 @@ worker had done stays done, and what it was at is free when its claim ends.
 from __future__ import annotations
 
 import logging
+import math
 import socket
 import sys
 from contextlib import contextmanager, suppress
@@ -19,9 +20,11 @@ from uuid import uuid4
 import rope_eval
 from rope_eval.errors import DataError, RopeEvalError, SpecError, StoreError
 from rope_eval.files import Place
+from rope_eval.plans.failures import reason
 from rope_eval.plans.plan import Plan
 from rope_eval.plans.ray_worker import Board, Order, work_here
 from rope_eval.plans.worker import Done
+from rope_eval.results.remote import RemoteFolder, folder_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +51,14 @@ class Fleet:
     cpus: int = 1
     gpus: float | None = None
     workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.gpus is not None and not 0 <= self.gpus < math.inf:
+            raise SpecError(f"the GPUs of a worker must be 0 or more, got {self.gpus}")
+        if self.cpus < 1 or (self.workers is not None and self.workers < 1):
+            raise SpecError(
+                f"want 1 or more workers of 1 or more CPUs, got {self.workers} of {self.cpus}"
+            )
 
 
 def work_on_ray(
@@ -172,10 +183,10 @@ def _paths(plan: Plan) -> frozenset[str]:
 @contextmanager
 def _shared(results: Place) -> Iterator[tuple[Place, str | None]]:
     """Yield the store's place for all machines, and a file by which they know a shared folder."""
-    if isinstance(results, str):
+    if isinstance(folder_at(results), RemoteFolder):
         yield results, None
         return
-    folder, witness = results.resolve(), f".seen-{uuid4().hex}"
+    folder, witness = Path(folder_at(results).root).resolve(), f".seen-{uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / witness).touch()
@@ -201,15 +212,25 @@ def _all_of(
             for one in over:
                 try:
                     done.append(ray.get(one))
-                except ray.exceptions.RayTaskError as error:
-                    if not isinstance(error.cause, RopeEvalError):
-                        raise
-                    errors.append(error.cause)
+                except ray.exceptions.RayError as error:
+                    errors.append(_reason(error))
             with suppress(ray.exceptions.RayError):  # its machine was lost: it is made anew
                 progress(*ray.get(board.read.remote(), timeout=POLL_SECONDS))
     except BaseException:
         for one in pending:
             ray.cancel(one)
-        ray.wait(pending, num_returns=len(pending), timeout=CANCEL_SECONDS)
+        if pending:
+            ray.wait(pending, num_returns=len(pending), timeout=CANCEL_SECONDS)
         raise
     return done, errors
+
+
+def _reason(error: Exception) -> RopeEvalError:
+    """Return why a worker ended: its own error where it is one of ours."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, RopeEvalError):
+        return cause
+    return DataError(
+        f"a worker on the cluster failed: {reason(cause)}. Is the same rope-eval installed on "
+        "every machine?"
+    )

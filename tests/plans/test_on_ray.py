@@ -13,17 +13,19 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from rope_eval.cli import main
-from rope_eval.errors import SpecError
+from rope_eval.errors import SpecError, StoreError
+from rope_eval.files import place
 from rope_eval.paths import asset
 from rope_eval.plans.claiming import FOLDER
 from rope_eval.plans.claims import Claims
-from rope_eval.plans.on_ray import Fleet, _fitting, _gpus
+from rope_eval.plans.on_ray import Fleet, _all_of, _fitting, _gpus, _shared
 from rope_eval.plans.plan import Plan
-from rope_eval.plans.worker import work
+from rope_eval.plans.worker import Done, work
 from rope_eval.results.store import Store
 
 PLAN = f"""\
@@ -173,6 +175,49 @@ def test_a_killed_node_loses_doubles_and_changes_nothing(
     assert not list(folder.glob(".seen-*"))
 
 
+def test_workers_that_fail_are_reasons_and_what_is_interrupted_is_cancelled() -> None:
+    class RayError(Exception):
+        def __init__(self, cause: Exception | None) -> None:
+            super().__init__("of Ray")
+            self.cause = cause
+
+    class Ray(SimpleNamespace):
+        exceptions = SimpleNamespace(RayError=RayError)
+
+        def wait(self, pending: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
+            return pending[:1], pending[1:]
+
+        def get(self, one: Any, **_: object) -> Any:
+            if isinstance(one, BaseException):
+                raise one
+            return one
+
+    board = SimpleNamespace(read=SimpleNamespace(remote=lambda: ("a unit", 0.5)))
+    full, lost = StoreError("no space"), ModuleNotFoundError("No module named 'rope_eval'")
+    workers = [RayError(full), Done(units=3), RayError(lost), RayError(None)]
+    seen: list[tuple[str, float]] = []
+    done, errors = _all_of(Ray(), workers, board, lambda what, part: seen.append((what, part)))
+    assert done == [Done(units=3)] and seen == [("a unit", 0.5)] * 4
+    assert errors[0] is full
+    assert "ModuleNotFoundError: No module named 'rope_eval'. Is the same" in str(errors[1])
+    assert "RayError: of Ray" in str(errors[2])
+    cancelled: list[Any] = []
+    ray = Ray(cancel=cancelled.append)
+    with pytest.raises(KeyboardInterrupt):
+        _all_of(ray, [KeyboardInterrupt(), "second", "third"], board, lambda what, part: None)
+    assert cancelled == ["second", "third"]
+
+
+@pytest.mark.parametrize("text", ["{}", "file://{}"])
+def test_a_shared_folder_is_known_by_a_file(tmp_path: Path, text: str) -> None:
+    with _shared(place(text.format(tmp_path / "runs"))) as (folder, witness):
+        assert folder == tmp_path / "runs" and witness is not None
+        assert [path.name for path in (tmp_path / "runs").iterdir()] == [witness]
+    assert not list((tmp_path / "runs").iterdir())
+    with _shared("memory://here/runs") as (folder, witness):
+        assert (folder, witness) == ("memory://here/runs", None)
+
+
 def fake_ray(*machines: dict[str, float]) -> SimpleNamespace:
     return SimpleNamespace(
         nodes=lambda: (
@@ -219,7 +264,7 @@ def test_options_of_ray(
     for words, why in (
         (["--ray-cpus", "2"], "go with --ray"),
         (["--ray", "--shard", "1/2"], "leave it or --ray out"),
-        (["--ray", "--ray-gpus", "-1"], "--ray-gpus must be 0 or more"),
+        (["--ray", "--ray-gpus", "-1"], "the GPUs of a worker must be 0 or more, got -1.0"),
         (["--ray", "--ray-workers", "0"], "--ray-workers must be 1 or more"),
     ):
         assert main(["run", str(file), *words]) == 2
