@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import signal
 import sys
 from collections.abc import Mapping
@@ -15,9 +14,11 @@ from rope_eval.commands.options import Positive, add_shared
 from rope_eval.commands.progress import Pace, progress_bar, progress_lines, say
 
 if TYPE_CHECKING:
+    from rope_eval.hosts.lm_eval.trackers import Kind, Tracking
     from rope_eval.plans.cell import Cell
     from rope_eval.plans.on_ray import Fleet
 
+TRACKERS: tuple[Kind, ...] = ("trackio", "wandb")
 EPILOG = """\
 examples:
   rope-eval run plan.yaml --dry-run        # what will run, what is stored, what cannot and why
@@ -72,6 +73,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="of each worker (default: 1 where the cluster has some and the plan may use them)",
     )
     add("--ray-workers", action=Positive, metavar="N", help="(default: as many as fit)")
+    for tracker in TRACKERS:
+        add(
+            f"--{tracker}",
+            nargs="?",
+            const="",
+            metavar="ARGS",
+            help=f"log each run to {tracker}; ARGS such as project=rope,group=bases",
+        )
     add_shared(parser, "--results", help="where runs are kept (default: the plan's, results/runs)")
     parser.set_defaults(run=run)
 
@@ -84,11 +93,12 @@ def run(args: argparse.Namespace) -> int:
     """
     from rope_eval.commands.status import show, store_of
     from rope_eval.plans.plan import Plan
+    from rope_eval.plans.tracking import told
     from rope_eval.plans.worker import Shard, work
     from rope_eval.results.store import DEFAULT_ROOT
 
     shard = Shard.parse(args.shard)
-    fleet = _fleet(args)
+    fleet, tracking = _fleet(args), _tracking(args)
     plan = Plan.read(args.plan)
     store = store_of(plan, args.results)
     if args.dry_run:
@@ -107,9 +117,17 @@ def run(args: argparse.Namespace) -> int:
             from rope_eval.plans.on_ray import work_on_ray
 
             place = args.results or plan.results or DEFAULT_ROOT
-            done = work_on_ray(plan, place, fleet, retry=args.retry_failed, progress=report)
+            done = work_on_ray(
+                plan, place, fleet, retry=args.retry_failed, tracking=tracking, progress=report
+            )
         else:
-            done = work(plan, store, retry=args.retry_failed, shard=shard, progress=progress)
+            done = work(
+                plan,
+                told(store, tracking),
+                retry=args.retry_failed,
+                shard=shard,
+                progress=progress,
+            )
     for row, why in plan.absent.items():
         say(f"left out: {row}: {why}")
     for note, cells in _by_note(done.notes).items():
@@ -135,11 +153,25 @@ def _fleet(args: argparse.Namespace) -> Fleet | None:
         return None
     if args.shard != "1/1":
         raise SpecError("--shard is of processes that are started by hand: leave it or --ray out")
-    if args.ray_gpus is not None and not 0 <= args.ray_gpus < math.inf:
-        raise SpecError(f"--ray-gpus must be 0 or more, got {args.ray_gpus}")
     from rope_eval.plans.on_ray import Fleet
 
     return Fleet(address=args.ray, cpus=args.ray_cpus, gpus=args.ray_gpus, workers=args.ray_workers)
+
+
+def _tracking(args: argparse.Namespace) -> list[Tracking]:
+    """Return the trackers that were asked for, each tried before the work."""
+    given = {kind: options for kind in TRACKERS if (options := getattr(args, kind)) is not None}
+    if not given:
+        return []
+    from rope_eval.hosts.lm_eval.trackers import Tracking
+
+    tracking = [
+        Tracking(kind=kind, options=options, group=args.plan.stem)
+        for kind, options in given.items()
+    ]
+    for one in tracking:
+        one.logger()
+    return tracking
 
 
 def _by_note(notes: Mapping[str, str]) -> dict[str, list[str]]:

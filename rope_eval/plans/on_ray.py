@@ -8,10 +8,9 @@ worker had done stays done, and what it was at is free when its claim ends.
 from __future__ import annotations
 
 import logging
-import os
+import math
 import socket
 import sys
-import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,13 +20,16 @@ from uuid import uuid4
 import rope_eval
 from rope_eval.errors import DataError, RopeEvalError, SpecError, StoreError
 from rope_eval.files import Place
-from rope_eval.plans.cell import Cell
+from rope_eval.plans.failures import reason
 from rope_eval.plans.plan import Plan
-from rope_eval.plans.worker import Done, Shard, work
-from rope_eval.results.store import Store
+from rope_eval.plans.ray_worker import Board, Order, work_here
+from rope_eval.plans.worker import Done
+from rope_eval.results.remote import RemoteFolder, folder_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rope_eval.hosts.lm_eval.trackers import Tracking
 
 POLL_SECONDS = 1.0
 CANCEL_SECONDS = 10.0
@@ -50,19 +52,13 @@ class Fleet:
     gpus: float | None = None
     workers: int | None = None
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Order:
-    """What a worker is told."""
-
-    plan: Plan
-    results: Place
-    retry: bool
-    folder: Path
-    command: list[str]
-    version: str
-    witness: str | None
-    paths: frozenset[str]
+    def __post_init__(self) -> None:
+        if self.gpus is not None and not 0 <= self.gpus < math.inf:
+            raise SpecError(f"the GPUs of a worker must be 0 or more, got {self.gpus}")
+        if self.cpus < 1 or (self.workers is not None and self.workers < 1):
+            raise SpecError(
+                f"want 1 or more workers of 1 or more CPUs, got {self.workers} of {self.cpus}"
+            )
 
 
 def work_on_ray(
@@ -71,6 +67,7 @@ def work_on_ray(
     fleet: Fleet,
     *,
     retry: bool = False,
+    tracking: Sequence[Tracking] = (),
     progress: Callable[[str, float], None] = lambda what, part: None,
 ) -> Done:
     """Measure what a plan asks for on a cluster, and return what all workers have done.
@@ -80,6 +77,7 @@ def work_on_ray(
         results: the store: a folder that all machines share, or a URL.
         fleet: the workers.
         retry: try again what has failed.
+        tracking: where workers log the runs that they make.
         progress: told the unit of a worker, and the part of the plan that is done.
 
     Raises:
@@ -92,7 +90,7 @@ def work_on_ray(
         gpus = _gpus(ray, plan, fleet)
         count = fleet.workers or _fitting(ray, fleet.cpus, gpus)
         with _shared(results) as (place, witness):
-            order = _Order(
+            order = Order(
                 plan=replace(plan, asked=()),  # where its lines stand is the command's matter
                 results=place,
                 retry=retry,
@@ -101,16 +99,17 @@ def work_on_ray(
                 version=rope_eval.__version__,
                 witness=witness,
                 paths=_paths(plan),
+                tracking=tuple(tracking),
             )
             # a worker that is lost is started again, however often that happens
-            start = ray.remote(_worker).options(
+            start = ray.remote(work_here).options(
                 name="rope-eval run",
                 num_cpus=fleet.cpus,
                 num_gpus=gpus,
                 max_retries=-1,
                 scheduling_strategy="SPREAD",
             )
-            board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1).remote()
+            board = ray.remote(Board).options(num_cpus=0, max_restarts=-1).remote()
             shared = ray.put(order)
             workers = [start.remote(shared, f"{i + 1}/{count}", board) for i in range(count)]
             done, errors = _all_of(ray, workers, board, progress)
@@ -184,10 +183,10 @@ def _paths(plan: Plan) -> frozenset[str]:
 @contextmanager
 def _shared(results: Place) -> Iterator[tuple[Place, str | None]]:
     """Yield the store's place for all machines, and a file by which they know a shared folder."""
-    if isinstance(results, str):
+    if isinstance(folder_at(results), RemoteFolder):
         yield results, None
         return
-    folder, witness = results.resolve(), f".seen-{uuid4().hex}"
+    folder, witness = Path(folder_at(results).root).resolve(), f".seen-{uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / witness).touch()
@@ -213,72 +212,25 @@ def _all_of(
             for one in over:
                 try:
                     done.append(ray.get(one))
-                except ray.exceptions.RayTaskError as error:
-                    if not isinstance(error.cause, RopeEvalError):
-                        raise
-                    errors.append(error.cause)
+                except ray.exceptions.RayError as error:
+                    errors.append(_reason(error))
             with suppress(ray.exceptions.RayError):  # its machine was lost: it is made anew
                 progress(*ray.get(board.read.remote(), timeout=POLL_SECONDS))
     except BaseException:
         for one in pending:
             ray.cancel(one)
-        ray.wait(pending, num_returns=len(pending), timeout=CANCEL_SECONDS)
+        if pending:
+            ray.wait(pending, num_returns=len(pending), timeout=CANCEL_SECONDS)
         raise
     return done, errors
 
 
-class _Board:
-    """What workers say last, on the cluster."""
-
-    def __init__(self) -> None:
-        self.what, self.part = "", 0.0
-
-    def tell(self, what: str, part: float) -> None:
-        self.what, self.part = what, max(part, self.part)
-
-    def read(self) -> tuple[str, float]:
-        return self.what, self.part
-
-
-def _worker(order: _Order, shard: str, board: Any) -> Done:
-    """Work on a machine of the cluster, as the command does that was given."""
-    _check_machine(order)
-    sys.argv = order.command  # what the records name
-    last = 0.0
-
-    def tell(cell: Cell, unit: str, part: float) -> None:
-        nonlocal last
-        if time.monotonic() - last >= POLL_SECONDS:
-            last = time.monotonic()
-            board.tell.remote(f"{cell}: {unit}", part)
-
-    return work(
-        order.plan,
-        Store(order.results),
-        retry=order.retry,
-        shard=Shard.parse(shard),
-        progress=tell,
+def _reason(error: Exception) -> RopeEvalError:
+    """Return why a worker ended: its own error where it is one of ours."""
+    cause = getattr(error, "cause", None) or error
+    if isinstance(cause, RopeEvalError):
+        return cause
+    return DataError(
+        f"a worker on the cluster failed: {reason(cause)}. Is the same rope-eval installed on "
+        "every machine?"
     )
-
-
-def _check_machine(order: _Order) -> None:
-    """Refuse a machine that would make failures of what the others can do."""
-    machine = os.uname().nodename
-    if rope_eval.__version__ != order.version:
-        raise DataError(
-            f"rope-eval is {rope_eval.__version__} on {machine}, and {order.version} where the "
-            "command was given: install the same everywhere"
-        )
-    if order.folder.is_dir():
-        os.chdir(order.folder)
-    if order.witness is not None and not Path(order.results, order.witness).exists():
-        raise StoreError(
-            f"{machine} does not see {order.results}: give a folder that all machines share, or a "
-            "URL such as s3://bucket/runs, as --store"
-        )
-    for path in sorted(order.paths):
-        if not Path(path).exists():
-            raise DataError(
-                f"{machine} has no {path}: put it where all machines find it, or take what has a "
-                "name on the hub"
-            )

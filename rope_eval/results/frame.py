@@ -90,6 +90,11 @@ def frame(store: Store, names: Names | None = None, *, intervals: bool = False) 
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
 
 
+def rows(run: Run, names: Names | None = None) -> list[dict[str, Any]]:
+    """Return a run's rows of the frame; none for a run of a kind that has none there."""
+    return list(_rows(run, names or Names())) if run.kind in _READERS else []
+
+
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
     """Return a frame whose texts no spreadsheet takes for a formula, and no terminal obeys."""
     texts = [name for name, kind in COLUMNS.items() if kind == "string"]

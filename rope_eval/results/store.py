@@ -72,16 +72,22 @@ class Store:
         root: the folder of runs, or its URL of fsspec (``s3://bucket/runs``).
         on_bad: called by `runs` once with each damaged or foreign entry, which is left out; by
             default it is logged as a warning, which Python shows on standard error.
+        on_new: called by `put` with each run that it has stored, those of documents left out.
 
     Raises:
         DataError: for a URL that names no file system of this machine.
     """
 
     def __init__(
-        self, root: str | Path | Folder = DEFAULT_ROOT, *, on_bad: Callable[[Entry], None] = _warn
+        self,
+        root: str | Path | Folder = DEFAULT_ROOT,
+        *,
+        on_bad: Callable[[Entry], None] = _warn,
+        on_new: Callable[[Run], None] = lambda run: None,
     ) -> None:
         self.folder = folder_at(root) if isinstance(root, str | Path) else root
         self._on_bad = on_bad
+        self._on_new = on_new
         self._said: set[Place] = set()
 
     @property
@@ -93,6 +99,10 @@ class Store:
     def documents(self) -> Store:
         """The store below this one with the scores of documents: `rope_eval.results.documents`."""
         return Store(self.folder.below(DOCUMENTS), on_bad=self._on_bad)
+
+    def telling(self, on_new: Callable[[Run], None]) -> Store:
+        """Return this store with another ``on_new``."""
+        return Store(self.folder, on_bad=self._on_bad, on_new=on_new)
 
     def place(self, key: str) -> Place:
         """Return where the run of this key is, or would be; a text that is no key is an error."""
@@ -247,7 +257,11 @@ class Store:
                 replace = True
         data = encode(run, {name: np.asarray(array) for name, array in (arrays or {}).items()})
         placed = self.folder.publish(name, data, replace=replace)
-        return decode(data) if placed else self.put(run, arrays)
+        if not placed:
+            return self.put(run, arrays)
+        stored = decode(data)
+        self._on_new(stored)
+        return stored
 
     def _read(self, name: str) -> Run | None:
         data = self.folder.read(name)

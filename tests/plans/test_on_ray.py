@@ -18,13 +18,14 @@ from typing import Any
 import pytest
 
 from rope_eval.cli import main
-from rope_eval.errors import DataError, SpecError, StoreError
+from rope_eval.errors import SpecError, StoreError
+from rope_eval.files import place
 from rope_eval.paths import asset
 from rope_eval.plans.claiming import FOLDER
 from rope_eval.plans.claims import Claims
-from rope_eval.plans.on_ray import Fleet, _check_machine, _fitting, _gpus, _Order, _paths
+from rope_eval.plans.on_ray import Fleet, _all_of, _fitting, _gpus, _shared
 from rope_eval.plans.plan import Plan
-from rope_eval.plans.worker import work
+from rope_eval.plans.worker import Done, work
 from rope_eval.results.store import Store
 
 PLAN = f"""\
@@ -174,6 +175,49 @@ def test_a_killed_node_loses_doubles_and_changes_nothing(
     assert not list(folder.glob(".seen-*"))
 
 
+def test_workers_that_fail_are_reasons_and_what_is_interrupted_is_cancelled() -> None:
+    class RayError(Exception):
+        def __init__(self, cause: Exception | None) -> None:
+            super().__init__("of Ray")
+            self.cause = cause
+
+    class Ray(SimpleNamespace):
+        exceptions = SimpleNamespace(RayError=RayError)
+
+        def wait(self, pending: list[Any], **_: object) -> tuple[list[Any], list[Any]]:
+            return pending[:1], pending[1:]
+
+        def get(self, one: Any, **_: object) -> Any:
+            if isinstance(one, BaseException):
+                raise one
+            return one
+
+    board = SimpleNamespace(read=SimpleNamespace(remote=lambda: ("a unit", 0.5)))
+    full, lost = StoreError("no space"), ModuleNotFoundError("No module named 'rope_eval'")
+    workers = [RayError(full), Done(units=3), RayError(lost), RayError(None)]
+    seen: list[tuple[str, float]] = []
+    done, errors = _all_of(Ray(), workers, board, lambda what, part: seen.append((what, part)))
+    assert done == [Done(units=3)] and seen == [("a unit", 0.5)] * 4
+    assert errors[0] is full
+    assert "ModuleNotFoundError: No module named 'rope_eval'. Is the same" in str(errors[1])
+    assert "RayError: of Ray" in str(errors[2])
+    cancelled: list[Any] = []
+    ray = Ray(cancel=cancelled.append)
+    with pytest.raises(KeyboardInterrupt):
+        _all_of(ray, [KeyboardInterrupt(), "second", "third"], board, lambda what, part: None)
+    assert cancelled == ["second", "third"]
+
+
+@pytest.mark.parametrize("text", ["{}", "file://{}"])
+def test_a_shared_folder_is_known_by_a_file(tmp_path: Path, text: str) -> None:
+    with _shared(place(text.format(tmp_path / "runs"))) as (folder, witness):
+        assert folder == tmp_path / "runs" and witness is not None
+        assert [path.name for path in (tmp_path / "runs").iterdir()] == [witness]
+    assert not list((tmp_path / "runs").iterdir())
+    with _shared("memory://here/runs") as (folder, witness):
+        assert (folder, witness) == ("memory://here/runs", None)
+
+
 def fake_ray(*machines: dict[str, float]) -> SimpleNamespace:
     return SimpleNamespace(
         nodes=lambda: (
@@ -212,47 +256,6 @@ def test_a_gpu_for_each_worker_where_the_plan_may_use_one(
         assert _gpus(fake_ray({"CPU": 1.0}), plan, Fleet()) == 0
 
 
-def test_a_machine_that_lacks_something_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    file, books = tmp_path / "plan.yaml", tmp_path / "books.txt"
-    books.write_text("a book")
-    file.write_text(PLAN.replace("builtin-chapters", "books.txt"))
-    plan = Plan.read(file)
-    paths = _paths(plan)
-    assert paths == {"books.txt", str(asset("model_configs") / "lab" / "base-20")}
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / ".seen").touch()
-
-    def order(**changes: Any) -> _Order:
-        from rope_eval import __version__
-
-        given = {
-            "plan": plan,
-            "results": tmp_path / "runs",
-            "retry": False,
-            "folder": tmp_path,
-            "command": [],
-            "version": __version__,
-            "witness": ".seen",
-            "paths": paths,
-        }
-        return _Order(**given | changes)
-
-    monkeypatch.chdir("/")
-    _check_machine(order())
-    assert Path.cwd() == tmp_path
-    with pytest.raises(DataError, match=r"and 0\.0 where the command was given"):
-        _check_machine(order(version="0.0"))
-    with pytest.raises(StoreError, match=r"does not see .*runs: give a folder that all machines"):
-        _check_machine(order(witness=".other"))
-    _check_machine(order(results="s3://bucket/runs", witness=None))
-    books.unlink()
-    with pytest.raises(DataError, match=r"has no books\.txt: put it where all machines find it"):
-        _check_machine(order())
-
-
 def test_options_of_ray(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -261,7 +264,7 @@ def test_options_of_ray(
     for words, why in (
         (["--ray-cpus", "2"], "go with --ray"),
         (["--ray", "--shard", "1/2"], "leave it or --ray out"),
-        (["--ray", "--ray-gpus", "-1"], "--ray-gpus must be 0 or more"),
+        (["--ray", "--ray-gpus", "-1"], "the GPUs of a worker must be 0 or more, got -1.0"),
         (["--ray", "--ray-workers", "0"], "--ray-workers must be 1 or more"),
     ):
         assert main(["run", str(file), *words]) == 2

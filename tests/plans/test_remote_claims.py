@@ -18,7 +18,7 @@ import pytest
 from helpers import servers
 from rope_eval.cli import main
 from rope_eval.paths import asset
-from rope_eval.plans.claiming import FOLDER
+from rope_eval.plans.claiming import FOLDER, this_process
 from rope_eval.plans.plan import Plan
 from rope_eval.plans.remote_claims import RemoteClaims, claims_of
 from rope_eval.plans.worker import work
@@ -141,6 +141,24 @@ def test_another_machines_claim_ends_when_it_stays_the_same_for_a_lease(
     with claims.claim("unit") as ours:
         assert ours
         assert "unit.5" in found.names()
+
+
+def test_sweeping_leaves_the_living(folder: RemoteFolder) -> None:
+    claims, found = claims_in(folder), folder.below(FOLDER)
+    assert claims.sweep() == ([], [])
+    now = time.time()
+    for name, at in (("far.0", now), ("silent.3", now - 61)):
+        found.publish(name, json.dumps(ELSEWHERE | {"at": at}).encode(), replace=True)
+    dead = json.dumps(this_process() | {"born": "1", "at": now})
+    found.publish("dead.1", dead.encode(), replace=True)
+    with claims.claim("mine") as ours:
+        assert ours
+        swept = [found.place("dead.1"), found.place("silent.3")]
+        kept = [found.place("far.0"), found.place("mine.0")]
+        assert claims.sweep(dry_run=True) == (swept, kept)
+        assert len(found.names()) == 4
+        assert claims.sweep() == (swept, kept)
+        assert found.names() == ["far.0", "mine.0"]
 
 
 def test_work_keeps_a_claim_alive(folder: RemoteFolder) -> None:
