@@ -14,7 +14,6 @@ from rope_eval.files import check_output
 from rope_eval.lengths import parse_length
 from rope_eval.rope import laws
 from rope_eval.safe_text import shown
-from rope_eval.scoring.attention_profile import check_bins
 
 EPILOG = """\
 examples:
@@ -66,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     length = parse_length(args.length)
     if length < 2:
         raise SpecError(f"--length must be 2 tokens or more, got {length}")
+    from rope_eval.scoring.attention_profile import check_bins
+
     check_bins(args.bins)
     if args.device == "meta":
         raise SpecError("--device meta has shapes and no numbers: there is nothing to measure")

@@ -42,11 +42,14 @@ def test_a_plan_runs_its_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     arc.write_text("".join(json.dumps(row(*one)) + "\n" for one in QUESTIONS))
     monkeypatch.setenv("COMPASS_DATA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
     file = tmp_path / "plan.yaml"
-    file.write_text(PLAN.format(model=MODEL, data=tmp_path / "data"))
+    file.write_text(PLAN.format(model=MODEL, data="../data"))
     plan, store = Plan.read(file), Store(tmp_path / "runs")
     done = work(plan, store)
     assert (done.units, done.cells) == (3, 3), done.failed
+    assert not list((tmp_path / "here").iterdir())
     (why,) = done.failed.values()
     assert "nosuch" in why
     theirs, stock = (

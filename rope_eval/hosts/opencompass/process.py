@@ -89,26 +89,43 @@ def measure(
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = config_files() | {f"models/{MODEL}.py": _FILE.format(settings=dict(settings))}
+        files = config_files() | {f"models/{MODEL}.py": _FILE.format(settings=_placed(settings))}
         for path, text in files.items():
             file = folder / "configs" / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
         words = [
-            *(python, "-m", "rope_eval", "opencompass"),
+            *(_absolute(python), "-m", "rope_eval", "opencompass"),
             *("--models", MODEL, "--datasets", dataset),
             *("--config-dir", str(folder / "configs"), "--work-dir", str(folder / "out")),
             *("--results", str(folder / "runs")),
-            *(("--data-dir", data_dir) if data_dir else ()),
+            *(("--data-dir", _absolute(data_dir)) if data_dir else ()),
         ]
         said = _run(words, folder)
         return _read(folder, said)
 
 
+def _placed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings with the model's place as it is found from any folder."""
+    path = settings["path"]
+    return {**settings, "path": _absolute(path) if Path(path).exists() else path}
+
+
+def _absolute(path: str) -> str:
+    """Return a path as it is found from any folder; a link of an environment stays one."""
+    return str(Path(path).absolute()) if os.sep in path or Path(path).exists() else path
+
+
 def _run(words: list[str], folder: Path) -> str:
-    """Run a command, and return what it said; the processes that it starts end with it."""
+    """Run a command in a folder, and return what it said; the processes that it starts end with it.
+
+    OpenCompass writes into the current directory, and looks for data sets below it: where nothing
+    else is said, these are looked for below ours.
+    """
     with subprocess.Popen(
         words,
+        cwd=folder,
+        env={"COMPASS_DATA_CACHE": str(Path.cwd()), **os.environ},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
