@@ -180,3 +180,11 @@ def test_csv_of_the_data_reads_back(store: Store, tmp_path: Path) -> None:
     assert read["value"].tolist() == data.frame["value"].tolist()
     assert list(read.columns) == list(data.frame.columns)
     assert math.isnan(figure_data("curves", store).frame["base"].iloc[0]) is False
+
+
+def test_a_number_past_the_largest_is_said(store: Store) -> None:
+    put_books(store, losses=((0, 1.0), (100, 1000.0)))
+    data = figure_data("curves", store)
+    assert data.frame["length"].tolist() == [64, 128, 256]
+    (note,) = data.notes
+    assert note.startswith("past the largest number: me/model, builtin") and "at 1024" in note
