@@ -53,21 +53,26 @@ def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> 
         parser.add_argument(name, **(OPTIONS[name] | changes))
 
 
-def add_choice(parser: argparse.ArgumentParser) -> None:
+def add_choice(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
     """Add the options that choose what is shown, for `rope_eval.report.choice.chosen`.
 
     They give ``rows`` and ``columns``, lists of texts, and ``lengths``, a list of tokens; empty
     where the option was not given.
+
+    Args:
+        parser: the command's.
+        rows: whether rows are chosen in this way.
     """
     add = parser.add_argument
-    patterns = "shell patterns, with commas between, in the order to show them in; may be repeated"
-    add("--rows", action="append", default=[], metavar="NAMES", help=f"rows: names or {patterns}")
+    patterns = "or shell patterns, with commas between, in the order to show them in"
+    if rows:
+        add("--rows", action="append", default=[], metavar="NAMES", help=f"rows: names {patterns}")
     add(
         "--columns",
         action="append",
         default=[],
         metavar="NAMES",
-        help="tasks or metrics, or `TASK METRIC`, in the same way",
+        help=f"tasks or metrics, or `TASK METRIC`: names {patterns}",
     )
     add("--lengths", action=_Lengths, default=[], metavar="N,…", help="such as 4k,16k")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LISTED = 12  # names in an error
+_COLUMN = "task or metric"
 
 
 def chosen(
@@ -37,35 +39,71 @@ def chosen(
     Raises:
         SpecError: a pattern that matches nothing, or a length that nothing was measured at.
     """
-    frame = _ordered(frame, rows, lambda line: (line[0],), "row", ["row"])
-    frame = _ordered(frame, columns, _column_names, "task or metric", ["task", "metric"])
+    if rows:
+        names = [(name,) for name in frame["row"].fillna("")]
+        frame = frame.iloc[picked(rows, names, "row")]
+    if columns:
+        pairs = zip(frame["task"].fillna(""), frame["metric"].fillna(""), strict=True)
+        frame = frame.iloc[picked(columns, [_column_names(*pair) for pair in pairs], _COLUMN)]
     if lengths:
-        there = sorted(map(int, frame["length"].dropna().unique()))
-        for length in lengths:
-            if length not in there:
-                raise SpecError(
-                    f"nothing was measured at a length of {length}: there are "
-                    f"{', '.join(map(str, there)) or 'none'}"
-                )
+        check_lengths_there(lengths, frame["length"].dropna().unique())
         frame = frame[frame["length"].isin(list(lengths))]
     return frame
 
 
-def in_order(texts: Sequence[str], names: Iterable[str], what: str) -> dict[str, int]:
-    """Return the names that were chosen, and which pattern (from 0) chose each: its first.
+def check_lengths_there(lengths: Sequence[int], there: Iterable[int]) -> None:
+    """Raise `SpecError` for a length that nothing was measured at.
 
     Args:
-        texts: patterns, as `chosen` takes them; empty for all names.
-        names: those there are.
+        lengths: that were asked for.
+        there: those that there are.
+    """
+    known = sorted(map(int, there))
+    for length in lengths:
+        if length not in known:
+            raise SpecError(
+                f"nothing was measured at a length of {length}: there are "
+                f"{', '.join(map(str, known)) or 'none'}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What `chosen` takes, as one value.
+
+    Attributes:
+        rows: patterns of rows.
+        columns: patterns of tasks or metrics.
+        lengths: in tokens.
+    """
+
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    lengths: Sequence[int] = ()
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return what was chosen of a frame, as `chosen` does."""
+        return chosen(frame, rows=self.rows, columns=self.columns, lengths=self.lengths)
+
+
+EVERYTHING = Choice()
+
+
+def picked(texts: Sequence[str], names: Sequence[Sequence[str]], what: str) -> list[int]:
+    """Return the places of what was chosen, in the order of the patterns; the first one counts.
+
+    Args:
+        texts: patterns, as `chosen` takes them; empty for everything.
+        names: what each is called.
         what: they are called in an error.
 
     Raises:
         SpecError: a pattern that matches nothing.
     """
-    known = list(dict.fromkeys(names))
     if not texts:
-        return dict.fromkeys(known, 0)
-    place: dict[str, int] = {}
+        return list(range(len(names)))
+    known = list(dict.fromkeys(name for some in names for name in some if name))
+    rank: dict[str, int] = {}
     for position, pattern in enumerate(_patterns(texts, set(known))):
         found = [name for name in known if name == pattern or fnmatchcase(name, pattern)]
         if not found:
@@ -74,8 +112,9 @@ def in_order(texts: Sequence[str], names: Iterable[str], what: str) -> dict[str,
                 f"{_listed(known)}; * and ? stand for any text and any character, a comma too"
             )
         for name in found:
-            place.setdefault(name, position)
-    return place
+            rank.setdefault(name, position)
+    ranks = [min((rank[name] for name in some if name in rank), default=-1) for some in names]
+    return sorted((i for i, place in enumerate(ranks) if place >= 0), key=ranks.__getitem__)
 
 
 def _patterns(texts: Sequence[str], known: set[str]) -> list[str]:
@@ -96,24 +135,5 @@ def _listed(names: Sequence[str]) -> str:
     return (", ".join(map(repr, names[:_LISTED])) or "none") + more
 
 
-def _ordered(
-    frame: pd.DataFrame,
-    texts: Sequence[str],
-    names_of: Callable[[tuple[str, ...]], tuple[str, ...]],
-    what: str,
-    read: list[str],
-) -> pd.DataFrame:
-    """Keep the lines of which a name was chosen, sorted by the pattern that chose it."""
-    if not texts:
-        return frame
-    names = [names_of(line) for line in frame[read].fillna("").itertuples(index=False)]
-    place = in_order(texts, (name for some in names for name in some if name), what)
-    ranks = [min((place[name] for name in some if name in place), default=-1) for some in names]
-    kept = frame[[rank >= 0 for rank in ranks]]
-    order = sorted(range(len(kept)), key=[rank for rank in ranks if rank >= 0].__getitem__)
-    return kept.iloc[order]
-
-
-def _column_names(line: tuple[str, ...]) -> tuple[str, ...]:
-    task, metric = line
+def _column_names(task: str, metric: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((task, metric, plain(metric), f"{task} {plain(metric)}".strip())))

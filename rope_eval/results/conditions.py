@@ -58,6 +58,11 @@ def conditions(run: Run, task: Mapping[str, Any] | None = None) -> dict[str, str
     }
 
 
+def recorded(line: Mapping[str, Any]) -> dict[str, str]:
+    """Return how a number of the frame was asked for, by `CONDITIONS`."""
+    return {name: line[name] for name in CONDITIONS if line[name] is not None}
+
+
 def unlike(run: Mapping[str, str], baseline: Mapping[str, str]) -> list[str]:
     """Say in what two scores were asked for otherwise, as far as both recorded it.
 

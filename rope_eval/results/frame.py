@@ -57,6 +57,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 
 _KINDS: Mapping[str, Any] = {"string": str, "Int64": int, "float64": (int, float)}
 _MOST = 1 << 63
+LENGTH_NOT_RUN = "its length was not run"
 _NO_NUMBER = "its score is not a number"
 
 
@@ -188,7 +189,7 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
                     "higher_is_better": higher.get(name, higher.get(name.partition("@")[0])),
                     "length": length_of(metric),
                     "value": None if not_run else value,
-                    "remark": "its length was not run" if not_run else remark or None,
+                    "remark": LENGTH_NOT_RUN if not_run else remark or None,
                 }
             )
 

@@ -9,7 +9,15 @@ from rope_eval.results.store import Run, run_key
 
 
 def probe(**metadata: Any) -> str | None:
-    run = Run(key=run_key({}), kind="lm_eval", status="done", request={}, results={}, provenance={})
+    asked = {"kind": "lm_eval"}
+    run = Run(
+        key=run_key(asked),
+        kind="lm_eval",
+        status="done",
+        request=asked,
+        results={},
+        provenance={},
+    )
     return conditions(run, {"metadata": metadata}).get("probe")
 
 
