@@ -92,7 +92,7 @@ def frame(store: Store, names: Names | None = None, *, intervals: bool = False) 
 
 def rows(run: Run, names: Names | None = None) -> list[dict[str, Any]]:
     """Return a run's rows of the frame; none for a run of a kind that has none there."""
-    return list(_rows(run, names or Names())) if run.kind in _READERS else []
+    return list(_rows(run, names or Names(), None)) if run.kind in _READERS else []
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:

@@ -189,7 +189,10 @@ def test_the_page_says_how_far_each_method_goes_alone() -> None:
     assert "measured on `m`" in text and "its T_train of 128 tokens\nand at 8 times" in text
     losses = "perplexity 3.69 → 22.6, kept"
     assert f"As trained:\n{losses} to ×1.4, needles to ×1." in text
-    last = {row.split(" | ")[0]: row.split(" | ")[-1] for row in text[: text.index("## Fields")].split("\n")}
+    last = {
+        row.split(" | ")[0]: row.split(" | ")[-1]
+        for row in text[: text.index("## Fields")].split("\n")
+    }
     assert last["| YaRN"] == (
         f"`yarn_factor=8`: {losses} to ×32 or more, needles to ×5.7; "
         f"`dynamic_yarn=octave`: {losses} to ×2, needles nowhere |"
