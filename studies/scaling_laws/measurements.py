@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -59,6 +59,10 @@ IN_ATTENTION = ("ntk", "clip")
 """What is also looked at inside."""
 
 
+SOME_EXTENSIONS = ("PI", "fixed NTK", "NTK-by-parts", "YaRN", "DCA", "STRING")
+"""The methods of `extensions` that a tuned checkpoint is also run under."""
+
+
 def set_numbers(items: int, sets: int = SETS) -> npt.NDArray[np.int64]:
     """Return the set of each document or sample, int64 [items]: item i is of set i mod ``sets``."""
     return np.arange(items) % sets
@@ -90,7 +94,7 @@ def measurements(grid: Grid, *, methods: bool = True) -> Iterator[Measurement]:
     """
     for recipe in grid.recipes:
         settings = {AS_TRAINED: recipe.rope}
-        extended = _extended(recipe) if methods and recipe.name in grid.with_extensions else {}
+        extended = _extended(grid, recipe) if methods else {}
         if methods:
             settings |= _with_methods(recipe)
             settings |= extended
@@ -133,15 +137,20 @@ def _with_methods(recipe: Recipe) -> dict[str, RopeSpec]:
     return settings
 
 
-def _extended(recipe: Recipe) -> dict[str, RopeSpec]:
-    """Return the settings of the methods that are to extend a model."""
+def _extended(grid: Grid, recipe: Recipe) -> dict[str, RopeSpec]:
+    """Return the settings of the methods that are to extend a checkpoint."""
     assert recipe.rope.train_length is not None
     settings = extensions(
         train_length=recipe.rope.train_length,
         head_dim=HEAD_DIM,
         pretrain_theta=PRETRAIN_THETA,
     )
-    return {name: _changed(recipe, fields) for name, fields in settings.items()}
+    chosen: Iterable[str] = ()
+    if recipe.name in grid.with_extensions:
+        chosen = settings
+    elif recipe.name in grid.with_some_extensions:
+        chosen = SOME_EXTENSIONS
+    return {name: _changed(recipe, settings[name]) for name in chosen}
 
 
 def _is_bounded_by_pretraining(recipe: Recipe) -> bool:

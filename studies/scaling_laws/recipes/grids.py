@@ -174,6 +174,7 @@ class Grid:
             inference.
         with_attention: those whose attention scores are measured (Figs. 6, 8, 10).
         with_extensions: those that are also run under the methods that are to extend a model.
+        with_some_extensions: those that are run under a few of them.
     """
 
     recipes: tuple[Recipe, ...]
@@ -183,6 +184,7 @@ class Grid:
     with_retrieval: frozenset[str]
     with_attention: frozenset[str]
     with_extensions: frozenset[str]
+    with_some_extensions: frozenset[str]
 
 
 GRIDS = {
@@ -200,6 +202,7 @@ GRIDS = {
             | {f"base-{base}" for base in ("20", "81", "1e4", "1e5", "1e6")}
         ),
         with_extensions=frozenset({"pretrained"}),
+        with_some_extensions=frozenset({"base-1e5"}),
     ),
     "gpu": Grid(
         recipes=GPU,
@@ -215,6 +218,7 @@ GRIDS = {
             | {f"base-{base}" for base in ("81", "326", "1e4", "1e5", "1e6")}
         ),
         with_extensions=frozenset({"pretrained"}),
+        with_some_extensions=frozenset({"base-1e5"}),
     ),
 }
 """The grids by the name of the preset."""
