@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from itertools import chain, count
 
 from tabulate import tabulate
 
@@ -14,7 +16,7 @@ from rope_eval.safe_text import shown, shown_lines
 
 _BETWEEN = 2  # spaces
 _LEAST = 20  # characters that numbers have beside the labels
-_CUT = "…"
+_DOTS = "…"
 
 
 def terminal_width() -> int | None:
@@ -26,19 +28,19 @@ def fitted(table: Table, width: int) -> str:
     """Return a table as text of lines that are no wider than so many characters.
 
     What competes in a column (`Table.group_by`) stands together below its name, with the columns
-    that have anything. Columns that do not fit beside each other stand below, with the labels
-    again; labels that leave no room for numbers are cut in the middle, and stand in full at the
-    end. Texts and the caption are wrapped. No terminal that is narrower than 40 is taken account
-    of.
+    that have anything; or all below what they share. Columns that do not fit beside each other
+    stand below, with the labels again; labels that leave no room for numbers are cut in the
+    middle, and stand in full at the end. Texts and the caption are wrapped. No terminal that is
+    narrower than 40 is taken account of.
     """
     width = max(width, 40)
     grid = [list(map(shown, table.header)), *map(table.shown, range(len(table.rows)))]
-    sections = _sections(table)
-    labels = [p for p, label in enumerate(table.labels) if label not in table.group_by]
-    if not labels or 1 < len(sections) == len(table.rows):  # a name above each row helps no one
-        sections = {(): list(range(len(table.rows)))}
-        labels = list(range(len(table.labels)))
-    cut = _cut_labels(grid, labels, width)
+    heads = _heads(table)
+    sections: dict[tuple[Cell, ...], list[int]] = {}
+    for index, row in enumerate(table.rows):
+        sections.setdefault(tuple(row[p] for p in heads), []).append(index)
+    labels = [p for p in range(len(table.labels)) if p not in heads]
+    cut = _cut_labels(table, grid, labels, width)
     parts = []
     for name, rows in sections.items():
         some = [grid[0], *(grid[row + 1] for row in rows)]
@@ -56,21 +58,37 @@ def fitted(table: Table, width: int) -> str:
     return "\n\n".join(parts)
 
 
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks lines at spaces, and after the commas of a name."""
+
+    wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
+
+
 def _wrapped(text: str, width: int) -> str:
-    return textwrap.fill(text, width, break_on_hyphens=False)
+    return _Wrapper(width, break_on_hyphens=False).fill(text)
 
 
-def _sections(table: Table) -> dict[tuple[Cell, ...], list[int]]:
-    """Return the rows of each group, by what they share."""
-    found: dict[tuple[Cell, ...], list[int]] = {}
-    for index, row in enumerate(table.rows):
-        found.setdefault(table.group(row), []).append(index)
-    return found
+def _heads(table: Table) -> list[int]:
+    """Return the labels that stand above rows: of what competes, else those that all rows share.
+
+    One that would stand above each row alone helps no one.
+    """
+    labels = range(len(table.labels))
+    grouped = [p for p in labels if table.labels[p] in table.group_by]
+    groups = {table.group(row) for row in table.rows}
+    if len(grouped) < len(labels) and not 1 < len(groups) == len(table.rows):
+        return grouped
+    shared = [p for p in labels if len({row[p] for row in table.rows}) == 1]
+    return shared if len(shared) < len(labels) else []
 
 
-def _cut_labels(grid: list[list[str]], labels: Sequence[int], width: int) -> list[str]:
+def _cut_labels(
+    table: Table, grid: list[list[str]], labels: Sequence[int], width: int
+) -> list[str]:
     """Cut the labels that leave too little room, and return what they are in full."""
-    room = width - _LEAST - _BETWEEN * len(labels)
+    numbers = [p for p in range(len(table.labels), len(table.header)) if table.is_numeric(p)]
+    least = max([_LEAST, *(len(line[p]) for line in grid for p in numbers)])
+    room = width - least - _BETWEEN * len(labels)
     widths = {p: max(len(line[p]) for line in grid) for p in labels}
     while sum(widths.values()) > room and max(widths.values()) > 8:
         widest = max(widths, key=lambda p: widths[p])
@@ -78,12 +96,18 @@ def _cut_labels(grid: list[list[str]], labels: Sequence[int], width: int) -> lis
     full: dict[str, str] = {}
     for line in grid[1:]:
         for p, wide in widths.items():
-            if len(line[p]) > wide:
-                head = wide // 2
-                short = line[p][:head] + _CUT + line[p][len(line[p]) - (wide - head - 1) :]
-                full.setdefault(line[p], short)
-                line[p] = short
+            if len(line[p]) > wide and line[p] not in full:
+                full[line[p]] = _cut(line[p], wide, set(full.values()))
+            line[p] = full.get(line[p], line[p])
     return [f"{short}: {whole}" for whole, short in full.items()]
+
+
+def _cut(text: str, width: int, taken: Collection[str]) -> str:
+    """Return a text without its middle, and with a number where that has a name already."""
+    tail = text[len(text) - (width - width // 2 - 1) :]
+    tails = chain([tail], (f"({n})" for n in count(2)))
+    shorts = (text[: width - len(tail) - 1] + _DOTS + tail for tail in tails)
+    return next(short for short in shorts if short not in taken)
 
 
 def _blocks_of(

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from rope_eval.errors import SpecError, did_you_mean
@@ -94,6 +94,10 @@ class _Spec:
     def label(self) -> str:
         """The setting in a line for people: a long list by its length and a digest of it."""
         return self._text(_shortened)
+
+    def label_of(self, names: Iterable[str]) -> str:
+        """Some fields as `label` writes them; one that is at its default is written too."""
+        return ",".join(f"{name}={_shortened(getattr(self, name))}" for name in names)
 
     def _text(self, value: Callable[[object], str]) -> str:
         return (

@@ -63,10 +63,38 @@ def test_what_competes_stands_together_below_its_name() -> None:
     ]
 
 
-def test_one_row_a_group_is_one_table() -> None:
-    assert fitted(table("a"), 80).splitlines()[0].split() == ["model", "task", "metric", "1K", "2K"]
+def test_of_one_row_a_group_all_stand_below_what_they_share() -> None:
+    lines = fitted(table("a"), 80).splitlines()
+    assert (lines[0], lines[2].split()) == ("a, acc", ["task", "1K", "2K"])
+    odd = (("a", "piqa", "acc", Decimal(1), None), ("b", "arc", "f1", Decimal(2), None))
+    lines = fitted(table(rows=odd), 80).splitlines()
+    assert lines[0].split() == ["model", "task", "metric", "1K", "2K"]
     one = table("a", rows=(("a", "piqa", "acc", Decimal("1.25"), None),))
     assert fitted(one, 80).startswith("piqa, acc\n\nmodel ")
+
+
+def test_names_that_differ_in_the_middle_stay_apart() -> None:
+    names = [f"{'a' * 35}{letter}{'b' * 35}" for letter in "xyz"]
+    text = fitted(table(*names), 80)
+    shorts = {line.split()[0] for line in text.splitlines() if line.endswith("1.25")}
+    assert len(shorts) == 3
+    assert all(name in text for name in names)
+    names = [f"{'a' * 60}{letter}{'b' * 39}" for letter in "xyz"]
+    shorts = {
+        line.split()[0] for line in fitted(table(*names), 80).splitlines() if line.endswith("1.25")
+    }
+    assert {short[-3:] for short in shorts} == {"bbb", "(2)", "(3)"}
+
+
+def test_an_interval_is_not_broken_and_names_are_at_their_commas() -> None:
+    ends = (Decimal("-1234567.1234"), Decimal("1234567.1234"))
+    name = "model, " + ",".join(f"a_long_field_{i}=1000000" for i in range(9))
+    text = fitted(table(name, "b", intervals={(0, 3): ends}), 60)
+    assert "1.25 [-1234567.1234, 1234567.1234]" in text
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 60
+    in_full = [line for line in lines if "a_long_field_" in line and "…" not in line]
+    assert all(line.endswith((",", "=1000000")) for line in in_full)
 
 
 def test_a_label_that_leaves_room_is_whole_and_columns_stand_below() -> None:

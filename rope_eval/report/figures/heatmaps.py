@@ -153,7 +153,8 @@ def colour_bar(
     if perplexity:
         low, high = mesh.get_clim()
         marks = [s * 10.0**d for d in range(-1, 12) for s in (1, 2, 3, 5)]
-        bar.ax.xaxis.set_major_locator(FixedLocator([m for m in marks if low <= m <= high][:9]))
+        there = style.round_numbers(low * (1 - 1e-9), high * (1 + 1e-9), marks)
+        bar.ax.xaxis.set_major_locator(FixedLocator(there[:9]))
         bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         bar.ax.xaxis.set_minor_formatter(NullFormatter())
 

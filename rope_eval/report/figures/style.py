@@ -13,7 +13,14 @@ import numpy.typing as npt
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from PIL import Image
 
 from rope_eval.safe_text import shown
@@ -105,11 +112,20 @@ def perplexity_axis(axes: Axes, low: float, high: float) -> None:
     wide = high > 30 * low
     steps = (1, 3) if wide else (1, 1.5, 2, 3, 4, 5, 7) if high > 2 * low else np.arange(1, 10, 0.5)
     decades = [10.0**d for d in range(-1, 12)]
-    axes.set_ylim(low / 1.04, high * 1.08)
+    limits = (low / 1.04, high * 1.08)
+    axes.set_ylim(*limits)
     axes.yaxis.set_major_locator(
-        FixedLocator([s * d for d in decades for s in steps if low / 1.04 < s * d < high * 1.08])
+        FixedLocator(round_numbers(*limits, [s * d for d in decades for s in steps]))
     )
     _plain(axes.yaxis)
+
+
+def round_numbers(low: float, high: float, preferred: Sequence[float]) -> list[float]:
+    """Return those of the preferred numbers that lie between, or others where these are too few."""
+    there = [number for number in preferred if low < number < high]
+    if len(there) < 2:
+        there = [float(n) for n in MaxNLocator(5).tick_values(low, high) if low < n < high]
+    return there
 
 
 def grid_lines(axes: Axes) -> None:

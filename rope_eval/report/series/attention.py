@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from rope_eval.errors import DataError
 from rope_eval.report.series.data import Axis, FigureData
+from rope_eval.report.series.laws import Law
 from rope_eval.report.series.lines import table
 from rope_eval.report.series.source import Line, Source, labelled, newest
+from rope_eval.results.documents import of_known_shape
 
 PARTS = ("before", "beyond")
 COLUMNS = (
@@ -59,7 +62,7 @@ def attention(source: Source, metric: str) -> FigureData:
         kind="attention",
         mark="profiles",
         title="Attention scores by relative position",
-        frame=table([bar for line in found for bar in _bins(source, line)], COLUMNS),
+        frame=table([bar for line in found for bar in _bars(source, line)], COLUMNS),
         x=Axis(column="position", label="relative position, tokens", scale="length"),
         y=Axis(column="value", label="mean attention score"),
         series="series",
@@ -67,8 +70,13 @@ def attention(source: Source, metric: str) -> FigureData:
     )
 
 
-def _bins(source: Source, line: Line) -> Iterator[Line]:
-    results, law = source.runs[line["key"]].results, source.laws.of(line["key"])
+def _bars(source: Source, line: Line) -> list[Line]:
+    run = source.runs[line["key"]]
+    with of_known_shape(run):
+        return list(_bins(run.results, source.laws.of(run.key), line))
+
+
+def _bins(results: dict[str, Any], law: Law, line: Line) -> Iterator[Line]:
     for part in PARTS:
         for one in results["bins"]:
             mean, std = one[part]["mean"], one[part]["std"]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rope_eval.errors import SpecError
 from rope_eval.local_loss import MARGIN, WINDOW, Floats, local_nll, max_context, windows
 from rope_eval.report.series.data import Axis, FigureData
 from rope_eval.report.series.lines import table
@@ -59,7 +60,10 @@ def contexts(source: Source, metric: str) -> FigureData:
 
     Raises:
         DataError: where none has a context and a bound.
+        SpecError: where lengths were chosen.
     """
+    if source.lengths:
+        raise SpecError("a measured context is of all lengths of a run: leave the lengths out")
     points: list[Line] = []
     for line in labelled(whole_books(source)):
         law = source.laws.of(line["key"])

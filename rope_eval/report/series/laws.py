@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import RopeEvalError
+from rope_eval.results.documents import of_known_shape
 from rope_eval.results.naming import Names
 from rope_eval.results.store import Run
 from rope_eval.rope.facts import Facts
@@ -85,15 +86,16 @@ def _recorded(run: Run) -> Law | None:
     laws: Any = run.results.get("laws")
     if not laws:
         return None
-    base = run.request.get("rope", {}).get("rope_theta")
-    pretrained = laws["pretrain_theta"]
-    if base is None and pretrained["source"] == OWN_BASE:
-        base = pretrained["value"]
-    return Law(
-        base=base,
-        bound=run.results.get("extrapolation_bound"),
-        train_length=laws["tune_length"]["value"] or laws["train_length"]["value"],
-    )
+    with of_known_shape(run):
+        base = run.request.get("rope", {}).get("rope_theta")
+        pretrained = laws["pretrain_theta"]
+        if base is None and pretrained["source"] == OWN_BASE:
+            base = pretrained["value"]
+        return Law(
+            base=base,
+            bound=run.results.get("extrapolation_bound"),
+            train_length=laws["tune_length"]["value"] or laws["train_length"]["value"],
+        )
 
 
 def _identity(run: Run) -> str:

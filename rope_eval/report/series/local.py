@@ -36,13 +36,23 @@ def local_losses(source: Source) -> list[Line]:
 
     The window of a length L is (L / `WINDOW`, L], pooled over documents; the interval is of
     resampled documents. Where each length is a pass of its own, it is the pass of that length.
+
+    Raises:
+        SpecError: a length of which no run has it.
     """
-    return [
-        line
-        for run in whole_books(source)
-        if (losses := token_losses(source, run)) is not None
-        for line in _of_run(source, run, losses)
-    ]
+    found: list[Line] = []
+    longest = 0
+    for run in whole_books(source):
+        if (losses := token_losses(source, run)) is not None:
+            longest = max(longest, losses.longest)
+            found += _of_run(source, run, losses)
+    there = {line["length"] for line in found}
+    if longest and (missing := [length for length in source.lengths if length not in there]):
+        raise SpecError(
+            f"local loss is known of lengths from {SHORTEST} to {longest}, and of a run whose "
+            f"lengths are passes of their own at these alone; got {missing[0]}"
+        )
+    return found
 
 
 def whole_books(source: Source) -> list[Line]:
@@ -85,7 +95,7 @@ def interval(values: Floats) -> tuple[float | None, float | None]:
 
 def _of_run(source: Source, run: Line, losses: TokenLosses) -> Iterator[Line]:
     weights = resampled(losses.documents)
-    for length in _lengths(source.lengths, losses):
+    for length in _lengths(source, run, losses):
         begin = round(length / WINDOW)
         window = losses.at(length)[:, begin - 1 :].mean(1)
         values = weights @ window / weights.sum(1)
@@ -100,12 +110,18 @@ def _of_run(source: Source, run: Line, losses: TokenLosses) -> Iterator[Line]:
         }
 
 
-def _lengths(asked: Sequence[int], losses: TokenLosses) -> Sequence[int]:
-    if not asked:
-        return losses.lengths if losses.each_length else grid(SHORTEST, losses.longest)
-    if max(asked) > losses.longest or min(asked) < SHORTEST:
-        raise SpecError(
-            f"local loss is known of lengths from {SHORTEST} to {losses.longest}, got "
-            f"{max(asked) if max(asked) > losses.longest else min(asked)}"
-        )
-    return sorted(n for n in asked if n in losses.lengths or not losses.each_length)
+def _lengths(source: Source, run: Line, losses: TokenLosses) -> Sequence[int]:
+    """Return the lengths that are asked for, as far as the run has them."""
+    known = losses.lengths if losses.each_length else grid(SHORTEST, losses.longest)
+    if not source.lengths:
+        return known
+    found = {
+        length
+        for length in source.lengths
+        if SHORTEST <= length <= losses.longest and not (losses.each_length and length not in known)
+    }
+    lacking = [length for length in source.lengths if length not in found]
+    source.notes.add(
+        "not measured at a length", [f"{run['row']} at {length}" for length in lacking]
+    )
+    return sorted(found)

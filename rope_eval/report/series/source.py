@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.catalogue.files import OF_THE_WEIGHTS
@@ -113,10 +114,12 @@ class Source:
         Raises:
             DataError: where no line has one.
         """
-        there = [line for line in lines if line["value"] is not None]
+        there = [line for line in lines if line["value"] is not None and isfinite(line["value"])]
         for line in lines:
             if line["value"] is None:
                 self.notes.add(line["remark"] or "its score is not a number", [_place(line)])
+            elif not isfinite(line["value"]):
+                self.notes.add("past the largest number", [_place(line)])
         if not there:
             raise self.nothing(f"nothing to draw: the store has no {what}: {how}")
         rows = dict.fromkeys(str(row) for row in self.measured["row"].dropna())

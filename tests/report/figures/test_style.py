@@ -62,3 +62,15 @@ def test_lines_of_one_colour_have_other_dashes() -> None:
 
     looks = {(look["color"], look["ls"]) for look in looks_of(18)}
     assert len(looks) == 18
+
+
+@pytest.mark.parametrize(("low", "high"), [(3.0, 60.0), (7.9, 8.2), (2.72, 2.72), (4.1, 4.9)])
+def test_a_narrow_range_of_perplexities_has_numbers_too(low: float, high: float) -> None:
+    axes = style.new_figure(3).subplots()
+    style.perplexity_axis(axes, low, high)
+    numbers = list(axes.get_yticks())
+    assert 2 <= len(numbers) <= 10
+    assert all(low / 1.04 < number < high * 1.08 for number in numbers)
+    assert all(len(f"{number:g}") <= 4 for number in numbers)
+    if (low, high) == (3.0, 60.0):
+        assert numbers == [3, 4, 5, 7, 10, 15, 20, 30, 40, 50]

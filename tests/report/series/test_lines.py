@@ -115,8 +115,16 @@ def test_local_loss_is_of_the_tokens_near_the_length(store: Store) -> None:
     assert data.frame["low"].iloc[0] == data.frame["high"].iloc[0] == pytest.approx(1)
     whole = figure_data("curves", store, metric="local-loss").frame
     assert {32, 64, 1024} <= set(whole["length"]) and len(whole) == 41
-    with pytest.raises(SpecError, match="known of lengths from 32 to 1024, got 2048"):
-        figure_data("curves", store, metric="local-loss", lengths=[2048])
+    with pytest.raises(SpecError, match=r"known of lengths from 32 to 1024.*got 2048"):
+        figure_data("curves", store, metric="local-loss", lengths=[64, 2048])
+    put_books(store, "me/longer", lengths=(64, 2048))
+    data = figure_data("curves", store, metric="local-loss", lengths=[64, 2048])
+    assert sorted(data.frame[["row", "length"]].values.tolist()) == [
+        ["me/longer", 64],
+        ["me/longer", 2048],
+        ["me/model", 64],
+    ]
+    assert "not measured at a length: me/model at 2048" in data.notes
 
 
 def test_local_loss_of_a_pass_a_length_is_at_the_runs_lengths(store: Store) -> None:
@@ -124,6 +132,8 @@ def test_local_loss_of_a_pass_a_length_is_at_the_runs_lengths(store: Store) -> N
     data = figure_data("curves", store, metric="local-loss")
     assert data.frame["length"].tolist() == list(LENGTHS)
     assert data.frame["value"].tolist() == pytest.approx([1, 1, 1, 3, 3], abs=1e-6)
+    with pytest.raises(SpecError, match="at these alone; got 100"):
+        figure_data("curves", store, metric="local-loss", lengths=[100])
 
 
 def test_documents_that_are_gone_are_said(store: Store) -> None:
@@ -180,3 +190,11 @@ def test_csv_of_the_data_reads_back(store: Store, tmp_path: Path) -> None:
     assert read["value"].tolist() == data.frame["value"].tolist()
     assert list(read.columns) == list(data.frame.columns)
     assert math.isnan(figure_data("curves", store).frame["base"].iloc[0]) is False
+
+
+def test_a_number_past_the_largest_is_said(store: Store) -> None:
+    put_books(store, losses=((0, 1.0), (100, 1000.0)))
+    data = figure_data("curves", store)
+    assert data.frame["length"].tolist() == [64, 128, 256]
+    (note,) = data.notes
+    assert note.startswith("past the largest number: me/model, builtin") and "at 1024" in note

@@ -68,6 +68,8 @@ def test_the_context_ends_where_the_loss_jumps(store: Store) -> None:
     assert any("two windows past" in note and "me/short" in note for note in data.notes)
     with pytest.raises(DataError, match="no run of whole books has a measured context"):
         figure_data("contexts", store, rows=["me/lawless"])
+    with pytest.raises(SpecError, match="of all lengths of a run"):
+        figure_data("contexts", store, lengths=[64])
 
 
 def test_a_context_is_told_by_the_same_tokens_in_windows(store: Store) -> None:

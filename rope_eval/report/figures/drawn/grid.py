@@ -40,7 +40,7 @@ def grid(
     panels = figure.subplots(rows, columns, squeeze=False, **share)
     for axes, name in zip(panels.flat, names, strict=False):
         fontsize = 10 if columns < 3 else 8
-        most = int(130 * width / columns / fontsize)
+        most = int(100 * width / columns / fontsize)
         title = textwrap.fill(style.plain_text(name), most, break_long_words=False)
         axes.set_title(title, fontsize=fontsize)
         axes.tick_params(labelsize=10 if columns < 3 else 8)

@@ -22,6 +22,8 @@ def draw_maps(data: FigureData, width: float) -> Figure:
     values = data.frame[data.colour.column]
     share = data.colour.scale == "share"
     limits = (0.0, 1.0) if share else (float(values.min()), float(values.max()))
+    if limits[0] == limits[1]:
+        limits = (limits[0] / 1.04, limits[1] * 1.04)
     lengths = sorted(data.frame[data.x.column].unique())
     mesh = None
     for panel, group in by_panel(data, axes):
