@@ -14,6 +14,7 @@ from rope_eval.results.frame import HARNESSES
 from rope_eval.results.naming import Names
 from rope_eval.results.store import Entry, Run, Store
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.setting import Setting
 
 if TYPE_CHECKING:
     from rope_eval.plans.plan import Plan
@@ -77,7 +78,9 @@ class _Chosen(Store):
         """Yield the runs of these settings, oldest first."""
         if self._runs is None:
             wanted = self._settings
-            self._runs = [r for r in super().runs() if wanted is None or _is_of(r, wanted)]
+            self._runs = [
+                r for r in super().runs() if wanted is None or run_setting_key(r) in wanted
+            ]
         return iter(self._runs)
 
 
@@ -99,14 +102,19 @@ def _survey(plan: Plan, store: Store) -> list[Standing]:
 
 
 def _settings(plan: Plan) -> set[tuple[str, str]]:
-    settings = [cell.setting for cell in plan.cells]
-    return {(identity.fingerprint(one.checkpoint), one.rope.fingerprint()) for one in settings}
+    return {setting_key(cell.setting) for cell in plan.cells}
 
 
-def _is_of(run: Run, settings: set[tuple[str, str]]) -> bool:
+def setting_key(setting: Setting) -> tuple[str, str]:
+    """Return what `run_setting_key` is for the runs of a setting."""
+    return identity.fingerprint(setting.checkpoint), setting.rope.fingerprint()
+
+
+def run_setting_key(run: Run) -> tuple[str, str] | None:
+    """Return which model a run is of, and which RoPE setting; None where it has none."""
     model = run.request.get("fingerprint") or run.results.get("fingerprint")
     rope = run.request.get("rope")
-    return isinstance(rope, dict) and (model, RopeSpec.from_dict(rope).fingerprint()) in settings
+    return (str(model), RopeSpec.from_dict(rope).fingerprint()) if isinstance(rope, dict) else None
 
 
 def _name(names: Names, run: Run) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from rope_eval.report.page.findings import Findings, what
+from rope_eval.report.page.findings import Findings, run_setting_key, setting_key, what
 from rope_eval.report.page.model import Cell, Note, Part, State, Table
 from rope_eval.report.page.proof import proof_cell
 from rope_eval.results.store import Run
@@ -112,17 +112,18 @@ def failures(found: Findings) -> list[Part]:
 
 
 def _failed(found: Findings) -> Iterator[tuple[str, str, str]]:
-    said = set()
+    said: set[tuple[tuple[str, str] | None, str]] = set()
     for one in found.standings:
         if one.state in ("failed", "partly failed", "cannot"):
-            said.update(one.why.split("; "))
+            which = setting_key(one.cell.setting)
+            said.update((which, why) for why in one.why.split("; "))
             yield str(one.cell), one.state, one.why
     for run in found.runs:
         name = f"{found.names[run.key]}: {what(run)}"
         reasons = [run.error or ""] if run.status == "failed" else []
         reasons += [str(one.get("error")) for one in run.results.get("failed") or ()]
         for why in reasons:
-            if why not in said:
+            if (run_setting_key(run), why) not in said:
                 yield name, "failed" if run.status == "failed" else "partly failed", why
         for task, record in (run.results.get("tasks") or {}).items():
             if missing := record.get("metadata", {}).get("missing"):

@@ -19,6 +19,8 @@ from rope_eval.results.metrics import plain
 Line = Mapping[str, Any]
 _CAPTION = "Behind a number its 95 % interval. A marked cell has its reason in a note."
 
+_NEWEST = "the newest of runs that differ"
+
 
 def score_tables(found: Findings) -> list[Part]:
     """Return a table for each task and metric that has lengths, and one of all others."""
@@ -82,13 +84,18 @@ def _table(
     column_of: Any,
     extra: Mapping[str, Mapping[str, Cell]] | None = None,
 ) -> Table:
-    """Return a table of the newest of what each row has in a column."""
+    """Return a table of the newest of what each row has in a column; a number beats a blank."""
     extra = extra or {}
     rows: dict[str, dict[Any, Line]] = {}
     for line in lines:
-        cells = rows.setdefault(line["label"], {})
-        if line["value"] is not None or column_of(line) not in cells:
-            cells[column_of(line)] = line
+        cells, column = rows.setdefault(line["label"], {}), column_of(line)
+        older = cells.get(column)
+        if older is not None and line["value"] is None:
+            continue
+        if older is not None and older["value"] not in (None, line["value"]):
+            remarks = (line["remark"], _NEWEST)
+            line = {**line, "remark": "; ".join(filter(None, remarks))}  # noqa: PLW2901
+        cells[column] = line
     unlike = _unlike(lines)
     return Table(
         name=name,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import page_store
+from helpers import figure_store, page_store
+from rope_eval.plans.plan import Plan
 from rope_eval.report.page.build import page_of
 from rope_eval.report.page.findings import find
 from rope_eval.report.page.model import Cell, Note, Page, Sample, Table
@@ -127,6 +128,33 @@ def test_samples_stand_beside_the_reference(page: Page) -> None:
         ("me/model, rope_theta=10", f"</pre></script>{page_store.NASTY}"),
         ("me/model, rope_theta=100", " a time"),
     )
+
+
+def test_the_newest_of_runs_that_differ_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = Store(tmp_path / "runs")
+    for day, value in (("1", 0.5), ("2", 0.25), ("3", None)):
+        figure_store.put_task(
+            store, task="t", metrics={"acc,none": value}, started=f"2026-01-0{day}"
+        )
+    cell = table(page_of(find(store)), "scores-tasks")["me/model"]["t acc"]
+    assert cell.text == "0.2500" and cell.notes == ("the newest of runs that differ",)
+
+
+def test_a_plans_failure_stands_once_and_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = Path("plan.yaml")
+    plan.write_text(
+        "models: [lab/pretrained]\nsettings: [{}]\n"
+        "measurements:\n  - perplexity: {books: /nowhere, lengths: [64]}\n"
+    )
+    (row,) = table(page_of(find(Store("runs"), Plan.read(plan))), "failures").values()
+    assert row["state"].text == "cannot"
+    assert row["reason"].text.startswith("no books at '/nowhere'")
 
 
 def test_provenance_has_what_makes_a_run_again(page: Page) -> None:
