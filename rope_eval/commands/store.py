@@ -151,7 +151,7 @@ def sweep(args: argparse.Namespace) -> int:
     for path in removed + dead:
         print(f"{shown(path)}: {'would be removed' if args.dry_run else 'removed'}")
     for path in kept:
-        young = f"younger than {args.older_than:g} minutes: it may be being written"
+        young = f"not known to be older than {args.older_than:g} minutes: it may be being written"
         print(f"{shown(path)}: kept, {young}")
     for path in alive:
         print(f"{shown(path)}: kept, a plan's process is at this unit")
