@@ -148,7 +148,7 @@ def _reason(folder: Path, said: str) -> str:
     logs = [*folder.glob("out/*/logs/infer/*/*.out"), *folder.glob("out/*/logs/eval/*/*.out")]
     texts = [log.read_text(encoding="utf-8", errors="replace") for log in logs]
     of_errors = [text for text in texts if "Error" in text] or [said]
-    lines = [line.strip() for line in of_errors[0].splitlines()]
+    lines = [line.strip() for line in of_errors[0].splitlines() if "it/s" not in line]
     errors = [line for line in lines if "Error" in line or line.startswith("rope-eval: error")]
     return ([*lines[-1:], *errors] or ["no reason given"])[-1]
 
