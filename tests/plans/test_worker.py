@@ -212,13 +212,21 @@ def test_a_full_disk_stops_the_worker(
     assert work(made, store).cells == 3
 
 
+INTERRUPTED = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+from rope_eval.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_gives_the_claims_back(tmp_path: Path, store: Store, number: int) -> None:
     many = PLAN.replace("docs: 3", "docs: 40").replace("[32, 64]", "[32, 512]")
     plan(tmp_path, many)
     worker = subprocess.Popen(
         [
-            *(sys.executable, "-m", "rope_eval", "run", str(tmp_path / "plan.yaml")),
+            *(sys.executable, "-c", INTERRUPTED, "run", str(tmp_path / "plan.yaml")),
             *("--results", str(store.root)),
         ],
         stderr=subprocess.PIPE,

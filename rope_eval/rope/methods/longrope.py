@@ -157,7 +157,7 @@ METHOD = Method(
     examples=(
         f"longrope_factors={_SHORT}/{_LONG}",
         f"longrope_factors={_LONG}/{_LONG.replace('9', '40')},longrope_ratio=4",
-        f"longrope_factors={_LONG},longrope_kept=16",
+        f"longrope_factors={_LONG},longrope_ratio=4,longrope_kept=16",
     ),
     neutral=(
         "longrope_factors=none",
