@@ -13,6 +13,7 @@ import os
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 from rope_eval.errors import StoreError
@@ -76,7 +77,7 @@ class Claims(Claiming):
             name = f"{key}.{last + 1}"
             try:
                 with (self.folder / name).open("x", encoding="utf-8") as file:
-                    json.dump(this_process(), file)
+                    self._sign(name, file)
             except FileExistsError:
                 return None  # another was faster
         except OSError as error:
@@ -85,6 +86,13 @@ class Claims(Claiming):
                 "permissions and free space, and run the plan again: it goes on where it was"
             ) from error
         return name
+
+    def _sign(self, name: str, file: IO[str]) -> None:
+        try:
+            json.dump(this_process(), file)
+        except BaseException:  # an interrupt: unsigned it would stand for seconds
+            self._give_back(name)
+            raise
 
     def _touch(self, name: str) -> None:
         with suppress(OSError):
