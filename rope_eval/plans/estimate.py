@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from rope_eval.errors import RopeEvalError
 from rope_eval.plans.cell import Cell
 from rope_eval.plans.context import Prospect
 from rope_eval.results.resolved import resolved_dtype
@@ -67,7 +68,7 @@ class Estimates:
 
             try:
                 self._costs[of] = Cost.of(load_config(of[0], trust_remote_code=of[1]))
-            except Exception:  # a config that makes no model: what is wrong is said elsewhere
+            except RopeEvalError:  # a config that makes no model: what is wrong is said elsewhere
                 self._costs[of] = None
         return self._costs[of]
 

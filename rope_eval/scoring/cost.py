@@ -24,7 +24,7 @@ class Cost:
         multiplied: weights that a token is multiplied with; of experts those that it is sent to.
         layers: decoder layers.
         hidden: D.
-        heads: N.
+        heads: N; where layers differ, this and the next three are of the widest.
         kv_heads: M.
         head_dim: H.
         wide: F.
@@ -49,12 +49,14 @@ class Cost:
             config: of transformers.
 
         Raises:
-            Exception: whatever transformers raises where it knows no such model.
+            DataError: where transformers makes no model of it.
         """
         import torch
         from transformers import AutoModelForCausalLM
 
-        with torch.device("meta"):
+        from rope_eval.backends.hf.loading import readable
+
+        with readable(f"the size of this {config.model_type} model"), torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config)
         inner = config.get_text_config()
         weights = dict(model.named_parameters())
@@ -65,16 +67,21 @@ class Cost:
         # a head that is tied is no parameter of its own, and multiplied with all the same
         tied = model.get_output_embeddings().weight is embedded
         multiplied = sum(n * (chosen if ".experts." in name else 1) for name, n in matrices.items())
-        heads = inner.num_attention_heads
+        layers = _layers(inner)
+        heads = max(layer.num_attention_heads for layer in layers)
         return cls(
             parameters=sum(weight.numel() for weight in weights.values()),
             multiplied=int(multiplied) - (0 if tied else embedded.numel()),
             layers=inner.num_hidden_layers,
             hidden=inner.hidden_size,
             heads=heads,
-            kv_heads=_number(inner, "num_key_value_heads") or heads,
-            head_dim=_number(inner, "head_dim") or inner.hidden_size // heads,
-            wide=_number(inner, "intermediate_size") or 4 * inner.hidden_size,
+            kv_heads=max(_number(layer, "num_key_value_heads") or heads for layer in layers),
+            head_dim=max(
+                _number(layer, "head_dim") or inner.hidden_size // heads for layer in layers
+            ),
+            wide=max(
+                _number(layer, "intermediate_size") or 4 * inner.hidden_size for layer in layers
+            ),
             vocabulary=inner.vocab_size,
         )
 
@@ -135,6 +142,12 @@ def usual_chunk(device: str | None) -> int:
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     return CHUNK.get(device.partition(":")[0], CHUNK["cpu"])
+
+
+def _layers(config: Any) -> list[Any]:
+    """Return the configs of the layers where they differ (Gemma 4), or the one of all."""
+    of_layers = getattr(config, "per_layer_config", None)
+    return [of_layers[i] for i in range(config.num_hidden_layers)] if of_layers else [config]
 
 
 def _number(config: Any, *names: str) -> int | None:

@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlamaConfig, LlamaForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
 
+from helpers.families.build import NAMED, config_of
 from rope_eval import RopeSpec, patched
 from rope_eval.scoring.continuation import continuation
 from rope_eval.scoring.cost import Cost
@@ -94,6 +101,14 @@ def test_operations_are_those_that_torch_counts(tied: bool) -> None:
         model(ids)
     products = 4 * 2 * 8 * 64 * 256 * 255 / 2  # of what is masked, which the scorer leaves out
     assert Cost.of(made).flops(256) + products == pytest.approx(counter.get_total_flops())
+
+
+def test_where_layers_differ_the_widest_counts() -> None:
+    made = config_of(NAMED["gemma4_text"])
+    weights = AutoModelForCausalLM.from_config(made).named_parameters()
+    queries = {len(w) for name, w in weights if name.endswith("q_proj.weight")}
+    assert len(queries) == 2
+    assert Cost.of(made).heads * Cost.of(made).head_dim == max(queries)
 
 
 def test_of_experts_those_count_that_a_token_is_sent_to() -> None:
