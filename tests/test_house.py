@@ -181,6 +181,7 @@ def test_the_import_test_sees_an_arrow_up() -> None:
         "import rope_eval.theory, rope_eval.scores",
         "import rope_eval.rope.spec, rope_eval.rope.geometry, rope_eval.rope.document",
         "import rope_eval.results.store, rope_eval.data.books, rope_eval.setting",
+        "import rope_eval.plans.plan, rope_eval.plans.survey, rope_eval.plans.worker",
         "import rope_eval.report.tables, rope_eval.report.figures.curves",
         "from rope_eval.report.figures import attention, bases, contexts, heatmaps",
         "from rope_eval.report.figures import drawn, panels, periods, retrieval",

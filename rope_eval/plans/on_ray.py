@@ -14,6 +14,7 @@ import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -143,7 +144,8 @@ def _connected(address: str) -> Any:
     except Exception as error:  # of many kinds, and of long texts
         where = "here" if address == "auto" else f"at {address}"
         raise DataError(
-            f"there is no Ray cluster {where}: `ray start --head` starts one, and --ray ADDRESS or "
+            f"there is no Ray cluster {where}, or none that this process can use "
+            f"({shorten(reason(error), 200)}): `ray start --head` starts one, and --ray ADDRESS or "
             "RAY_ADDRESS say where it is"
         ) from error
     return ray

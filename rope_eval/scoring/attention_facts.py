@@ -7,12 +7,13 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from rope_eval.rope.rotary import Rotary
 from rope_eval.scoring.attention_profile import PARTS, AttentionProfile, bin_edges
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
+
+    from rope_eval.rope.rotary import Rotary
 
 
 def profile_of(
