@@ -7,62 +7,36 @@ transformers are imported when something must be tokenised or scored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.errors import DataError, RopeEvalError, ScoreError, SpecError, StoreError
+from rope_eval.errors import RopeEvalError, ScoreError, StoreError
 from rope_eval.results import identity
-from rope_eval.results.documents import (
-    Documents,
-    Scored,
-    TokenCount,
-    TokenCounts,
-)
+from rope_eval.results.documents import Documents, Scored
 from rope_eval.results.provenance import of_this_machine, provenance, timed
-from rope_eval.results.resolved import AUTO, resolved_dtype, resolved_laws
 from rope_eval.results.store import Run, Store
-from rope_eval.rope.reach import without_effect
-from rope_eval.rope.spec import RopeSpec
+from rope_eval.runner.texts import CumulativeRequest, Texts
+from rope_eval.runner.work import Claim, Opener, Progress, Work, check_effect
 from rope_eval.safe_text import masked
-from rope_eval.scores import Sums, sums_at, total
-from rope_eval.scoring.books import first_documents
-from rope_eval.scoring.documents import DocumentScorer, Loading, document_scorer
+from rope_eval.scores import Sums, total
+from rope_eval.scoring.documents import document_scorer
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from rope_eval.data.books import Document
 
-PROTOCOL = 1  # of whole documents; another way to score or to count is another number
-Progress = Callable[[str, float], None]  # what is being done, and the part of it that is
-Opener = Callable[[str, RopeSpec, int, Loading], AbstractContextManager[DocumentScorer]]
-Claim = Callable[[str], AbstractContextManager[bool]]
-"""Takes a document's key before it is scored; False within where another process is at it."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CumulativeRequest:
-    """The cumulative perplexity of a model under a spec, on books, at lengths.
-
-    Attributes:
-        model: a directory or a name on the hub.
-        rope: the RoPE setting.
-        books: a source of `rope_eval.data.books.read_books`.
-        lengths: tokens seen, BOS included, increasing.
-        documents: how many documents to score, the first that are long enough; None for all.
-        loading: the backend, and how the model is loaded into it.
-        row: the row of the catalogue that was asked for, if one was.
-    """
-
-    model: str
-    rope: RopeSpec
-    books: str
-    lengths: tuple[int, ...]
-    documents: int | None = None
-    loading: Loading = field(default_factory=Loading)
-    row: str | None = None
+__all__ = [
+    "Answer",
+    "CumulativeRequest",
+    "LeftToOthersError",
+    "NotKeptError",
+    "Prospect",
+    "answer",
+    "curve",
+    "measure",
+    "prospect",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -207,7 +181,7 @@ def answer(
         check_effect(old.results, request.lengths[-1], strict)
         return Answer(run=old, scored=0)
 
-    work = _Work(
+    work = Work(
         request=request,
         documents=Documents(store, setting),
         texts=texts,
@@ -293,213 +267,6 @@ def _asked(
         "documents": [{"name": d.name, "sha256": d.digest} for d in documents],
         "books": masked(request.books),
     }
-
-
-def _setting(request: CumulativeRequest) -> dict[str, Any]:
-    """Return all of a request that determines the scores of a document."""
-    loading = request.loading
-    dtype = resolved_dtype(request.model, loading.dtype, loading.backend)
-    return identity.request(
-        "document",
-        request.model,
-        request.rope,
-        backend=loading.backend,
-        dtype=dtype,
-        protocol=PROTOCOL,
-        laws=resolved_laws(request.model, request.rope),
-        **loading.changing(dtype),
-    )
-
-
-class Texts:
-    """The documents of a request and their tokens.
-
-    The tokenizer is loaded when a count is not known yet.
-
-    Args:
-        request: of its lengths the longest counts.
-        store: which knows counts.
-        force: count anew.
-    """
-
-    def __init__(self, request: CumulativeRequest, store: Store, *, force: bool = False) -> None:
-        self.request = request
-        self.store = store
-        self._setting = _setting(request)
-        self._counts = TokenCounts(store, self._setting, forget=force)
-        self._tokenizer: Any = None
-        self._ids: dict[str, Tensor] = {}
-
-    def documents(self) -> list[Document]:
-        """Return the first documents that are long enough.
-
-        Raises:
-            DataError: for a model or books that cannot be read.
-            LengthError: where there are fewer than asked for, or none.
-        """
-        request = self.request
-        return first_documents(request.books, request.lengths[-1], self.count, request.documents)
-
-    def count(self, document: Document) -> int:
-        """Return how many tokens a document has, counted as far as the longest length."""
-        known = self._counts.known
-        kept = known.get(document.digest)
-        if kept is None or not (kept.whole or kept.tokens >= self.request.lengths[-1]):
-            known[document.digest] = self._tokenise(document)
-        return known[document.digest].tokens
-
-    def ids(self, document: Document) -> Tensor:
-        """Return its tokens up to the longest length."""
-        if document.digest not in self._ids:
-            self._tokenise(document)
-        return self._ids.pop(document.digest)
-
-    def setting(self) -> dict[str, Any]:
-        """Return the request's setting; what loading the tokenizer brought of the hub counts."""
-        if self._tokenizer is not None and "commit" in self._setting:
-            known = self._counts.known
-            self._setting = _setting(self.request)
-            self._counts = TokenCounts(self.store, self._setting)
-            self._counts.known.update(known)
-        return self._setting
-
-    def keep_counts(self, record: Mapping[str, Any]) -> None:
-        """Store the counts that are new."""
-        self._counts.keep(record)
-
-    def _tokenise(self, document: Document) -> TokenCount:
-        from rope_eval.backends.hf.encoding import first_tokens
-        from rope_eval.backends.hf.loading import check_checkpoint, load_tokenizer
-
-        loading = self.request.loading
-        if self._tokenizer is None:
-            check_checkpoint(
-                self.request.model,
-                trust_remote_code=loading.trust_remote_code,
-                allow_pickle=loading.allow_pickle,
-            )
-            self._tokenizer = load_tokenizer(
-                self.request.model, trust_remote_code=loading.trust_remote_code
-            )
-        longest = self.request.lengths[-1]
-        ids = first_tokens(self._tokenizer, document.text, longest)
-        if len(ids) == longest:
-            self._ids[document.digest] = ids
-        return TokenCount(tokens=len(ids), whole=len(ids) < longest)
-
-
-@dataclass(kw_only=True)
-class _Work:
-    """Scores the documents of a request one after another, and keeps each at once."""
-
-    request: CumulativeRequest
-    documents: Documents
-    texts: Texts
-    progress: Progress
-    strict: bool
-    force: bool
-    opener: Opener
-    claim: Claim
-    scored: int = 0
-    not_kept: StoreError | None = None
-
-    def stored(self, documents: Sequence[Document]) -> dict[str, Scored]:
-        """Return what the store has of them, by their digests."""
-        lengths = self.request.lengths
-        read = {d.digest: self.documents.read(d.digest, lengths) for d in documents}
-        return {digest: scored for digest, scored in read.items() if scored is not None}
-
-    def score(
-        self, documents: Sequence[Document], record: dict[str, Any]
-    ) -> Iterator[tuple[Document, Any]]:
-        """Yield each document with its `Scored`, or why it failed."""
-        request = self.request
-        with self.opener(
-            request.model, request.rope, request.lengths[-1], request.loading
-        ) as scorer:
-            self._check_ran(scorer)
-            check_effect(_facts(scorer), request.lengths[-1], self.strict)
-            record["machine"]["gpu"] = scorer.gpu
-            record["proof"] = scorer.proof
-            self._try_to(lambda: self.texts.keep_counts(record))
-            for i, document in enumerate(documents):
-
-                def report(part: float, i: int = i, name: str = document.name) -> None:
-                    self.progress(name, (i + part) / len(documents))
-
-                with self.claim(self.documents.key(document.digest)) as ours:
-                    outcome = self._outcome(scorer, document, report, record) if ours else None
-                if outcome is not None:
-                    yield document, outcome
-
-    def _outcome(
-        self,
-        scorer: DocumentScorer,
-        document: Document,
-        report: Callable[[float], None],
-        record: Mapping[str, Any],
-    ) -> Scored | str:
-        """Return a document's scores, another process's where it was faster, or why it failed."""
-        lengths = self.request.lengths
-        if not self.force and (since := self.documents.read(document.digest, lengths)):
-            return since
-        self.scored += 1
-        try:
-            return self._score(scorer, document, report, record)
-        except ScoreError as error:
-            return f"{document.name}: {error}"
-
-    def _score(
-        self,
-        scorer: DocumentScorer,
-        document: Document,
-        report: Callable[[float], None],
-        record: Mapping[str, Any],
-    ) -> Scored:
-        own = {**record, "document": document.name, "ran": dict(scorer.ran), "proof": scorer.proof}
-        with timed(own):
-            scores = scorer.score(self.texts.ids(document), self.request.lengths, report)
-        facts = _facts(scorer)
-        self._try_to(lambda: self.documents.keep(document.digest, scores, facts, own))
-        sums = tuple(sums_at(scores[n], n) for n in self.request.lengths)
-        return Scored(sums=sums, facts=facts, ran=scorer.ran)
-
-    def _try_to(self, keep: Callable[[], None]) -> None:
-        """Keep something; a store that is full ends no work, as its numbers can be shown."""
-        if self.not_kept is None:
-            try:
-                keep()
-            except StoreError as error:
-                self.not_kept = error
-
-    def _check_ran(self, scorer: DocumentScorer) -> None:
-        """Refuse a model that is loaded in another dtype or commit than the key has."""
-        for name, ran in scorer.ran.items():
-            keyed = self.documents.setting.get(name)
-            if keyed not in (None, AUTO) and ran not in (None, keyed):
-                raise DataError(
-                    f"{self.request.model} was loaded with {name} {ran}, and its files on this "
-                    f"machine said {keyed}: run it again"
-                    + (f", with --dtype {ran}" if name == "dtype" else "")
-                )
-
-
-def _facts(scorer: DocumentScorer) -> dict[str, Any]:
-    """Return what is known of the setting on the checkpoint beside the scores."""
-    bound, no_bound = scorer.rotary.bound
-    return {
-        "extrapolation_bound": bound,
-        "no_bound": no_bound,
-        "laws": scorer.rotary.laws.to_dict(),
-        "effective_from": scorer.rotary.effective_from,
-    }
-
-
-def check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
-    """Refuse, strictly, a setting with a field that changes nothing in texts as long as these."""
-    line = without_effect(facts["effective_from"], longest)
-    if strict and line:
-        raise SpecError(f"{line}. Ask for longer texts, or leave it or --strict out")
 
 
 def _results(

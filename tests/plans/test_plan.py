@@ -16,7 +16,7 @@ from rope_eval.plans.worker import Shard
 from rope_eval.results.documents import TokenCount
 from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
-from rope_eval.runner import Texts
+from rope_eval.runner.texts import Texts
 
 MEASURED = "measurements:\n  - perplexity: {lengths: [64, 1k], docs: 2}\n"
 

@@ -5,37 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from rope_eval.plans.cell import Cell, Kind, Measurement
-from rope_eval.plans.context import Context, Outcome, Prospect
+from rope_eval.plans.cell import Cell, Kind
+from rope_eval.plans.context import Context
 from rope_eval.plans.document import Value
 from rope_eval.plans.parts import Compute, Found, Part, Report, Whole
-from rope_eval.plans.texts import Books
+from rope_eval.plans.texts import Books, OfBooks, record_of
 from rope_eval.plans.values import length
-from rope_eval.results.store import Store
-from rope_eval.rope.reach import without_effect
-from rope_eval.runner import Texts, check_effect
+from rope_eval.runner.texts import Texts
+from rope_eval.runner.work import check_effect
 from rope_eval.scoring.attention_facts import pooled, profile_of, setting_facts
 from rope_eval.scoring.attention_profile import AttentionProfile, check_bins
 
-KIND_OF_RUN = "attention"
 ARRAYS = ("bin_edges", "counts", "sums", "squares")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attention(Measurement):
+class Attention(OfBooks):
     """Mean attention scores before and beyond the critical dimension, as `rope-eval attention`.
 
     Attributes:
-        books: a source of `rope_eval.data.books.read_books`.
         length: tokens of each document.
         docs: how many documents, the first that are long enough.
         bins: of distance.
         spacing: of the bins.
     """
 
-    books: str
+    kind_of_run: ClassVar[str] = "attention"
     length: int
     docs: int = 1
     bins: int = 32
@@ -49,46 +46,29 @@ class Attention(Measurement):
     def __str__(self) -> str:
         return f"attention in {self.books} at {self.length}"
 
-    def prospect(self, cell: Cell, store: Store) -> Prospect:
-        """Say which documents are stored."""
-        return self._whole(self._books.texts(cell, store)).prospect(store)
-
-    def measure(self, cell: Cell, context: Context) -> Outcome:
-        """Measure the documents that are missing, and pool all."""
-        texts = self._books.texts(cell, context.store)
-        whole = self._whole(texts)
-
-        def together(found: Sequence[Found]) -> Found:
-            profiles = [
-                AttentionProfile(**{name: one.arrays[name] for name in ARRAYS}) for one in found
-            ]
-            return Found(
-                results=found[0].results
-                | {
-                    "model": whole.asked["model"],
-                    "rope": cell.setting.rope.to_dict(),
-                    "setting": str(cell.setting.rope),
-                    "books": whole.asked["books"],
-                    "documents": [part.name for part in whole.parts],
-                }
-                | pooled(profiles),
-                record={name: found[0].record[name] for name in ("ran", "proof")},
-            )
-
-        computed, run = whole.measure(
-            cell, context, lambda: self._opened(cell, context, texts), together
-        )
-        check_effect(run.results, self.length, cell.strict)
-        note = without_effect(run.results["effective_from"], self.length)
-        return Outcome(units=computed, key=run.key, note=note)
-
     @property
-    def _books(self) -> Books:
+    def _texts(self) -> Books:
         return Books(source=self.books, tokens=self.length, documents=self.docs)
 
-    def _whole(self, texts: Texts) -> Whole:
-        options = {"length": self.length, "bins": self.bins, "spacing": self.spacing}
-        return self._books.whole(texts, KIND_OF_RUN, options)
+    def _options(self, cell: Cell) -> dict[str, Any]:
+        return {"length": self.length, "bins": self.bins, "spacing": self.spacing}
+
+    def _together(self, cell: Cell, whole: Whole, found: Sequence[Found]) -> Found:
+        profiles = [
+            AttentionProfile(**{name: one.arrays[name] for name in ARRAYS}) for one in found
+        ]
+        return Found(
+            results=found[0].results
+            | {
+                "model": whole.asked["model"],
+                "rope": cell.setting.rope.to_dict(),
+                "setting": str(cell.setting.rope),
+                "books": whole.asked["books"],
+                "documents": [part.name for part in whole.parts],
+            }
+            | pooled(profiles),
+            record=record_of(found),
+        )
 
     @contextmanager
     def _opened(self, cell: Cell, context: Context, texts: Texts) -> Iterator[Compute]:

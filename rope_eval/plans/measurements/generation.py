@@ -7,33 +7,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from rope_eval.plans.cell import Cell, Kind, Measurement
-from rope_eval.plans.context import Context, Outcome, Prospect
+from rope_eval.plans.cell import Cell, Kind
+from rope_eval.plans.context import Context
 from rope_eval.plans.document import Value
 from rope_eval.plans.parts import Compute, Found, Part, Report, Whole
-from rope_eval.plans.texts import Books
+from rope_eval.plans.texts import Books, OfBooks, record_of
 from rope_eval.plans.values import length
-from rope_eval.results.store import Store
-from rope_eval.rope.reach import without_effect
-from rope_eval.runner import Texts, check_effect
+from rope_eval.runner.texts import Texts
+from rope_eval.runner.work import check_effect
 
-KIND_OF_RUN = "continuation"
 PROMPT_CHARACTERS = 400
 
 
 @dataclass(frozen=True, kw_only=True)
-class Generation(Measurement):
+class Generation(OfBooks):
     """What a model goes on with after a book's first tokens, beside what the book does.
 
     Attributes:
-        books: a source of `rope_eval.data.books.read_books`.
         length: tokens of the book that the model is given, BOS included.
         tokens: that it writes at most.
         docs: how many documents, the first that are long enough to go on for as many tokens.
     """
 
     keeps_cache: ClassVar[bool] = True
-    books: str
+    kind_of_run: ClassVar[str] = "continuation"
     length: int
     tokens: int = 64
     docs: int = 1
@@ -46,41 +43,24 @@ class Generation(Measurement):
     def __str__(self) -> str:
         return f"{self.tokens} tokens after {self.length} of {self.books}"
 
-    def prospect(self, cell: Cell, store: Store) -> Prospect:
-        """Say which documents are stored."""
-        return self._whole(self._books.texts(cell, store)).prospect(store)
-
-    def measure(self, cell: Cell, context: Context) -> Outcome:
-        """Continue the documents that are missing."""
-        texts = self._books.texts(cell, context.store)
-        whole = self._whole(texts)
-
-        def together(found: Sequence[Found]) -> Found:
-            return Found(
-                results={
-                    "effective_from": found[0].results["effective_from"],
-                    "samples": [
-                        {"document": part.name} | one.results["sample"]
-                        for part, one in zip(whole.parts, found, strict=True)
-                    ],
-                },
-                record={name: found[0].record[name] for name in ("ran", "proof")},
-            )
-
-        computed, run = whole.measure(
-            cell, context, lambda: self._opened(cell, context, texts), together
-        )
-        check_effect(run.results, self.longest, cell.strict)
-        note = without_effect(run.results["effective_from"], self.longest)
-        return Outcome(units=computed, key=run.key, note=note)
-
     @property
-    def _books(self) -> Books:
+    def _texts(self) -> Books:
         return Books(source=self.books, tokens=self.longest, documents=self.docs)
 
-    def _whole(self, texts: Texts) -> Whole:
-        options = {"context_tokens": self.length, "new_tokens": self.tokens}
-        return self._books.whole(texts, KIND_OF_RUN, options)
+    def _options(self, cell: Cell) -> dict[str, Any]:
+        return {"context_tokens": self.length, "new_tokens": self.tokens}
+
+    def _together(self, cell: Cell, whole: Whole, found: Sequence[Found]) -> Found:
+        return Found(
+            results={
+                "effective_from": found[0].results["effective_from"],
+                "samples": [
+                    {"document": part.name} | one.results["sample"]
+                    for part, one in zip(whole.parts, found, strict=True)
+                ],
+            },
+            record=record_of(found),
+        )
 
     @contextmanager
     def _opened(self, cell: Cell, context: Context, texts: Texts) -> Iterator[Compute]:

@@ -5,36 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from rope_eval.errors import SpecError
-from rope_eval.plans.cell import Cell, Kind, Measurement
-from rope_eval.plans.context import Context, Outcome, Prospect
+from rope_eval.plans.cell import Cell, Kind
+from rope_eval.plans.context import Context
 from rope_eval.plans.document import Value
 from rope_eval.plans.parts import Compute, Found, Part, Report, Whole
-from rope_eval.plans.texts import Books
+from rope_eval.plans.texts import Books, OfBooks, record_of
 from rope_eval.plans.values import length
 from rope_eval.results.resolved import trained_length
-from rope_eval.results.store import Store
-from rope_eval.runner import Texts
-
-KIND_OF_RUN = "in_window"
+from rope_eval.runner.texts import Texts
 
 
 @dataclass(frozen=True, kw_only=True)
-class InWindow(Measurement):
+class InWindow(OfBooks):
     """The loss of each token in a window of its own: what a measured max context is told by.
 
     Attributes:
-        books: a source of `rope_eval.data.books.read_books`.
         length: tokens of each document.
         docs: how many documents, the first that are long enough; None for all.
         window: tokens of a window; None for the longest length that the model was trained at.
     """
 
-    books: str
+    kind_of_run: ClassVar[str] = "in_window"
     length: int
     docs: int | None = None
     window: int | None = None
@@ -47,26 +43,16 @@ class InWindow(Measurement):
     def __str__(self) -> str:
         return f"in-window losses in {self.books} to {self.length}"
 
-    def prospect(self, cell: Cell, store: Store) -> Prospect:
-        """Say which documents are stored."""
-        return self._whole(cell, self._books.texts(cell, store)).prospect(store)
-
-    def measure(self, cell: Cell, context: Context) -> Outcome:
-        """Measure the documents that are missing, and put all into one run."""
-        texts = self._books.texts(cell, context.store)
-        whole = self._whole(cell, texts)
-        computed, run = whole.measure(
-            cell, context, lambda: self._opened(cell, context, texts), _together
-        )
-        return Outcome(units=computed, key=run.key)
-
     @property
-    def _books(self) -> Books:
+    def _texts(self) -> Books:
         return Books(source=self.books, tokens=self.length, documents=self.docs)
 
-    def _whole(self, cell: Cell, texts: Texts) -> Whole:
-        options = {"length": self.length, "window": self._window(cell)}
-        return self._books.whole(texts, KIND_OF_RUN, options)
+    def _options(self, cell: Cell) -> dict[str, Any]:
+        return {"length": self.length, "window": self._window(cell)}
+
+    def _together(self, cell: Cell, whole: Whole, found: Sequence[Found]) -> Found:
+        nll = np.stack([one.arrays["nll"] for one in found])
+        return Found(results={}, arrays={"nll": nll}, record=record_of(found))
 
     def _window(self, cell: Cell) -> int:
         window = self.window or trained_length(cell.setting.checkpoint, cell.setting.rope)
@@ -91,14 +77,6 @@ class InWindow(Measurement):
                 return Found(results={}, arrays={"nll": scores.nll}, record=record)
 
             yield compute
-
-
-def _together(found: Sequence[Found]) -> Found:
-    return Found(
-        results={},
-        arrays={"nll": np.stack([one.arrays["nll"] for one in found])},
-        record={name: found[0].record[name] for name in ("ran", "proof")},
-    )
 
 
 def _read(value: Value) -> list[InWindow]:
