@@ -69,15 +69,13 @@ def put_books(
         "documents": [kept.key(digest) for digest in digests],
         "failed": [],
     }
-    run = Run(
-        key=identity.run_key(request),
-        kind="cumulative",
-        status="done",
-        request=request,
-        results=results,
-        provenance={"started": started, "row": row, "ran": [{"dtype": dtype}]},
+    return _put(
+        store,
+        "cumulative",
+        request,
+        results,
+        {"started": started, "row": row, "ran": [{"dtype": dtype}]},
     )
-    return store.put(run).key
 
 
 def put_in_windows(
@@ -103,15 +101,9 @@ def put_in_windows(
     nll = np.zeros((documents, length - 1), dtype=np.float32)
     for begin, nats in losses:
         nll[:, max(begin - 1, 0) :] = nats
-    run = Run(
-        key=identity.run_key(request),
-        kind="in_window",
-        status="done",
-        request=request,
-        results={},
-        provenance={"started": "2026-01-01", "row": row},
+    return _put(
+        store, "in_window", request, {}, {"started": "2026-01-01", "row": row}, {"nll": nll}
     )
-    return store.put(run, {"nll": nll}).key
 
 
 def put_task(
@@ -144,15 +136,9 @@ def put_task(
         "answers": {},
         "samples": [],
     }
-    run = Run(
-        key=identity.run_key(request),
-        kind="lm_eval",
-        status="done",
-        request=request,
-        results={"tasks": {task: record}},
-        provenance={"started": started, "row": row},
+    return _put(
+        store, "lm_eval", request, {"tasks": {task: record}}, {"started": started, "row": row}
     )
-    return store.put(run).key
 
 
 def put_attention(
@@ -187,15 +173,26 @@ def put_attention(
         "bins": bins,
         "layers": [],
     }
+    return _put(store, "attention", request, results, {"started": "2026-01-01", "row": row})
+
+
+def _put(
+    store: Store,
+    kind: str,
+    request: Mapping[str, Any],
+    results: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    arrays: Mapping[str, Any] | None = None,
+) -> str:
     run = Run(
         key=identity.run_key(request),
-        kind="attention",
+        kind=kind,
         status="done",
-        request=request,
-        results=results,
-        provenance={"started": "2026-01-01", "row": row},
+        request=dict(request),
+        results=dict(results),
+        provenance=dict(provenance),
     )
-    return store.put(run).key
+    return store.put(run, arrays or {}).key
 
 
 def perplexity(losses: Sequence[tuple[int, float]], length: int) -> float:

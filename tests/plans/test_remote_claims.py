@@ -7,7 +7,6 @@ import logging
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from uuid import uuid4
 import pytest
 
 from helpers import servers
+from helpers.claims import check_one_owner, winners
 from rope_eval.cli import main
 from rope_eval.paths import asset
 from rope_eval.plans.claiming import FOLDER, this_process
@@ -62,32 +62,12 @@ def claims_in(folder: RemoteFolder, lease: float = 60) -> RemoteClaims:
 
 
 def test_a_unit_is_one_processs(folder: RemoteFolder) -> None:
-    claims, others = claims_in(folder), claims_in(folder)
-    with claims.claim("a") as ours, others.claim("a") as theirs, others.claim("b") as other:
-        assert (ours, theirs, other) == (True, False, True)
-        assert sorted(claims.held()) == ["a", "b"]
-    assert claims.held() == []
-    with others.claim("a") as ours:
-        assert ours
+    check_one_owner(claims_in(folder), claims_in(folder))
     assert folder.below(FOLDER).names() == []
 
 
 def test_of_many_at_once_one_gets_it(folder: RemoteFolder) -> None:
-    got, gate = [], threading.Barrier(8)
-
-    def take() -> None:
-        claims = claims_in(folder)
-        gate.wait()
-        with claims.claim("a") as ours:
-            got.append(ours)
-            gate.wait()
-
-    threads = [threading.Thread(target=take) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(got) == 1
+    assert winners(lambda: claims_in(folder)) == 1
 
 
 def test_a_server_that_does_not_refuse_a_second_create_is_found(

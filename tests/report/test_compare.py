@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from helpers import lm_eval_files
+from helpers.book_runs import put_sums
 from rope_eval.commands import compare as command
 from rope_eval.errors import DataError, SpecError, StoreError
 from rope_eval.protocols.columns import TASKS
@@ -24,7 +25,6 @@ from rope_eval.report.compare import compare
 from rope_eval.report.measured import table_of
 from rope_eval.report.runs import rows_of
 from rope_eval.report.sides import side, sides
-from rope_eval.results import identity
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.stats import (
     Z,
@@ -34,9 +34,8 @@ from rope_eval.results.stats import (
     ratio_bootstrap,
     wilson,
 )
-from rope_eval.results.store import Run, Store
-from rope_eval.rope.spec import RopeSpec
-from rope_eval.scores import Sums, total
+from rope_eval.results.store import Store
+from rope_eval.scores import Sums
 
 # --- intervals ------------------------------------------------------------------------------------
 
@@ -318,31 +317,14 @@ def test_tasks_that_both_have_and_no_table(tmp_path: Path) -> None:
 
 def put_books(store: Store, model: str, nats: dict[str, float], **changes: Any) -> None:
     """Store whole books of 64 and 128 tokens; half of a document's nats are of its first half."""
-    asked = identity.request(
-        "cumulative",
-        model,
-        RopeSpec(),
-        backend="hf",
-        **{"dtype": "float32", "lengths": [64, 128], "books": "mine"} | changes,
-        documents=[{"name": name, "sha256": name} for name in nats],
-    )
-    documents = [
-        [Sums(nll=n / 2, hits=int(n / 4), tokens=63), Sums(nll=n, hits=int(n / 2), tokens=127)]
-        for n in nats.values()
-    ]
-    results = {
-        "totals": [total(sums).to_dict() for sums in zip(*documents, strict=True)],
-        "by_document": [[one.to_dict() for one in sums] for sums in documents],
+    documents = {
+        name: [
+            Sums(nll=n / 2, hits=int(n / 4), tokens=63),
+            Sums(nll=n, hits=int(n / 2), tokens=127),
+        ]
+        for name, n in nats.items()
     }
-    run = Run(
-        key=identity.run_key(asked),
-        kind="cumulative",
-        status="done",
-        request=asked,
-        results=results,
-        provenance={},
-    )
-    store.put(run)
+    put_sums(store, model, documents, **changes)
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ import pandas as pd
 import pytest
 
 from helpers import lm_eval_files
-from rope_eval.results import identity
+from helpers.book_runs import put_sums
 from rope_eval.results.frame import frame
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.stats import RESAMPLES, SEED, Z, paired_bootstrap, ratio_bootstrap, wilson
-from rope_eval.results.store import Run, Store
-from rope_eval.rope.spec import RopeSpec
+from rope_eval.results.store import Store
 from rope_eval.scores import Sums, total
 
 
@@ -27,30 +26,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
 
 
 def put_books(store: Store, documents: list[list[Sums]]) -> None:
-    lengths = [one.tokens + 1 for one in documents[0]]
-    asked = identity.request(
-        "cumulative",
-        "me/model",
-        RopeSpec(),
-        backend="hf",
-        dtype="float32",
-        lengths=lengths,
-        documents=[{"name": str(i), "sha256": str(i)} for i in range(len(documents))],
-        books="mine",
-    )
-    results = {
-        "totals": [total(sums).to_dict() for sums in zip(*documents, strict=True)],
-        "by_document": [[one.to_dict() for one in sums] for sums in documents],
-    }
-    run = Run(
-        key=identity.run_key(asked),
-        kind="cumulative",
-        status="done",
-        request=asked,
-        results=results,
-        provenance={},
-    )
-    store.put(run)
+    put_sums(store, "me/model", {str(i): one for i, one in enumerate(documents)})
 
 
 def put_items(store: Store, task: str, *given: Any, **more: Any) -> None:
