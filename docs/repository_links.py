@@ -1,4 +1,4 @@
-"""A hook of mkdocs: what a page links to outside of docs/ is named, as the site does not have it."""
+"""A hook of mkdocs: a link that leaves docs/ becomes a path in the repository."""
 
 from __future__ import annotations
 

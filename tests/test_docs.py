@@ -1,7 +1,7 @@
 """Every command of the pages runs as it is written, and prints what the page says it prints.
 
-A block of `bash` is run, page by page, in the order of the page and in one folder; a block of `text`
-right after it is its output. What needs a GPU, a hub or another environment is in a block of
+A block of `bash` is run, page by page, in the order of the page and in one folder; a block of
+`text` right after it is its output. What needs a GPU, a hub or another environment is in a block of
 `console`, and the tests of that room run it.
 """
 
