@@ -137,11 +137,9 @@ def _way(
         if faulty:
             raise _StockCannotError from None
         raise
-    difference = _furthest(found, expected)
-    if faulty:
-        difference = min(difference, _furthest(found, forward))
-        if difference > NATS:
-            raise _StockCannotError
+    difference = min(_furthest(found, expected), _furthest(found, forward))
+    if faulty and difference > NATS:
+        raise _StockCannotError
     return difference
 
 
