@@ -20,10 +20,10 @@ from rope_eval.backends.hf.kernels import wants_gradients
 from rope_eval.backends.hf.layers import Layout
 from rope_eval.backends.hf.overrides import ATTRIBUTE
 from rope_eval.backends.hf.steps import Step, Turn
-from rope_eval.rope.rotary import Rotary, rotate
+from rope_eval.rope.rotary import Rotary, rotate_into
 
 ROOM = 128  # slots beyond those in use
-BLOCK = 1024  # keys that are turned at a time
+BLOCK = 512  # keys that are turned at a time
 
 
 class _Roomy(CacheLayerMixin):
@@ -100,8 +100,8 @@ class _Roomy(CacheLayerMixin):
                 rows = slice(None) if len(turns) == 1 else slice(row, row + 1)
                 self._turn(layout, step, turn, rows, begun, stop - 1)
         if self._turned < stop or turns != self._turns:
-            last = layout.canonical(keys[:, :, stop - 1 : stop])
-            self._rooms[2][:, :, stop - 1 : stop] = rotate(last, *step.k_table)
+            own = slice(stop - 1, stop)
+            rotate_into(self._rooms[2][:, :, own], layout.canonical(keys[:, :, own]), *step.k_table)
         self._by, self._turns, self._turned = (step.rotary, layout), turns, stop
         return self._rooms[2][:, :, first:stop]
 
@@ -114,7 +114,7 @@ class _Roomy(CacheLayerMixin):
         for begun in range(padding, stop, BLOCK):
             part = slice(begun, min(begun + BLOCK, stop))
             table = step.keys_table(turn, part.start, part.stop)
-            room[:, :, part] = rotate(layout.canonical(keys[:, :, part]), *table)
+            rotate_into(room[:, :, part], layout.canonical(keys[:, :, part]), *table)
 
     # ---- room ----------------------------------------------------------------------------------
 

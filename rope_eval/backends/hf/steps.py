@@ -59,7 +59,7 @@ class Step:
     q_table: tuple[Tensor, Tensor]
     k_table: tuple[Tensor, Tensor]
     q_scale: Tensor | None
-    _scales: dict[tuple[Turn, int, int], Tensor] = field(default_factory=dict)
+    _made: dict[tuple[Turn, int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def keys_table(self, turn: Turn, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Return cos and sin of a row's keys in some slots, times what scales their pairs.
@@ -69,16 +69,21 @@ class Step:
             start: the first slot, no padding.
             stop: one past the last.
         """
-        first, last = turn.first + start, turn.first + stop
-        device = self.q_table[0].device
-        cos, sin = (x[first:last] for x in self.rotary.table(turn.alpha, last, device))
-        if not self.rotary.scales_pairs:
-            return cos, sin
         asked = (turn, start, stop)
-        if asked not in self._scales:
-            offsets = turn.centre - torch.arange(first, last, device=device)
-            self._scales[asked] = self.rotary.pair_scale(offsets)
-        return cos * self._scales[asked], sin * self._scales[asked]
+        if asked not in self._made:
+            self._made[asked] = self._keys_table(turn, turn.first + start, turn.first + stop)
+        return self._made[asked]
+
+    def _keys_table(self, turn: Turn, first: int, last: int) -> tuple[Tensor, Tensor]:
+        rotary, device = self.rotary, self.q_table[0].device
+        if _is_used_once(rotary):
+            cos, sin = rotary.run(turn.alpha, first, last, device)
+        else:
+            cos, sin = (x[first:last] for x in rotary.table(turn.alpha, last, device))
+        if not rotary.scales_pairs:
+            return cos, sin
+        scale = rotary.pair_scale(turn.centre - torch.arange(first, last, device=device))
+        return cos * scale, sin * scale
 
 
 def step(
@@ -179,11 +184,14 @@ def _first_slot(pattern: Pattern, t: int, K: int) -> int:
 def _own_tables(
     rotary: Rotary, turns: Sequence[Turn], last: Sequence[int], device: torch.device
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    once = _is_used_once(rotary)
     rows = [
-        [x[t] for x in rotary.table(turn.alpha, t + 1, device)]
+        rotary.table_at(turn.alpha, torch.tensor([t], dtype=torch.float64, device=device))
+        if once
+        else [x[t:] for x in rotary.table(turn.alpha, t + 1, device)]
         for turn, t in zip(turns, last, strict=True)
     ]
-    cos, sin = (torch.stack(some)[:, None, None] for some in zip(*rows, strict=True))
+    cos, sin = (torch.cat(some)[:, None, None] for some in zip(*rows, strict=True))
     if not rotary.scales_pairs:
         return (cos, sin), (cos, sin)
     offsets = torch.tensor(
@@ -191,3 +199,8 @@ def _own_tables(
     )
     q, k = (rotary.pair_scale(x)[:, None, None] for x in (offsets, -offsets))
     return (cos * q, sin * q), (cos * k, sin * k)
+
+
+def _is_used_once(rotary: Rotary) -> bool:
+    """Whether every length has a base of its own, so that no table of one is worth keeping."""
+    return rotary.schedule is not None and rotary.schedule.tables == 1
