@@ -1,14 +1,17 @@
-"""What a generated token costs under a setting, beside stock: CPU time and peak memory.
+r"""What a generated token costs under a setting, beside stock: CPU time and peak memory.
 
-A prompt of the given length is read, then tokens are generated greedily through the cache that
-`generate` makes. Stock and each setting take turns, some tokens each, on the same random model and
-one thread; what is printed is the median of the ratios of their CPU time, for the machine's speed
-drifts. Memory is the process's peak beyond what it holds with the model loaded, each setting in a
-process of its own, with a prompt that is read 512 tokens at a time, so that it is the cache's.
+Tokens are generated greedily through the cache that `generate` makes, filled with random keys and
+values of a prompt: what a token costs does not depend on them. Stock and each setting take turns,
+some tokens each, on the same random model and one thread; what is printed is the median of the
+ratios of their CPU time, for the machine's speed drifts. Memory is the process's peak beyond what
+it holds with the model loaded, each setting in a process of its own; that of windows, which hold
+less than the prompt, is not measured.
 
     python benchmarks/generation.py                           # 4,096 tokens, one row
     python benchmarks/generation.py --tokens 16384 --rows 4   # four rows, three left-padded
     python benchmarks/generation.py --only neutral windows --repeats 2
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=99999999999 \
+        python benchmarks/generation.py --no-memory    # where freed memory is kept
 """
 
 from __future__ import annotations
@@ -41,7 +44,8 @@ SETTINGS = {
     "STRING": "string_shift=1352,string_window=128",
 }
 WINDOWS = "windows"  # the neutral setting, on a model with a window in every second layer
-PIECE = 512
+KEPT = "MALLOC_MMAP_MAX_"  # of glibc: 0 has it keep what is freed, which stock does at every step
+SHORT = 1024  # tokens of what is run before memory is measured
 
 
 def main() -> None:
@@ -65,15 +69,12 @@ def main() -> None:
     figures: dict[str, dict[str, float]] = {}
     print(f"{args.tokens} tokens, {args.rows} rows, load {os.getloadavg()[0]:.1f}")
     print(f"{'':20}{'CPU / stock':>12}{'stock ms':>10}{'memory / stock':>16}{'stock MiB':>11}")
-    stock_mib: dict[bool, float] = {}
+    stock_mib = None if args.no_memory else in_process("stock", args)
     for name in args.only:
         figures[name] = figure = cpu_ratio(name, args)
-        if not args.no_memory:
-            windows = name == WINDOWS
-            if windows not in stock_mib:
-                stock_mib[windows] = in_process(f"stock {windows}", args)
-            figure["stock_mib"] = stock_mib[windows]
-            figure["memory_ratio"] = in_process(name, args) / stock_mib[windows]
+        if stock_mib is not None and name != WINDOWS:
+            figure["stock_mib"] = stock_mib
+            figure["memory_ratio"] = in_process(name, args) / stock_mib
         print(
             f"{name:20}{figure['cpu_ratio']:12.2f}{figure['stock_ms']:10.1f}"
             f"{figure.get('memory_ratio', float('nan')):16.2f}"
@@ -92,6 +93,8 @@ def record(args: argparse.Namespace, figures: dict[str, dict[str, float]]) -> No
         for name, figure in figures.items()
     }
     key = f"{args.tokens} tokens, {args.rows} rows, {args.key_heads} key heads"
+    if os.environ.get(KEPT) == "0":
+        key += ", freed memory kept"
     before = held.get(key, {}).get("settings", {})
     held[key] = {"load": round(os.getloadavg()[0], 1), "settings": before | rounded}
     args.json.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
@@ -104,18 +107,22 @@ class Generation:
         import torch
         from transformers import DynamicCache
 
+        from rope_eval.backends.hf.caches import keep_caches
+
         self.model, self.spec = model, spec
+        self.cache = DynamicCache(config=model.config)
         generator = torch.Generator().manual_seed(0)
-        ids = torch.randint(0, 1000, (rows, tokens), generator=generator)
-        self.mask = torch.ones_like(ids)
+        config = model.config
+        shape = rows, config.num_key_value_heads, tokens, config.head_dim
+        for layer in range(config.num_hidden_layers):
+            keys, values = (torch.randn(shape, generator=generator) for _ in range(2))
+            self.cache.update(keys, values, layer)
+        if spec is not None:
+            keep_caches([self.cache])
+        self.token = torch.ones(rows, 1, dtype=torch.int64)
+        self.mask = torch.ones(rows, tokens, dtype=torch.int64)
         for row in range(1, rows):
             self.mask[row, : row * tokens // 16] = 0
-        self.cache = DynamicCache(config=model.config)
-        self.stack = ExitStack()
-        self.stack.enter_context(torch.inference_mode())
-        with self.entered():
-            for piece in range(0, tokens, PIECE):
-                self.step(ids[:, piece : piece + PIECE], self.mask[:, : piece + PIECE])
 
     def entered(self) -> Any:
         """Have the setting on the model for a while."""
@@ -126,29 +133,21 @@ class Generation:
             stack.enter_context(patched(self.model, RopeSpec.parse(self.spec)))
         return stack
 
-    def step(self, ids: Any, mask: Any) -> None:
-        """Read tokens, and choose the next."""
-        import torch
-
-        places = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-        with torch.inference_mode():
-            logits = self.model(
-                ids,
-                attention_mask=mask,
-                position_ids=places,
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=1,
-            ).logits
-        self.token = logits[:, -1:].argmax(-1)
-
     def run(self, count: int) -> None:
         """Generate so many tokens."""
         import torch
 
-        for _ in range(count):
-            self.mask = torch.cat((self.mask, torch.ones_like(self.mask[:, :1])), dim=1)
-            self.step(self.token, self.mask)
+        with torch.inference_mode():
+            for _ in range(count):
+                self.mask = torch.cat((self.mask, torch.ones_like(self.mask[:, :1])), dim=1)
+                logits = self.model(
+                    self.token,
+                    attention_mask=self.mask,
+                    position_ids=self.mask.sum(-1, keepdim=True) - 1,
+                    past_key_values=self.cache,
+                    use_cache=True,
+                ).logits
+                self.token = logits[:, -1:].argmax(-1)
 
 
 def cpu_ratio(name: str, args: argparse.Namespace) -> dict[str, float]:
@@ -189,10 +188,9 @@ def peak_mib(args: argparse.Namespace) -> float:
 
     torch.set_num_threads(1)
     name = args.peak
-    windows = name in (WINDOWS, "stock True")
-    model = random_model(args, windows=windows)
-    spec = None if name.startswith("stock") else SETTINGS.get(name, "")
-    short = Generation(model, spec, 2 * PIECE, 1)
+    model = random_model(args, windows=False)
+    spec = None if name == "stock" else SETTINGS[name]
+    short = Generation(model, spec, SHORT, 1)
     with short.entered():
         short.run(2)
     del short
@@ -223,6 +221,7 @@ def random_model(args: argparse.Namespace, *, windows: bool) -> Any:
         "num_hidden_layers": 4,
         "num_attention_heads": 8,
         "num_key_value_heads": args.key_heads,
+        "head_dim": 64,
         "max_position_embeddings": 1 << 20,
     }
     torch.manual_seed(0)

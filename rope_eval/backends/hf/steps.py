@@ -47,8 +47,8 @@ class Step:
         first_slot: the first that any row sees.
         mask: added to the scores of the slots from there on, float32 ``[B, 1, 1, K]``; None where
             all rows see all of them.
-        table: cos and sin of the queries and of their own keys, float32 ``[B or 1, 1, 1, F]``,
-            times what scales pairs, of a query and of a key.
+        q_table: cos and sin of the queries, float32 ``[B or 1, 1, 1, F]``, times what scales pairs.
+        k_table: of their own keys, at the same positions, likewise.
         q_scale: float32 ``[B or 1, 1, 1, H]`` or None.
     """
 
