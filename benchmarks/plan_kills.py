@@ -27,9 +27,10 @@ import torch
 import transformers  # noqa: F401  (imported once, for all workers)
 
 from rope_eval.paths import asset
-from rope_eval.plans.plan import Cell, Plan
+from rope_eval.plans.cell import Cell
+from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
-from rope_eval.results import store as writing
+from rope_eval.results import folders as writing
 from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
 
@@ -144,8 +145,8 @@ def die_in_a_write(which: int) -> None:
         path.write_bytes(data[: len(data) // 2])
         os.kill(os.getpid(), signal.SIGKILL)
 
-    real: Callable[[Path, bytes], None] = writing._write
-    writing._write = half
+    real: Callable[[Path, bytes], None] = writing.write
+    writing.write = half
 
 
 def kept(store: Store) -> dict[Unit, bytes]:

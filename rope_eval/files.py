@@ -10,6 +10,9 @@ from typing import IO, Any
 
 from rope_eval.errors import DataError
 
+Place = Path | str
+"""A path, or a URL of fsspec, such as ``s3://bucket/runs``."""
+
 SMALL_BYTES = 64 << 20  # no configuration, catalogue or table of results is larger
 
 _KINDS = {
@@ -19,6 +22,11 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def place(text: str) -> Place:
+    """Return what a text names: a path would take one of a URL's two slashes away."""
+    return text if "://" in text else Path(text)
 
 
 def open_file(path: Path) -> IO[bytes]:

@@ -274,9 +274,13 @@ def read_all() -> None:
         ("table", "3", "--source=both", "--format=html"),
         ("compare", "lab/base-20", "--baseline=paper:LLaMA2 7B/base=500"),
         ("compare", "model", "--baseline=model"),
+        ("compare", "*", "--baseline=model", "--format=csv"),
+        ("table", "tasks", "--intervals", "--format=text"),
+        ("table", "perplexity", "--source=both", "--format=latex"),
     ):
         rope_eval(*words, "--results=runs")
-    assert rope_eval("store", "export", "-o", "all.csv", "--results=runs").status == 0
+    export = ("store", "export", "--intervals", "-o", "all.csv", "--results=runs")
+    assert rope_eval(*export).status == 0
 
 
 def _an_import() -> tuple[Any, list[Any]]:

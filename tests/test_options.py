@@ -12,6 +12,7 @@ from rope_eval.cli import build_parser
 from rope_eval.commands import ppl
 from rope_eval.paths import asset
 from rope_eval.results import identity
+from rope_eval.runner.texts import setting_of
 
 LAB = asset("model_configs") / "lab"
 BASE = ("ppl", "--model", str(LAB / "base-20"), "--lengths", "64,128", "--docs", "3")
@@ -62,7 +63,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
             ppl.run(build_parser().parse_args([*BASE, *words]))
         (request,) = caught.value.args
         texts = {"lengths": request.lengths, "books": request.books, "docs": request.documents}
-        return identity.run_key(runner._setting(request) | texts)
+        return identity.run_key(setting_of(request) | texts)
 
     return of
 

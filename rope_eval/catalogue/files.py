@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import functools
 import re
@@ -165,11 +166,17 @@ def beside(file: Path, checkpoint: str) -> str:
 
 def _yaml(file: Path) -> Any:
     try:
-        return yaml.safe_load(read_small(file))
+        return copy.deepcopy(_parsed(read_small(file)))
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
         raise DataError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError:
         raise DataError(f"{file} is nested too deeply") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: bytes) -> Any:
+    """Return what a text says; a plan of many rows reads the same files for each."""
+    return yaml.safe_load(text)
 
 
 def _check_keys(

@@ -64,6 +64,13 @@ class ModelSpec:
             raise DataError(f"the checkpoint of {self.name} cannot be read: {obstacle}")
         return self.checkpoint
 
+    @property
+    def absence(self) -> str | None:
+        """Why this row has no checkpoint to be tried, or None: a name on the hub can be tried."""
+        if self.checkpoint is None:
+            return self._unreleased()
+        return self.obstacle() if _is_path(self.checkpoint) else None
+
     def obstacle(self) -> str | None:
         """Say why this row cannot run on this machine as it is, or return None where it can.
 

@@ -5,27 +5,26 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import textwrap
-from typing import TYPE_CHECKING, Any
+import sys
 
-from rope_eval.commands.options import add_shared
+from rope_eval.commands.options import add_choice, add_shared
+from rope_eval.commands.showing import show
 from rope_eval.commands.store import open_store
-from rope_eval.errors import SpecError
+from rope_eval.errors import DataError, SpecError
 from rope_eval.safe_text import shown
 
-if TYPE_CHECKING:
-    from rope_eval.report.compare import Comparison
-
-_BEFORE_HOW = 66  # characters that the other columns of a comparison take
 EPILOG = """\
 examples:
   rope-eval compare llama2-7b/base-500 --baseline "paper:LLaMA2 7B/base=10000"
+  rope-eval compare "lab/*" --baseline lab/pretrained --columns perplexity --lengths 512,1k
   rope-eval compare 3f2a --baseline llama2-7b/plain --format markdown
   rope-eval compare mine/new --baseline mine/old --fail-if-worse 1.5   # in CI: exit 1
 
-A run is a key (or the beginning of one) of `rope-eval import`, or a row of the catalogue or of a
-table of runs. * marks a difference whose 95 % interval leaves out zero: a paired bootstrap where
-both have the samples of the same items, else binomial.
+A run is a key (or the beginning of one), a row of the catalogue or of a table of runs, or a pattern
+of rows. Scores are in percent, differences in points; perplexity is compared by nats a token, over
+the documents that both have. * marks a difference whose 95 % interval leaves out zero: a paired
+bootstrap where both have the same items or documents, else binomial. What was not asked alike
+(few-shot, version, templates, truncation, protocol, probes) is not compared.
 """
 
 
@@ -40,16 +39,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("runs", nargs="+", metavar="RUN", help="a run's key, or a row that was measured")
+    add("runs", nargs="+", metavar="RUN", help="a run's key, or rows that were measured")
     add("--baseline", required=True, metavar="NAME", help="paper:LLaMA2 7B/ROW, or as RUN")
     add("--protocol", default="paper", choices=("paper", "lm_eval", "leval"))
+    add_choice(parser, rows=False)
+    add("--allow-unlike", action="store_true", help="compare what was not asked alike too")
+    for name, metavar, what in (
+        ("--fail-if-worse", "POINTS", "percentage points"),
+        ("--fail-if-worse-nats", "NATS", "nats a token of perplexity"),
+    ):
+        words = f"exit 1 where a column of any run is worse by more than so many {what}"
+        add(name, type=float, metavar=metavar, help=words)
     add(
-        "--fail-if-worse",
-        type=float,
-        metavar="POINTS",
-        help="exit 1 where a column of any run is worse by more than so many points",
+        "--format",
+        metavar="FORMAT",
+        help="text (default), markdown, csv, latex, html, or json, which has everything",
     )
-    add("--format", default="text", choices=("text", "markdown", "json"))
     add("--json", action="store_const", dest="format", const="json", help="same as --format json")
     add_shared(parser, "--results")
     parser.set_defaults(run=run)
@@ -59,84 +64,48 @@ def run(args: argparse.Namespace) -> int:
     """Print the comparisons; return the exit status, 1 where a run is worse than allowed.
 
     Raises:
-        SpecError: for points below zero, or a row that the paper does not have.
+        SpecError: for points below zero, a column that is not there, or a row that the paper does
+            not have.
         DataError: for a name that no run has, or nothing to compare.
         StoreError: for runs that cannot be read; one that is damaged is named, and left out.
     """
-    points: float | None = args.fail_if_worse
-    if points is not None and not (points >= 0 and math.isfinite(points)):
-        raise SpecError(f"--fail-if-worse must be 0 or more points, got {points}")
+    points, nats = args.fail_if_worse, args.fail_if_worse_nats
+    for option, limit, unit in (("", points, "points"), ("-nats", nats, "nats")):
+        if limit is not None and not (limit >= 0 and math.isfinite(limit)):
+            raise SpecError(f"--fail-if-worse{option} must be 0 or more {unit}, got {limit}")
 
-    from rope_eval.report.compare import compare, side
+    from rope_eval.report.choice import Choice
+    from rope_eval.report.compare import Comparison, compare
+    from rope_eval.report.compared import compared_table, facts_of
+    from rope_eval.report.sides import side, sides
 
     store = open_store(args.results)
-    baseline = side(args.baseline, store, args.protocol)
-    found = [compare(side(name, store, args.protocol), baseline) for name in args.runs]
-    worse = {} if points is None else {c.run: c.worse(points) for c in found if c.worse(points)}
+    choice = Choice(columns=args.columns, lengths=args.lengths)
+    baseline = side(args.baseline, store, args.protocol).chosen(choice)
+    runs = sides(args.runs, store, args.protocol, args.baseline)
+    found: list[Comparison] = []
+    for one in runs:
+        try:
+            found.append(compare(one, baseline, allow_unlike=args.allow_unlike))
+        except DataError as error:
+            if one.name in args.runs or len(runs) == 1:
+                raise
+            print(f"rope-eval: left out: {error}", file=sys.stderr)  # one of a pattern
+    if not found:
+        raise DataError(f"{', '.join(args.runs)}: no row has a column in common with the baseline")
+    worse = {c.run: c.worse(points, nats) for c in found}
     if args.format == "json":
-        facts = [_facts(c) | {"worse": worse.get(c.run, [])} for c in found]
+        facts = [facts_of(c) | {"worse": worse[c.run]} for c in found]
         print(json.dumps({"protocol": args.protocol, "comparisons": facts}, indent=2))
     else:
-        style = "pipe" if args.format == "markdown" else "simple"
-        print("\n\n".join(_text(c, style, args.protocol) for c in found))
-        for name, columns in worse.items():
-            print(f"\n{shown(name)} is worse by more than {points:g} points: {', '.join(columns)}")
-    return 1 if worse else 0
-
-
-def _facts(comparison: Comparison) -> dict[str, Any]:
-    return {
-        "run": comparison.run,
-        "baseline": comparison.baseline,
-        "columns": [
-            {
-                "column": d.column,
-                "baseline": d.baseline,
-                "run": d.score,
-                "difference": d.points,
-                "interval": None if d.interval is None else list(d.interval),
-                "beyond_noise": d.beyond_noise,
-                "method": d.method,
-                "notes": list(d.notes),
-            }
-            for d in comparison.differences
-        ],
-        "not_compared": dict(comparison.not_compared),
-    }
-
-
-def _text(comparison: Comparison, style: str, protocol: str) -> str:
-    from tabulate import tabulate
-
-    from rope_eval.report.terminal import terminal_width
-
-    width = terminal_width() if style == "simple" else None
-    wide = 10**6 if width is None else max(width - _BEFORE_HOW, 16)
-    lines = [
-        (
-            d.column,
-            f"{d.baseline:.2f}",
-            f"{d.score:.2f}",
-            f"{d.points:+.2f}",
-            "" if d.interval is None else f"{d.interval[0]:+.2f} … {d.interval[1]:+.2f}",
-            "*" if d.beyond_noise else "",
-            textwrap.fill(shown("; ".join((d.method, *d.notes))), wide),
-        )
-        for d in comparison.differences
-    ]
-    grid = tabulate(
-        lines,
-        headers=["column", "baseline", "run", "difference", "95 % interval", "*", "how"],
-        tablefmt=style,
-        disable_numparse=True,
-        colalign=("left", "right", "right", "right", "right", "left", "left"),
-    )
-    names = shown(f"{comparison.run} against {comparison.baseline}")
-    title = f"{names}, protocol {protocol}, in percent"
-    missing: dict[str, list[str]] = {}
-    for column, why in comparison.not_compared.items():
-        missing.setdefault(why, []).append(column)
-    lost = [
-        shown(f"not compared: {', '.join(columns)} ({why})") for why, columns in missing.items()
-    ]
-    return "\n\n".join([title, grid, *(["\n".join(lost)] if lost else [])])
+        show(compared_table(found, args.protocol), args.format or "text")
+    limits = [f"{points:g} points"] if points is not None else []
+    limits += [f"{nats:g} nats"] if nats is not None else []
+    for name, columns in worse.items() if args.format != "json" else ():
+        if columns:
+            than = " or ".join(limits)
+            print(
+                f"\n{shown(name)} is worse by more than {than}: {', '.join(columns)}",
+                file=sys.stdout if args.format in (None, "text", "markdown") else sys.stderr,
+            )
+    return 1 if any(worse.values()) else 0

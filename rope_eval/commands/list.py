@@ -1,9 +1,10 @@
-"""``rope-eval list``: the rows of the catalogue, and which of them can run here."""
+"""``rope-eval list``: the rows of the catalogue and which can run here, or the plans that ship."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from pathlib import Path
 
 from rope_eval.commands.options import add_shared
@@ -14,6 +15,7 @@ EPILOG = """\
 examples:
   rope-eval list models
   rope-eval list models --filter qwen3
+  rope-eval list plans                     # names that `rope-eval run` takes
   rope-eval list models --checkpoint llama2-7b/base-500=/data/llama2-7b-base-500
   rope-eval ppl --config lab/base-20 --books builtin-chapters --lengths 128,256,512
 
@@ -26,14 +28,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "list",
-        help="the catalogue of models",
+        help="the catalogue of models, or the plans that ship",
         description="Print the rows of model_configs/: names that --config takes, and which of "
-        "them can run on this machine now.",
+        "them can run on this machine now; or the names of plans that `rope-eval run` takes.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("what", nargs="?", default="models", choices=("models",), help="(default: models)")
+    add("what", nargs="?", default="models", choices=("models", "plans"), help="(default: models)")
     add(
         "--filter",
         metavar="TEXT",
@@ -64,6 +66,8 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval import catalogue
     from rope_eval.report.terminal import terminal_width
 
+    if args.what == "plans":
+        return _plans(as_json=args.json)
     checkpoints = catalogue.read_checkpoints(args.checkpoints, args.checkpoint)
     rows = list(catalogue.load(checkpoints=checkpoints).values())
     if args.filter is not None:
@@ -112,4 +116,18 @@ def run(args: argparse.Namespace) -> int:
         console.Console(width=width, highlight=False).print(grid)
         return 0
     print(tabulate(lines, headers=header, tablefmt="plain", disable_numparse=True))
+    return 0
+
+
+def _plans(*, as_json: bool) -> int:
+    from rope_eval.plans.plan import shipped
+
+    plans = shipped()
+    if as_json:
+        print(json.dumps([{"name": name, "about": about} for name, about in plans.items()]))
+        return 0
+    width = max(map(len, plans))
+    for name, about in plans.items():
+        indent = " " * (width + 2)
+        print(textwrap.fill(f"{name:<{width}}  {about}", 100, subsequent_indent=indent))
     return 0

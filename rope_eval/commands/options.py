@@ -6,10 +6,11 @@ import argparse
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import SpecError
+from rope_eval.files import place
+from rope_eval.lengths import parse_length
 
 _FLAG = {"action": "store_true"}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -36,12 +37,14 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "show on these weights, before the work, that the setting is applied (default: on)",
     },
     "--results": {
-        "type": Path,
+        "type": place,
         "metavar": "DIR",
-        "help": "where runs are kept (default: results/runs)",
+        "help": "where runs are kept, a folder or a URL such as s3://bucket/runs (default: "
+        "results/runs)",
     },
     "--json": _FLAG | {"help": "print JSON"},
 }
+ALIASES = {"--results": ("--store",)}
 SETTING = ("--model", "--config", "--rope")
 LOADING = ("--dtype", "--device", "--trust-remote-code", "--allow-pickle", "--proof")
 
@@ -49,7 +52,46 @@ LOADING = ("--dtype", "--device", "--trust-remote-code", "--allow-pickle", "--pr
 def add_shared(parser: argparse.ArgumentParser, *names: str, **changes: Any) -> None:
     """Add shared options to a command, `changes` in the place of what is declared for all."""
     for name in names:
-        parser.add_argument(name, **(OPTIONS[name] | changes))
+        parser.add_argument(name, *ALIASES.get(name, ()), **(OPTIONS[name] | changes))
+
+
+def add_choice(parser: argparse.ArgumentParser, *, rows: bool = True) -> None:
+    """Add the options that choose what is shown, for `rope_eval.report.choice.chosen`.
+
+    They give ``rows`` and ``columns``, lists of texts, and ``lengths``, a list of tokens; empty
+    where the option was not given.
+
+    Args:
+        parser: the command's.
+        rows: whether rows are chosen in this way.
+    """
+    add = parser.add_argument
+    patterns = "or shell patterns, with commas between, in the order to show them in"
+    if rows:
+        add("--rows", action="append", default=[], metavar="NAMES", help=f"rows: names {patterns}")
+    add(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="NAMES",
+        help=f"tasks or metrics, or `TASK METRIC`: names {patterns}",
+    )
+    add("--lengths", action=_Lengths, default=[], metavar="N,…", help="such as 4k,16k")
+
+
+class _Lengths(argparse.Action):
+    """Lengths with commas between, of an option that may be repeated."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add the lengths, or raise `SpecError`."""
+        found = [parse_length(text) for text in str(values).split(",")]
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), *found])
 
 
 class Checked(argparse.Action, ABC):

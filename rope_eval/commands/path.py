@@ -13,7 +13,7 @@ examples:
   opencompass --models scaling_rope_lab_base_1e4 --datasets rope_paper_leval \\
       --config-dir $(rope-eval path opencompass) --summarizer rope_eval
 """
-FOLDERS = ("tasks", "opencompass", "models", "results")
+FOLDERS = ("tasks", "opencompass", "models", "results", "plans")
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,8 +22,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "path",
         help="print where this package's tasks, model configurations and tables are",
         description="Print the folder of lm-eval's tasks, of OpenCompass's configurations, of the "
-        "catalogue's model configurations, or of the published tables. The first two hold a file "
-        "for each name and are written into the user's cache.",
+        "catalogue's model configurations, of the published tables, or of the plans that ship. The "
+        "first two hold a file for each name and are written into the user's cache.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -51,4 +51,8 @@ def _folder(what: str) -> Path:
         from rope_eval.hosts.opencompass.config_files import config_folder
 
         return config_folder()
+    if what == "plans":
+        from rope_eval.plans.plan import SHIPPED
+
+        return SHIPPED
     return asset("model_configs" if what == "models" else what)

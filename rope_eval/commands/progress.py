@@ -70,13 +70,38 @@ def progress_lines(what: str, every: float = LINE_SECONDS) -> Iterator[Report]:
     """
     say(what)
     start = last = time.monotonic()
+    first: float | None = None
 
     def report(what: str, done: float) -> None:
-        nonlocal last
+        nonlocal first, last
         now = time.monotonic()
+        first = done if first is None else first  # what was done already took no time
         if now - last >= every:
             last = now
-            left = f", about {(now - start) * (1 - done) / done:.0f} s left" if done else ""
-            say(f"{done:.0%} after {now - start:.0f} s{left}: {what}")
+            gone = now - start
+            left = (
+                f", about {gone * (1 - done) / (done - first):.0f} s left" if done > first else ""
+            )
+            say(f"{done:.0%} after {gone:.0f} s{left}: {what}")
 
     yield report
+
+
+class Pace:
+    """How many units a minute are done: of those that this process works at, one after another."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._unit: str | None = None
+        self._over = 0
+
+    def see(self, unit: str) -> str:
+        """Take note of the unit at work, and return the rate so far, empty before the first."""
+        if unit != self._unit:
+            if self._unit is None:
+                self._start = time.monotonic()  # what came before was loading
+            else:
+                self._over += 1
+            self._unit = unit
+        seconds = time.monotonic() - self._start
+        return f"{60 * self._over / seconds:.3g} units/min" if self._over and seconds else ""

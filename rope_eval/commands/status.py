@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
+from rope_eval.files import Place
 from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="where a plan stands: what is done, at work, failed and to do",
         description="Say of each cell of a plan what is stored, and why what failed did.",
     )
-    parser.add_argument("plan", type=Path, metavar="PLAN", help="a YAML file")
+    parser.add_argument("plan", type=Path, metavar="PLAN", help="a YAML file or a name")
     add_shared(parser, "--results", help="where runs are kept (default: the plan's, results/runs)")
     parser.set_defaults(run=run)
 
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     return show(plan, store_of(plan, args.results))
 
 
-def store_of(plan: Plan, folder: Path | None) -> Store:
+def store_of(plan: Plan, folder: Place | None) -> Store:
     """Return the store of the command line, of the plan, or the default one."""
     from rope_eval.commands.store import open_store
 
@@ -49,35 +51,68 @@ def store_of(plan: Plan, folder: Path | None) -> Store:
 
 def show(plan: Plan, store: Store) -> int:
     """Print a line for each cell as soon as it is known, and a summary."""
-    from rope_eval.plans.survey import seconds_left, survey
+    from rope_eval.plans.estimate import seconds_left
+    from rope_eval.plans.survey import remaining, survey
 
     standings = []
     for one in survey(plan, store):
         print(shown(_line(one)), flush=True)
         standings.append(one)
+    for row, why in plan.absent.items():
+        print(shown(f"{'cannot':<14}{'-':>12}  {row}: {why}"))
     print()
-    print(_summary(standings))
-    if left := seconds_left(standings):
-        print(f"about {_time(left)} of scoring left for one worker")
-    return 1 if any(one.state in ("failed", "partly failed", "cannot") for one in standings) else 0
+    print(_summary(standings, len(plan.absent)))
+    if left := seconds_left(remaining(standings)):
+        seconds, unknown = left
+        but = f", beside {unknown} cells of a kind that nothing is stored of" if unknown else ""
+        print(f"about {_time(seconds)} of scoring left for one worker on this machine{but}")
+    bad = any(one.state in ("failed", "partly failed", "cannot") for one in standings)
+    return 1 if bad or plan.absent else 0
 
 
 def _line(one: Standing) -> str:
     stored = f"{one.stored} of {one.units}" if one.units else "-"
     work = f", {one.at_work} at work" if one.at_work else ""
-    tokens = f", {one.tokens} tokens to score" if one.tokens and not one.is_over else ""
+    cost = "".join(f", {part}" for part in _cost(one))
     why = f": {one.why}" if one.why else ""
-    return f"{one.state:<14}{stored:>12}  {one.cell}{work}{tokens}{why}"
+    return f"{one.state:<14}{stored:>12}  {one.cell}{work}{cost}{why}"
 
 
-def _summary(standings: list[Standing]) -> str:
+def _cost(one: Standing) -> Iterator[str]:
+    """Say what a cell takes that is to be done."""
+    if one.is_over:
+        return
+    if one.tokens:
+        yield f"{one.tokens} tokens to score"
+    if one.estimate.flops:
+        yield f"{_scaled(one.estimate.flops)}FLOP"
+    if one.estimate.memory is not None:
+        yield f"{_scaled(one.estimate.memory)}B of memory"
+    elif one.estimate.weights is not None:
+        yield f"{_scaled(one.estimate.weights)}B of weights, and what its texts need"
+
+
+def _scaled(number: float) -> str:
+    """Return a number with a decimal prefix: ``1.3 G``."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if number < 1000:
+            return f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:.3g} E"
+
+
+def _summary(standings: list[Standing], absent: int) -> str:
     counts = Counter(one.state for one in standings)
     stored, units = sum(one.stored for one in standings), sum(one.units for one in standings)
     tokens = sum(one.tokens or 0 for one in standings if not one.is_over)
+    flops = sum(one.estimate.flops or 0 for one in standings if not one.is_over)
+    memory = max((one.estimate.memory or 0 for one in standings if not one.is_over), default=0)
+    takes = f" ({_scaled(flops)}FLOP, at most {_scaled(memory)}B of memory)" if memory else ""
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
+    lacking = f", and {absent} rows without a checkpoint" if absent else ""
     return (
-        f"{len(standings)} cells: {states}; {stored} of {units} units stored, "
-        f"{tokens} tokens to score"
+        f"{len(standings)} cells: {states or 'none'}{lacking}; {stored} of {units} units stored, "
+        f"{tokens} tokens to score{takes}"
     )
 
 

@@ -1,4 +1,4 @@
-"""``rope-eval store``: the folder of runs, checked, cleaned, and written out as one frame."""
+"""``rope-eval store``: the runs, checked, cleaned, and written out as one frame."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rope_eval.commands.options import add_shared
+from rope_eval.files import Place
 from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
@@ -35,20 +37,24 @@ examples:
   rope-eval store sweep
   rope-eval store sweep --older-than 0        # no writer is at work: take all
 
-A leftover younger than --older-than may be a run that is being written, and is kept.
+A leftover younger than --older-than may be a run that is being written, and is kept; the claims of
+a plan's processes go where these are dead.
 """
 EXPORT = """\
 examples:
   rope-eval store export -o runs.csv
+  rope-eval store export --intervals -o runs.csv
   rope-eval store export --format parquet -o runs.parquet
+  rope-eval store export --format inspect -o logs && inspect view --log-dir logs
 
 A row is one number: of a run, a task or set of books, a metric and a length. docs/store.md names
 the columns. In CSV a text that a spreadsheet would take for a formula has ' before it.
+For Inspect's viewer (pip install 'rope-eval[inspect]') each task of a run with samples is a log.
 """
-FORMATS = ("csv", "parquet")
+FORMATS = ("csv", "parquet", "inspect")
 
 
-def open_store(folder: Path | None) -> Store:
+def open_store(folder: Place | None) -> Store:
     """Return the store of a command; what it leaves out is a line each on standard error."""
     from rope_eval.results.store import DEFAULT_ROOT, Store
 
@@ -71,7 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     for name, job, text, epilog in (
         ("verify", verify, "read every run whole, and say which are damaged", VERIFY),
         ("sweep", sweep, "remove what killed writers left behind", SWEEP),
-        ("export", export, "write every number as CSV or parquet", EXPORT),
+        ("export", export, "write every number as CSV or parquet, or logs of Inspect", EXPORT),
     ):
         one = jobs.add_parser(
             name,
@@ -81,14 +87,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         add = one.add_argument
-        add("--results", type=Path, metavar="DIR", help="of runs (default: results/runs)")
+        add_shared(one, "--results")
         if name == "sweep":
             add("--dry-run", action="store_true", help="only say what would be removed")
             minutes = "of a file that may still be written (default: 10)"
             add("--older-than", type=float, default=10.0, metavar="MINUTES", help=minutes)
         if name == "export":
             add("--format", choices=FORMATS, help="(default: by the file's name, else csv)")
-            add("-o", "--output", type=Path, required=True, metavar="FILE", help="to write")
+            add("--intervals", action="store_true", help="with the 95 %% interval of each number")
+            add(
+                "-o",
+                "--output",
+                type=Path,
+                required=True,
+                metavar="FILE",
+                help="for inspect a folder",
+            )
         add("--json", action="store_true", help="print JSON")
         one.set_defaults(run=job)
 
@@ -100,7 +114,7 @@ def verify(args: argparse.Namespace) -> int:
         DataError: there is no such folder.
         StoreError: it cannot be read.
     """
-    store = _existing(args.results)
+    store = existing_store(args.results)
     entries = [*store.entries(), *store.documents.entries()]
     found = Counter(entry.state for entry in entries)
     if args.json:
@@ -122,21 +136,26 @@ def sweep(args: argparse.Namespace) -> int:
         StoreError: it cannot be read, or a file not removed.
     """
     from rope_eval.errors import SpecError
+    from rope_eval.plans.remote_claims import claims_of
 
     if not args.older_than >= 0:
         raise SpecError(f"--older-than must be 0 or more minutes, got {args.older_than}")
-    store = _existing(args.results)
+    store = existing_store(args.results)
     removed, kept = store.sweep(older_than=60 * args.older_than, dry_run=args.dry_run)
+    dead, alive = claims_of(store).sweep(dry_run=args.dry_run)
     if args.json:
+        removed, kept = removed + dead, kept + alive
         lists = {"removed": list(map(str, removed)), "kept": list(map(str, kept))}
         print(json.dumps({"dry_run": args.dry_run} | lists, indent=2))
         return 0
-    for path in removed:
+    for path in removed + dead:
         print(f"{shown(path)}: {'would be removed' if args.dry_run else 'removed'}")
     for path in kept:
-        young = f"younger than {args.older_than:g} minutes: it may be being written"
+        young = f"not known to be older than {args.older_than:g} minutes: it may be being written"
         print(f"{shown(path)}: kept, {young}")
-    if not removed and not kept:
+    for path in alive:
+        print(f"{shown(path)}: kept, a plan's process is at this unit")
+    if not (removed or kept or dead or alive):
         print("no leftovers")
     return 0
 
@@ -145,16 +164,18 @@ def export(args: argparse.Namespace) -> int:
     """Write the frame of the store; return the exit status.
 
     Raises:
-        DataError: there is no such folder, or the file cannot be written.
+        DataError: there is no such folder, or the file cannot be written; no samples for Inspect.
         StoreError: the folder cannot be read.
     """
     from rope_eval.errors import DataError
     from rope_eval.files import check_output
     from rope_eval.results.frame import for_spreadsheets, frame
 
-    store = _existing(args.results)
+    store = existing_store(args.results)
+    if args.format == "inspect":
+        return _inspect(store, args)
     check_output(args.output)
-    table = frame(store)
+    table = frame(store, intervals=args.intervals)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
     try:
         if style == "csv":
@@ -172,12 +193,26 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _existing(folder: Path | None) -> Store:
+def _inspect(store: Store, args: argparse.Namespace) -> int:
+    """Write the logs; return the exit status."""
+    from rope_eval.results.inspect_logs import export_inspect
+
+    files = export_inspect(store, args.output)
+    print(
+        json.dumps({"files": list(map(str, files))})
+        if args.json
+        else f"{len(files)} logs are in {shown(args.output)}: inspect view --log-dir "
+        f"{shown(args.output)}"
+    )
+    return 0
+
+
+def existing_store(folder: Place | None) -> Store:
+    """Return the store of a command that reads; a folder that is not there is a `DataError`."""
     from rope_eval.errors import DataError
-    from rope_eval.paths import is_directory
 
     store = open_store(folder)
-    if not is_directory(str(store.root)):
+    if not store.folder.exists():
         raise DataError(f"there is no folder of runs at {store.root}: give it as --results DIR")
     return store
 
@@ -187,5 +222,6 @@ def _line(entry: Entry) -> str:
         return str(entry)
     run = entry.run
     named = (run.request.get(name) for name in ("model", "checkpoint"))
-    what = f"{run.kind} {next(filter(None, (*named, run.provenance.get('document'))), '')}".strip()
+    made = (run.provenance.get(name) for name in ("document", "part"))
+    what = f"{run.kind} {next(filter(None, (*named, *made)), '')}".strip()
     return shown(f"{entry.path}: ok: {what}{', failed: ' + str(run.error) if run.error else ''}")

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from rope_eval.commands.options import add_shared
+from rope_eval.commands.options import add_choice, add_shared
+from rope_eval.commands.showing import show
 from rope_eval.commands.store import open_store
 from rope_eval.errors import SpecError
-from rope_eval.safe_text import shown_lines
 
 EPILOG = """\
 examples:
   rope-eval table 3 --source paper
-  rope-eval table 3+4 --format csv > short_context.csv
-  rope-eval table 5 --format latex
-  rope-eval table 5 --source runs
-  rope-eval table 3+4 --source both --protocol paper
-  rope-eval table ruler
-  rope-eval table "arc_*,piqa" --metric acc
+  rope-eval table 5 --source both --rows "base=500,base=10000*" --columns "GSM,TOEFL"
+  rope-eval table perplexity --lengths 4k,16k --intervals
+  rope-eval table perplexity --source both --rows "paper:LLaMA2 7B/*,lab/*"
+  rope-eval table ruler --rows "lab/*" --format latex
+  rope-eval table "arc_*,piqa" --metric acc --format csv > arc.csv
 
-Tables 3 and 4 are one table in two parts; 3+4 joins them. Source: arXiv 2310.05209.
-Runs are those of `rope-eval ppl` (table 1) and `rope-eval import` (tables 3 to 5). A cell that was
-not measured is blank, and the caption says why (with csv, standard error does).
-perplexity, retrieval, ruler, tasks (all), or the names of tasks, make a table of whatever the store
-has of them, by length where they have one, its numbers as recorded.
+1 to 5 and 3+4 are the paper's tables (arXiv 2310.05209), with its numbers, yours, or both; 3+4
+joins two parts of one. perplexity and accuracy (of tokens), retrieval, ruler, longbench, tasks
+(all) or names of tasks are of whatever the store has of them, by length where they have one.
+A cell that was not measured is blank, and the caption says why (with csv, standard error does).
 """
 
 
@@ -38,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("table", metavar="TABLE", help="1 to 5, 3+4, perplexity, retrieval, ruler, or tasks")
+    add("table", metavar="TABLE", help="of the paper, a measurement, or tasks: see below")
     add(
         "--source",
         choices=("paper", "runs", "both"),
@@ -46,13 +43,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "for its tables, runs for others)",
     )
     add("--metric", metavar="NAME", help="of tasks, the only one to show")
+    add_choice(parser)
+    add("--intervals", action="store_true", help="95 %% intervals beside the numbers")
     add("--protocol", default="paper", help="of measured scores: paper, lm_eval or leval")
     add_shared(parser, "--results")
     add(
         "--format",
-        default="markdown",
         metavar="FORMAT",
-        help="markdown (default), csv, json, latex (booktabs, best in bold) or html",
+        help="text (default on a terminal, as wide as it is), markdown (default elsewhere), csv, "
+        "json, latex (booktabs) or html; in markdown and latex the best is bold",
     )
     parser.set_defaults(run=run)
 
@@ -65,25 +64,36 @@ def run(args: argparse.Namespace) -> int:
         DataError: the published numbers cannot be read, or nothing of the table was measured.
         StoreError: the runs cannot be read; one that is damaged is named, and left out.
     """
-    from rope_eval.report import formats, measured
+    from rope_eval.report import measured
     from rope_eval.report import published as paper
+    from rope_eval.report.choice import Choice
     from rope_eval.report.runs import rows_of
     from rope_eval.report.stored import stored_table
-    from rope_eval.report.terminal import fitted, terminal_width
 
     own = args.table not in paper.NAMES
     source = args.source or ("runs" if own else "paper")
+    choice = Choice(rows=args.rows, columns=args.columns, lengths=args.lengths)
     if args.metric and not own:
-        raise SpecError(f"--metric is of tasks: table {args.table} has its columns")
-    if source == "paper":
-        table = paper.published(args.table)
-    elif own and source == "runs":
-        table = stored_table(open_store(args.results), args.table, args.metric)
+        raise SpecError(f"--metric is of measurements and tasks, not of table {args.table}")
+    if args.intervals and (source == "paper" or args.table == "1"):
+        raise SpecError(
+            "--intervals is of what was measured: not of --source paper, and of perplexity in "
+            "`rope-eval table perplexity`"
+        )
+    if own and source != "paper":
+        table = stored_table(
+            open_store(args.results),
+            args.table,
+            args.metric,
+            choice=choice,
+            published=source == "both",
+            intervals=args.intervals,
+        )
+    elif source == "paper":
+        table = paper.chosen_table(args.table, choice)
     else:
         make = measured.table_of if source == "runs" else measured.both
-        table = make(rows_of(open_store(args.results)), args.table, args.protocol)
-    width = terminal_width() if args.format == "markdown" else None
-    print(formats.render(table, args.format) if width is None else fitted(table, width))
-    if source != "paper" and args.format == "csv":
-        print(shown_lines(table.caption), file=sys.stderr)
+        rows = rows_of(open_store(args.results))
+        table = make(rows, args.table, args.protocol, choice, intervals=args.intervals)
+    show(table, args.format)
     return 0

@@ -10,23 +10,27 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO
 from uuid import uuid4
 
 from rope_eval.errors import StoreError
+from rope_eval.files import Place
+from rope_eval.plans.claiming import (
+    FOLDER,
+    LEASE_SECONDS,
+    Claiming,
+    lives,
+    newest,
+    this_process,
+)
 
-FOLDER = ".claims"  # hidden: a store passes over it
-LEASE_SECONDS = 180.0  # longer than any call that stops the other threads of a process
 WRITE_SECONDS = 5.0
 
 
-class Claims:
+class Claims(Claiming):
     """The claims in a store's folder.
 
     Args:
@@ -35,59 +39,45 @@ class Claims:
     """
 
     def __init__(self, root: Path, lease: float = LEASE_SECONDS) -> None:
+        super().__init__(lease)
         self.folder = root / FOLDER
-        self.lease = lease
-
-    @contextmanager
-    def claim(self, key: str) -> Iterator[bool]:
-        """Claim a unit for the block; False within it where another process has it.
-
-        Raises:
-            StoreError: where the folder cannot be written.
-        """
-        path = self._take(key)
-        if path is None:
-            yield False
-            return
-        done = threading.Event()
-        beat = threading.Thread(target=self._touch, args=(path, done), daemon=True)
-        beat.start()
-        try:
-            yield True
-        finally:
-            done.set()
-            beat.join()
-            with suppress(OSError):
-                path.unlink()
 
     def held(self) -> list[str]:
         """Return the keys of the units that live processes are at."""
-        newest: dict[str, int] = {}
-        for path in self.folder.glob("*.*"):
-            key, _, generation = path.name.rpartition(".")
-            if key and generation.isdecimal():
-                newest[key] = max(int(generation), newest.get(key, 0))
+        found = newest([path.name for path in self.folder.glob("*.*")])
         now = time.time()
         with suppress(OSError):  # of a store that can only be read
-            now = self._now() if newest else now
-        return [key for key, g in newest.items() if self._lives(self._path(key, g), now)]
+            now = self._now() if found else now
+        return [key for key, g in found.items() if self._lives(self.folder / f"{key}.{g}", now)]
 
-    def _path(self, key: str, generation: int) -> Path:
-        return self.folder / f"{key}.{generation}"
+    def sweep(self, *, dry_run: bool = False) -> tuple[list[Place], list[Place]]:
+        """Remove the claims of processes that are dead, or too long silent."""
+        removed: list[Place] = []
+        kept: list[Place] = []
+        if not self.folder.is_dir():
+            return removed, kept
+        try:
+            now = time.time() if dry_run else self._now()
+            for path in sorted(self.folder.iterdir()):
+                lives = self._lives(path, now)
+                if not lives and not dry_run:
+                    path.unlink(missing_ok=True)
+                (kept if lives else removed).append(path)
+        except OSError as error:
+            raise StoreError(f"cannot sweep {self.folder}: {error.strerror or error}") from error
+        return removed, kept
 
-    def _take(self, key: str) -> Path | None:
+    def _take(self, key: str) -> str | None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            last = max(
-                (int(g) for p in self.folder.glob(f"{key}.*") if (g := p.suffix[1:]).isdecimal()),
-                default=-1,
-            )
-            if last >= 0 and self._lives(self._path(key, last), self._now()):
+            found = newest([path.name for path in self.folder.glob(f"{key}.*")])
+            last = found.get(key, -1)
+            if last >= 0 and self._lives(self.folder / f"{key}.{last}", self._now()):
                 return None
-            path = self._path(key, last + 1)
+            name = f"{key}.{last + 1}"
             try:
-                with path.open("x", encoding="utf-8") as file:
-                    json.dump(_this_process(), file)
+                with (self.folder / name).open("x", encoding="utf-8") as file:
+                    self._sign(name, file)
             except FileExistsError:
                 return None  # another was faster
         except OSError as error:
@@ -95,7 +85,22 @@ class Claims:
                 f"cannot write to {self.folder}: {error.strerror or error}. Check the folder's "
                 "permissions and free space, and run the plan again: it goes on where it was"
             ) from error
-        return path
+        return name
+
+    def _sign(self, name: str, file: IO[str]) -> None:
+        try:
+            json.dump(this_process(), file)
+        except BaseException:  # an interrupt: unsigned it would stand for seconds
+            self._give_back(name)
+            raise
+
+    def _touch(self, name: str) -> None:
+        with suppress(OSError):
+            os.utime(self.folder / name)
+
+    def _give_back(self, name: str) -> None:
+        with suppress(OSError):
+            (self.folder / name).unlink()
 
     def _now(self) -> float:
         """Return the time by the clock that the files' times are of."""
@@ -117,35 +122,4 @@ class Claims:
             owner = json.loads(text)
         except ValueError:
             return now - touched < WRITE_SECONDS  # being written, or its owner died at it
-        here = _this_process()
-        if not isinstance(owner, dict) or owner.get("space") != here["space"]:
-            return True
-        return _born(owner.get("pid")) == owner.get("born")
-
-    def _touch(self, path: Path, done: threading.Event) -> None:
-        while not done.wait(self.lease / 6):
-            with suppress(OSError):
-                os.utime(path)
-
-
-def _this_process() -> dict[str, Any]:
-    return {"space": _space(), "pid": os.getpid(), "born": _born(os.getpid())}
-
-
-def _space() -> list[str] | str:
-    """Return what tells one machine's process numbers from another's; unlike any if unknown."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return [platform.node(), boot, str(Path("/proc/self/ns/pid").readlink())]
-    except OSError:
-        return uuid4().hex
-
-
-def _born(pid: Any) -> str | None:
-    """Return when a process of this machine began, in ticks; None for one that is not there."""
-    try:
-        after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2]
-    except OSError:
-        return None
-    state, *rest = after_name.split()
-    return None if state in "ZX" else rest[18]
+        return lives(owner) is not False

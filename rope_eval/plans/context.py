@@ -1,4 +1,4 @@
-"""What a worker hands to the measurement of a cell, and what it is told of one beforehand."""
+"""What a worker hands to the measurement of a cell, and what it is told of one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from rope_eval.plans.claims import Claims
+from rope_eval.plans.claiming import Claiming
 from rope_eval.plans.models import LoadedModel
 from rope_eval.results.store import Store
 
@@ -27,9 +27,24 @@ class Context:
 
     store: Store
     model: LoadedModel
-    claims: Claims
+    claims: Claiming
     retry: bool
     progress: Callable[[str, float], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What measuring a cell came to.
+
+    Attributes:
+        units: how many were computed now; none where all come from the store.
+        key: of the run.
+        note: which fields of the setting changed nothing in it, or empty.
+    """
+
+    units: int
+    key: str
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,14 +55,15 @@ class Prospect:
         state: of its run: "done", "partly failed", "failed", or "open" where there is none.
         units: the key of each.
         stored: how many of them are.
-        tokens: to be scored, None where that is not known before.
-        seconds: what each stored unit took.
+        passes: tokens of each text that is to go through the model, None where that is not known
+            before.
+        timed: of stored units of this machine the tokens, where they are known, and the seconds.
         why: it failed, or empty.
     """
 
     state: RunState
     units: tuple[str, ...]
     stored: int
-    tokens: int | None
-    seconds: tuple[float, ...] = ()
+    passes: tuple[int, ...] | None
+    timed: tuple[tuple[int | None, float], ...] = ()
     why: str = ""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import yaml
@@ -48,14 +49,17 @@ class Value:
         except RopeEvalError as error:
             raise type(error)(f"{self.where}: {error}") from error
 
-    def items(self, known: Iterable[str] = ()) -> dict[str, Value]:
+    def items(
+        self, known: Iterable[str] = (), needed: Mapping[str, str] = MappingProxyType({})
+    ) -> dict[str, Value]:
         """Return the values of a mapping by their keys.
 
         Args:
             known: the keys that it may have; none for any.
+            needed: the keys that it must have, and an example of each one's value.
 
         Raises:
-            SpecError: for what is no mapping, a key that is not known or stands twice.
+            SpecError: for what is no mapping, a key that is not known, is missing or stands twice.
         """
         known = tuple(known)
         if not isinstance(self.node, yaml.MappingNode):
@@ -71,6 +75,9 @@ class Value:
             if name in values:
                 Value(self.file, key).refuse(f"{name} stands twice")
             values[name] = Value(self.file, node)
+        for name, example in needed.items():
+            if name not in values:
+                self.refuse(f"{name} is missing: give it, such as {name}: {example}")
         return values
 
     def elements(self) -> list[Value]:

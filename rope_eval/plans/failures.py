@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rope_eval.errors import RopeEvalError, StoreError
-from rope_eval.plans.plan import Cell
+from rope_eval.plans.cell import Cell
 from rope_eval.results import identity
 from rope_eval.results.provenance import provenance
 from rope_eval.results.store import Run, Store

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.errors import SpecError
 from rope_eval.results.identity import fingerprint
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.documents import (
@@ -57,6 +58,25 @@ class LoadedModel:
         model = self.get(name, loading)
         with scorer_of(model, rope, loading, self._proof(model, rope, loading.proof)) as scorer:
             yield scorer
+
+    @contextmanager
+    def under(
+        self, name: str, rope: RopeSpec, loading: Loading
+    ) -> Iterator[tuple[PreTrainedModel, dict[str, Any]]]:
+        """Put a setting on a model, and take it off again.
+
+        Yields:
+            The model, and what is recorded of it: ``ran`` and ``proof``.
+
+        Raises:
+            SpecError: for a backend that does not give the model itself.
+        """
+        if loading.backend != "hf":
+            raise SpecError(f"this is measured on backend hf alone, not on {loading.backend}")
+        model = self.get(name, loading)
+        proof = self._proof(model, rope, loading.proof)
+        with scorer_of(model, rope, loading, proof) as scorer:
+            yield model, {"ran": [dict(scorer.ran)], "proof": proof}
 
     def _proof(self, model: PreTrainedModel, rope: RopeSpec, wanted: bool) -> dict[str, Any] | str:
         if rope not in self._proofs:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from statistics import fmean
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Literal
 
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
-from rope_eval.plans import units
-from rope_eval.plans.claims import Claims
+from rope_eval.plans.cell import Cell
+from rope_eval.plans.estimate import Estimate, Estimates, Remaining
 from rope_eval.plans.failures import Failures, reason
-from rope_eval.plans.plan import Cell, Plan
+from rope_eval.plans.plan import Plan
+from rope_eval.plans.remote_claims import claims_of
 from rope_eval.results.store import Store
 
 State = Literal["done", "partly failed", "failed", "partly done", "to do", "cannot"]
@@ -28,7 +28,7 @@ class Standing:
         stored: how many of them are.
         at_work: how many of them live processes are at.
         tokens: to be scored; None where that is not known before.
-        seconds: what its stored units took on average, or None.
+        estimate: what they cost.
         why: it failed, or cannot be done.
     """
 
@@ -38,7 +38,7 @@ class Standing:
     stored: int = 0
     at_work: int = 0
     tokens: int | None = 0
-    seconds: float | None = None
+    estimate: Estimate = field(default_factory=Estimate)
     why: str = ""
 
     @property
@@ -53,31 +53,30 @@ def survey(plan: Plan, store: Store) -> Iterator[Standing]:
     Raises:
         StoreError: where the store cannot be read.
     """
-    failures, held = Failures(store), set(Claims(store.root).held())
+    failures, held, estimates = Failures(store), set(claims_of(store).held()), Estimates()
     for cell in plan.cells:
-        yield _standing(cell, store, failures, held)
+        yield _standing(cell, store, failures, held, estimates)
 
 
-def seconds_left(standings: list[Standing]) -> float | None:
-    """Return how long one worker needs for the rest, by what stored units took; None without one.
-
-    A cell without a stored unit is taken for the mean of the others.
-    """
-    known = [one.seconds for one in standings if one.seconds is not None]
-    if not known:
-        return None
-    mean = fmean(known)
-    return sum(
-        (one.units - one.stored) * (mean if one.seconds is None else one.seconds)
+def remaining(standings: Iterable[Standing]) -> list[Remaining]:
+    """Return what is left of each cell, as `rope_eval.plans.estimate.seconds_left` takes it."""
+    return [
+        Remaining(
+            kind=type(one.cell.measurement),
+            units=0 if one.is_over or one.state == "cannot" else one.units - one.stored,
+            estimate=one.estimate,
+        )
         for one in standings
-        if not one.is_over and one.state != "cannot"
-    )
+    ]
 
 
-def _standing(cell: Cell, store: Store, failures: Failures, held: set[str]) -> Standing:
+def _standing(
+    cell: Cell, store: Store, failures: Failures, held: set[str], estimates: Estimates
+) -> Standing:
     failed = failures.read(cell)
     try:
-        found = units.prospect(cell, store)
+        cell.measurement.check()
+        found = cell.measurement.prospect(cell, store)
     except RopeEvalError as error:
         state: State = "failed" if failed else "cannot"
         return Standing(cell=cell, state=state, why=failed or reason(error))
@@ -94,8 +93,8 @@ def _standing(cell: Cell, store: Store, failures: Failures, held: set[str]) -> S
         units=len(found.units),
         stored=found.stored,
         at_work=len(held.intersection(found.units)),
-        tokens=found.tokens,
-        seconds=fmean(found.seconds) if found.seconds else None,
+        tokens=None if found.passes is None else sum(found.passes),
+        estimate=estimates.of(cell, found),
         why=why,
     )
 

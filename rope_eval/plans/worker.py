@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rope_eval.errors import SpecError, StoreError
-from rope_eval.plans import units
-from rope_eval.plans.claims import Claims
+from rope_eval.plans.cell import Cell
 from rope_eval.plans.context import Context
 from rope_eval.plans.failures import Failures
 from rope_eval.plans.models import LoadedModel
-from rope_eval.plans.plan import Cell, Plan
+from rope_eval.plans.plan import Plan
+from rope_eval.plans.remote_claims import claims_of
 from rope_eval.results.store import Store
 from rope_eval.runner import LeftToOthersError
-
-POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,12 +63,14 @@ class Done:
         units: how many it computed itself.
         cells: how many are done, by whomever.
         failed: why, by the cell.
+        notes: which fields of the setting changed nothing, by the cell.
         loads: how often a model was loaded.
     """
 
     units: int = 0
     cells: int = 0
-    failed: dict[str, str]
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
     loads: int = 0
 
 
@@ -96,8 +96,8 @@ def work(
     Raises:
         StoreError: where the store cannot be written, or is damaged.
     """
-    model, claims, failures = LoadedModel(), Claims(store.root), Failures(store)
-    done = Done(failed={})
+    model, claims, failures = LoadedModel(), claims_of(store), Failures(store)
+    done = Done()
     pending = (shard or Shard()).order(plan.cells)
     while pending:
         left: list[Cell] = []
@@ -112,21 +112,24 @@ def work(
                 done.failed[str(cell)] = why
                 continue
             try:
-                computed = units.measure(
+                outcome = cell.measurement.measure(
                     cell,
                     Context(store=store, model=model, claims=claims, retry=retry, progress=report),
                 )
-            except LeftToOthersError:
+            except LeftToOthersError as others:
+                done.units += others.computed
                 left.append(cell)
             except StoreError:
                 raise
             except Exception as error:  # whatever it is, the other cells do not depend on it
                 done.failed[str(cell)] = failures.keep(cell, error)
             else:
-                done.units += computed
+                done.units += outcome.units
                 done.cells += 1
+                if outcome.note:
+                    done.notes[str(cell)] = outcome.note
         if left and done.units + done.cells == before:
-            wait(POLL_SECONDS)
+            wait(claims.poll)
         pending = left
     done.loads = model.loads
     return done

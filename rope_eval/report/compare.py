@@ -5,67 +5,63 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from rope_eval.errors import DataError, SpecError, did_you_mean
-from rope_eval.protocols.columns import ITEMS, TASKS
-from rope_eval.report import published as paper
-from rope_eval.report.runs import Part, Row, Score, items_of, rows_of
-from rope_eval.report.stats import (
+from rope_eval.errors import DataError
+from rope_eval.report.pooled import Pooled
+from rope_eval.report.runs import Part, Score
+from rope_eval.report.sides import Side
+from rope_eval.results.conditions import unlike
+from rope_eval.results.metrics import plain
+from rope_eval.results.stats import (
     Interval,
     Z,
     mean_variance,
     newcombe,
     paired_bootstrap,
+    ratio_bootstrap,
 )
-from rope_eval.results.conditions import unlike
-from rope_eval.results.frame import HARNESSES
-from rope_eval.results.store import Store
 
-_TABLES = ("3", "4", "5")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Side:
-    """One side of a comparison: its name and its columns.
-
-    A published score has one part without a name where its number of items is known, else none.
-    """
-
-    name: str
-    scores: dict[str, Score]
+Unit: TypeAlias = Literal["points", "nats"]
+_LIKE_ENOUGH = ("dtype",)  # what may differ, and is said
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """A column of both sides; scores in percent, their difference in points.
+    """A column of both sides.
 
     Attributes:
-        column: as in the paper.
-        baseline: the baseline's score.
+        column: as in the paper, or a task or books and a metric.
+        baseline: the baseline's score: in percent, or perplexity, or nats a token.
         score: the run's score.
-        interval: of the difference, 95 %, or None where the number of items is unknown.
-        method: how the interval was worked out.
+        difference: of the run's and the baseline's: in points, or nats a token.
+        unit: of the difference.
+        interval: of the difference, 95 %, or None where none can be said.
+        method: how the interval was worked out, or why there is none.
         notes: what is not alike about the two scores.
     """
 
     column: str
     baseline: float
     score: float
+    difference: float
+    unit: Unit = "points"
     interval: Interval | None
     method: str
     notes: tuple[str, ...] = ()
 
     @property
-    def points(self) -> float:
-        """The run's score minus the baseline's."""
-        return self.score - self.baseline
-
-    @property
     def beyond_noise(self) -> bool:
         """Whether the interval is there and leaves out zero."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
+
+    def is_worse(self, points: float | None, nats: float | None) -> bool:
+        """Return whether the run is worse by more than so much, where that is said."""
+        if self.unit == "points":
+            return points is not None and self.difference < -points
+        return nats is not None and self.difference > nats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,56 +80,30 @@ class Comparison:
     differences: tuple[Difference, ...]
     not_compared: Mapping[str, str] = field(default_factory=dict)
 
-    def worse(self, points: float) -> list[str]:
-        """Return the columns in which the run is worse by more than so many points."""
-        return [d.column for d in self.differences if d.points < -points]
+    def worse(self, points: float | None = None, nats: float | None = None) -> list[str]:
+        """Return the columns in which the run is worse by more than so much."""
+        return [d.column for d in self.differences if d.is_worse(points, nats)]
 
 
-def side(text: str, store: Store, protocol: str = "paper") -> Side:
-    """Return what a text on the command line names.
+def compare(run: Side, baseline: Side, *, allow_unlike: bool = False) -> Comparison:
+    """Return the differences of the columns that both sides have.
 
     Args:
-        text: ``paper:LLaMA2 7B/base=10000`` (a row of Tables 3 to 5; ``paper:LLaMA2 7B`` is the
-            row of that name), a run's key or the beginning of it, or a row of the catalogue or of
-            a table of runs; where both harnesses ran it, ``lm_eval:`` or ``opencompass:`` and its
-            name.
-        store: where runs are.
-        protocol: of measured scores.
-
-    Raises:
-        SpecError: for a row that the paper does not have.
-        DataError: for a name that no run has, or several.
-    """
-    if text.startswith("paper:"):
-        return _published(text, protocol)
-    columns = list(TASKS[protocol])
-    keys = [run.key for run in store.runs() if run.kind in HARNESSES and run.key.startswith(text)]
-    rows = rows_of(store)
-    rows = [row for row in rows if row.parts or row.others]
-    found = [row for row in rows if text in (row.name, f"{row.harness}:{row.name}")]
-    if not found and len(keys) == 1:
-        found = rows_of(store, keys)
-    if len(found) != 1:
-        names = [row.name for row in rows]
-        several = len(found) > 1 or len(keys) > 1
-        raise DataError(
-            f"{text!r} names {'several runs' if several else 'no run'} of tasks in {store.root}: "
-            "give a run's key, a row that was measured (lm_eval:ROW or opencompass:ROW where both "
-            "ran it), or paper:LLaMA2 7B/base=10000."
-            + ("" if several else did_you_mean(text, names))
-        )
-    return Side(name=text, scores=_scores(found[0], columns, protocol))
-
-
-def compare(run: Side, baseline: Side) -> Comparison:
-    """Return the differences of the columns that both sides have.
+        run: one side.
+        baseline: the other.
+        allow_unlike: compare what was not asked alike too, with a note.
 
     Raises:
         DataError: where they have none in common.
     """
-    blanks = {column: _why_blank(run, baseline, column) for column in baseline.scores}
-    common = [column for column, why in blanks.items() if not why]
-    if not common:
+    differences: list[Difference] = []
+    blanks: dict[str, str] = {}
+    for column in baseline.columns:
+        try:
+            differences.append(_difference(column, run, baseline, allow_unlike))
+        except _NotComparedError as why:
+            blanks[column] = str(why)
+    if not differences:
         ours, theirs = (", ".join(_numbers(side)) or "none" for side in (run, baseline))
         reasons = "; ".join(
             f"{column}: {why}" for column, why in blanks.items() if why != _not_run(run)
@@ -145,80 +115,66 @@ def compare(run: Side, baseline: Side) -> Comparison:
     return Comparison(
         run=run.name,
         baseline=baseline.name,
-        differences=tuple(
-            _difference(column, run.scores[column], baseline.scores[column]) for column in common
-        ),
-        not_compared={column: why for column, why in blanks.items() if why},
+        differences=tuple(differences),
+        not_compared=blanks,
     )
 
 
+class _NotComparedError(Exception):
+    """Why two scores are not compared."""
+
+
 def _numbers(side: Side) -> list[str]:
-    return [column for column, score in side.scores.items() if score.value is not None]
-
-
-def _why_blank(run: Side, baseline: Side, column: str) -> str:
-    """Say why there is no difference, or nothing where there is one."""
-    if column not in run.scores:
-        return _not_run(run)
-    for side in (run, baseline):
-        if side.scores[column].value is None:
-            return f"{side.name}: {'; '.join(side.scores[column].notes)}"
-    return ""
+    scores = [column for column, score in side.scores.items() if score.value is not None]
+    return [*scores, *side.pooled]
 
 
 def _not_run(run: Side) -> str:
     return f"{run.name}: not run"
 
 
-def _scores(row: Row, columns: Sequence[str], protocol: str) -> dict[str, Score]:
-    scores = {column: row.score(column, protocol) for column in columns}
-    scores |= {
-        column: Score(value=part.value, parts=(part,), notes=tuple(items_of([part], None)))
-        for column, part in row.others.items()
-    }
-    return {column: score for column, score in scores.items() if score.parts}
+def _difference(column: str, run: Side, baseline: Side, allow_unlike: bool) -> Difference:
+    if column in run.scores and column in baseline.scores:
+        ours, theirs = run.scores[column], baseline.scores[column]
+        protocols = () if run.protocol == baseline.protocol else (run.protocol, baseline.protocol)
+        notes = _unlike(ours.conditions, theirs.conditions, allow_unlike, protocols)
+        for side, score in ((run, ours), (baseline, theirs)):
+            if score.value is None:
+                raise _NotComparedError(f"{side.name}: {'; '.join(score.notes)}")
+        return _of_scores(column, ours, theirs, notes)
+    if column in run.pooled and column in baseline.pooled:
+        pooled, other = run.pooled[column], baseline.pooled[column]
+        notes = _unlike(pooled.conditions, other.conditions, allow_unlike)
+        return _of_sums(column, pooled, other, notes)
+    raise _NotComparedError(_not_run(run))
 
 
-def _published(text: str, protocol: str) -> Side:
-    name = text.removeprefix("paper:").strip()
-    model, slash, label = name.partition("/")
-    place = (model.removeprefix("LLaMA2").strip(), label if slash else model)
-    scores: dict[str, Score] = {}
-    places: list[tuple[str, str]] = []
-    for table in map(paper.published, _TABLES):
-        for row in table.rows:
-            places.append((str(row[0]), str(row[1])))
-            if places[-1] != place:
-                continue
-            for column, cell in zip(table.columns, row[2:], strict=True):
-                if cell is not None:
-                    scores[column] = _printed(column, float(str(cell)) / 100, protocol)
-    if not scores:
-        names = [f"paper:LLaMA2 {size}/{row}" for size, row in places]
-        raise SpecError(
-            f"Tables 3 to 5 have no row {text!r}.{did_you_mean(text, names)} Write it as "
-            "paper:LLaMA2 7B/base=10000, with the row's name as in the tables"
-        )
-    return Side(name=text, scores=scores)
+def _unlike(
+    run: Mapping[str, str],
+    baseline: Mapping[str, str],
+    allow: bool,
+    protocols: tuple[str, ...] = (),
+) -> tuple[str, ...]:
+    """Return what was asked otherwise; what makes other scores of it is not compared."""
+    said = unlike(run, baseline)
+    said += [f"protocol {protocols[0]} against {protocols[1]}"] if protocols else []
+    bad = [text for text in said if not text.startswith(_LIKE_ENOUGH)]
+    if bad and not allow:
+        raise _NotComparedError(f"not asked alike: {', '.join(bad)}")
+    return tuple(said)
 
 
-def _printed(column: str, value: float, protocol: str) -> Score:
-    n = ITEMS[column] if len(TASKS["paper"][column]) == 1 else None  # parts are not printed
-    parts = (Part(task="", value=value, n=n, n_all=n),) if n else ()
-    notes = () if protocol == "paper" else ("protocol paper",)
-    return Score(value=value, parts=parts, notes=notes)
-
-
-def _difference(column: str, run: Score, baseline: Score) -> Difference:
+def _of_scores(column: str, run: Score, baseline: Score, notes: tuple[str, ...]) -> Difference:
     assert run.value is not None and baseline.value is not None, "a blank was let through"
     interval, method = _interval(run, baseline)
     return Difference(
         column=column,
         baseline=100 * baseline.value,
         score=100 * run.value,
+        difference=100 * run.value - 100 * baseline.value,
         interval=interval and (100 * interval[0], 100 * interval[1]),
         method=method,
-        notes=tuple(unlike(run.conditions, baseline.conditions))
+        notes=notes
         + _other_items(run, baseline)
         + tuple(f"run: {note}" for note in run.notes)
         + tuple(f"baseline: {note}" for note in baseline.notes),
@@ -230,6 +186,55 @@ def _other_items(run: Score, baseline: Score) -> tuple[str, ...]:
     if counts[0] == counts[1] or not all(counts):
         return ()
     return (f"{counts[0]} items against {counts[1]}",)
+
+
+def _of_sums(column: str, run: Pooled, baseline: Pooled, notes: tuple[str, ...]) -> Difference:
+    """Return the difference over the documents that both have: nats a token, or hits in points.
+
+    Of one document nothing says how another would do, and there is no interval.
+    """
+    ours, theirs = run.sums(), baseline.sums()
+    what = "item" if plain(run.metric) == "nll" else "document"
+    shared = [name for name in theirs if name in ours]
+    if not shared:
+        known = ours and theirs
+        raise _NotComparedError(
+            f"no {what} in common" if known else f"what each {what} got was not kept"
+        )
+    mine, other = (np.array([sums[name] for name in shared]) for sums in (ours, theirs))
+    tokens = mine[:, 2]
+    if (tokens != other[:, 2]).any():
+        raise _NotComparedError("other tokens: the tokenizers differ")
+    is_hits = plain(run.metric) == "accuracy"
+    kind = 1 if is_hits else 0
+    scale = 100.0 if is_hits else 1.0
+    apart = scale * (mine[:, kind] - other[:, kind])
+    count = f"{len(shared)} {what}{'' if len(shared) == 1 else 's'}"
+    interval: Interval | None = None
+    if len(shared) == 1:
+        method = f"one {what}: no interval"
+    elif len(np.unique(apart / tokens)) == 1:
+        method = f"{count} that differ by the same: no interval"
+    else:
+        interval, method = ratio_bootstrap(apart, tokens), f"paired bootstrap, {count}"
+    if not len(shared) == len(ours) == len(theirs):
+        notes += (f"{count} shared of {len(ours)} and {len(theirs)}",)
+    means = [scale * float(sums[:, kind].sum() / tokens.sum()) for sums in (mine, other)]
+    show = _perplexity if plain(run.metric) == "perplexity" else float
+    return Difference(
+        column=column,
+        baseline=show(means[1]),
+        score=show(means[0]),
+        difference=float(apart.sum() / tokens.sum()),
+        unit="points" if is_hits else "nats",
+        interval=interval,
+        method=method,
+        notes=notes,
+    )
+
+
+def _perplexity(nats: float) -> float:
+    return math.exp(nats) if nats < 700 else math.inf
 
 
 def _interval(run: Score, baseline: Score) -> tuple[Interval | None, str]:

@@ -6,8 +6,8 @@ import csv
 import html
 import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, TypeAlias
 
@@ -18,6 +18,11 @@ from rope_eval.safe_text import for_spreadsheet, shown, shown_lines
 
 Cell: TypeAlias = Decimal | str | None
 """A number with the decimals it is written with, a text, or a blank."""
+
+Best: TypeAlias = Literal["highest", "lowest"]
+Interval: TypeAlias = tuple[Decimal, Decimal]
+Place: TypeAlias = tuple[int, int]
+"""A row and a cell of it, from 0."""
 
 MARK = "†"
 """What stands behind a number that the caption says something about."""
@@ -40,9 +45,11 @@ class Table:
         labels: headers of the cells that name a row.
         columns: headers of the other cells.
         rows: cells, those of the labels first.
-        best: which end of a column is the better one, or None where no such question arises.
+        best: which end of a column is the better one, or None where no such question arises; or
+            that by the labels or headers that name what is measured, where it is not one for all.
         group_by: labels whose rows compete where they agree in them: those of one model size.
-        marks: (row, cell) of the numbers of which the caption says what is not as in others.
+        marks: the numbers of which the caption says what is not as in others.
+        intervals: of numbers, their low and high end.
     """
 
     name: str
@@ -50,9 +57,10 @@ class Table:
     labels: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    best: Literal["highest", "lowest"] | None = None
+    best: Best | Mapping[str, Best] | None = None
     group_by: tuple[str, ...] = ("size",)
-    marks: frozenset[tuple[int, int]] = frozenset()
+    marks: frozenset[Place] = frozenset()
+    intervals: Mapping[Place, Interval] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(set(self.header)) == len(self.header), "a header is there twice"
@@ -73,32 +81,50 @@ class Table:
         return tuple(cell for label, cell in pairs if label in self.group_by)
 
     def shown(self, index: int) -> list[str]:
-        """Return the cells of a row as they are read, marks behind their numbers."""
+        """Return the cells of a row as they are read, marks and intervals behind their numbers."""
         return [
-            _text(cell) + (MARK if (index, position) in self.marks else "")
+            _text(cell)
+            + (MARK if (index, position) in self.marks else "")
+            + _brackets(self.intervals.get((index, position)))
             for position, cell in enumerate(self.rows[index])
         ]
 
-    def best_cells(self) -> frozenset[tuple[int, int]]:
-        """Return (row, cell) of the best number of every column and group; a tie is several.
+    def best_cells(self) -> frozenset[Place]:
+        """Return the best number of every column and group; a tie is several.
 
         Where a group has one row, or a column one number in it, nothing is best.
         """
-        if self.best is None:
-            return frozenset()
-        choose = max if self.best == "highest" else min
         numbers: dict[tuple[tuple[Cell, ...], int], list[tuple[Decimal, int]]] = {}
         for index, row in enumerate(self.rows):
             for position in range(len(self.labels), len(row)):
                 cell = row[position]
                 if isinstance(cell, Decimal):
                     numbers.setdefault((self.group(row), position), []).append((cell, index))
-        return frozenset(
-            (index, position)
-            for (_, position), found in numbers.items()
-            for cell, index in found
-            if len(found) > 1 and cell == choose(number for number, _ in found)
-        )
+        found = set()
+        for (_, position), some in numbers.items():
+            which = self._best_of(self.rows[some[0][1]], position)
+            if which is not None and len(some) > 1:
+                best = (max if which == "highest" else min)(number for number, _ in some)
+                found |= {(index, position) for number, index in some if number == best}
+        return frozenset(found)
+
+    def _best_of(self, row: tuple[Cell, ...], position: int) -> Best | None:
+        if self.best is None or isinstance(self.best, str):
+            return self.best
+        named = (self.header[position], *map(str, self.key(row)))
+        return next((self.best[name] for name in named if name in self.best), None)
+
+    def with_ends(self) -> tuple[tuple[str, ...], list[list[Cell]]]:
+        """Return header and rows with both ends of intervals in columns of their own."""
+        wide = {position for _, position in self.intervals}
+        header: list[str] = []
+        rows: list[list[Cell]] = [[] for _ in self.rows]
+        for position, name in enumerate(self.header):
+            header += [name, f"{name} low", f"{name} high"] if position in wide else [name]
+            for index, row in enumerate(self.rows):
+                ends = self.intervals.get((index, position), (None, None))
+                rows[index] += [row[position], *ends] if position in wide else [row[position]]
+        return tuple(header), rows
 
     def is_numeric(self, position: int) -> bool:
         """Return whether any cell at this position is a number: such columns are set right."""
@@ -110,8 +136,9 @@ def render(table: Table, style: str) -> str:
 
     Args:
         table: what to write.
-        style: ``markdown``; ``csv``; ``json``, where numbers are numbers; ``latex``, with booktabs
-            and the best of each column and group in bold; or ``html``, an element in ASCII.
+        style: ``markdown``; ``csv``; ``json``, where numbers are numbers; ``latex``, with booktabs;
+            or ``html``, an element in ASCII. The best of each column and group is bold in Markdown
+            and LaTeX; CSV and JSON have the ends of intervals in columns of their own.
 
     Raises:
         SpecError: there is no such format.
@@ -128,12 +155,21 @@ def _text(cell: Cell) -> str:
     return "" if cell is None else shown(cell)
 
 
+def _brackets(interval: Interval | None) -> str:
+    return "" if interval is None else f" [{interval[0]}, {interval[1]}]"
+
+
 def _markdown(table: Table) -> str:
     positions = range(len(table.header))
-    header, *rows = (
-        [cell.replace("|", r"\|") for cell in row]
-        for row in (map(_text, table.header), *map(table.shown, range(len(table.rows))))
-    )
+    best = table.best_cells()
+    header = [_text(name).replace("|", r"\|") for name in table.header]
+    rows = [
+        [
+            f"**{cell}**" if (index, position) in best else cell.replace("|", r"\|")
+            for position, cell in enumerate(table.shown(index))
+        ]
+        for index in range(len(table.rows))
+    ]
     grid = tabulate(
         rows,
         headers=header,
@@ -147,7 +183,8 @@ def _markdown(table: Table) -> str:
 def _csv(table: Table) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for row in (table.header, *table.rows):
+    header, rows = table.with_ends()
+    for row in (header, *rows):
         writer.writerow(
             _text(cell) if isinstance(cell, Decimal) else for_spreadsheet(_text(cell))
             for cell in row
@@ -156,15 +193,16 @@ def _csv(table: Table) -> str:
 
 
 def _json(table: Table) -> str:
+    header, rows = table.with_ends()
     facts = {
         "table": table.name,
         "caption": table.caption,
         "rows": [
             {
                 name: float(cell) if isinstance(cell, Decimal) else cell
-                for name, cell in zip(table.header, row, strict=True)
+                for name, cell in zip(header, row, strict=True)
             }
-            for row in table.rows
+            for row in rows
         ],
     }
     return json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.lengths import parse_length
 from rope_eval.protocols.columns import PROTOCOLS
 from rope_eval.report import published as paper
-from rope_eval.report.formats import MARK, Cell, Table
+from rope_eval.report.choice import EVERYTHING, Choice, check_lengths_there, picked
+from rope_eval.report.formats import Cell, Interval, Place, Table
+from rope_eval.report.notes import Notes
 from rope_eval.report.runs import Row
 from rope_eval.results.conditions import CONDITIONS
 from rope_eval.results.frame import HARNESSES
@@ -19,46 +21,32 @@ from rope_eval.results.frame import HARNESSES
 _K, _M = 1024, 1024**2
 
 
-class Notes:
-    """Why cells are blank, or not as their column says: rows and columns by the reason.
-
-    Reasons of numbers begin with the mark that stands behind these.
-    """
-
-    def __init__(self) -> None:
-        self._cells: dict[str, dict[str, list[str]]] = {}
-        self.marked: dict[str, list[str]] = {}
-
-    def add(self, reason: str, row: str, column: str, *, of: Cell = None) -> None:
-        """Take a reason, of a number if there is one."""
-        if of is not None:
-            reason = f"{MARK} {reason}"
-            self.marked.setdefault(row, []).append(column)
-        self._cells.setdefault(reason, {}).setdefault(row, []).append(column)
-
-    def caption(self, title: str) -> str:
-        """Return a title and a line for each reason."""
-        lines = (
-            f"{reason}: " + "; ".join(f"{row} ({', '.join(cells)})" for row, cells in rows.items())
-            for reason, rows in self._cells.items()
-        )
-        return "\n".join(f"{line}." for line in (title, *lines))
-
-
-def table_of(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
+def table_of(
+    rows: Sequence[Row],
+    name: str,
+    protocol: str = "paper",
+    choice: Choice = EVERYTHING,
+    *,
+    intervals: bool = False,
+) -> Table:
     """Return a table of what was measured; its caption says what is blank, and why.
 
     Args:
         rows: of `rows_of`.
         name: ``1``, ``3``, ``4``, ``3+4`` or ``5``.
         protocol: ``paper``, ``lm_eval`` or ``leval``; Table 1 has none.
+        choice: of rows, by their own names or the paper's, and of columns or lengths.
+        intervals: show 95 % intervals beside the numbers; Table 1 has none.
 
     Raises:
-        SpecError: for a table or protocol that does not exist.
+        SpecError: for a table or protocol that does not exist, or a choice that is not there.
         DataError: where nothing of the table was measured.
     """
     published = _published(name, protocol)
-    made = _measured(rows, name, protocol)
+    chosen = picked(choice.rows, [_own_names(row, name) for row in rows], "row")
+    if name == "1":
+        check_lengths_there(choice.lengths, _lengths(rows))
+    made = _measured([rows[i] for i in chosen], name, protocol, choice)
     return Table(
         name=name,
         caption=made.notes.caption(f"Measured: {made.title}"),
@@ -66,21 +54,45 @@ def table_of(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
         columns=made.columns,
         rows=tuple((*line.labels, *line.cells.values()) for line in made.lines),
         best=published.best,
-        group_by=("size", "books"),
+        group_by=("size", "books") if name == "1" else ("size",),
         marks=_marks(made.columns, enumerate(made.lines), labels=len(made.labels)),
+        intervals=_intervals(made.columns, enumerate(made.lines), labels=2) if intervals else {},
     )
 
 
-def both(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
+def both(
+    rows: Sequence[Row],
+    name: str,
+    protocol: str = "paper",
+    choice: Choice = EVERYTHING,
+    *,
+    intervals: bool = False,
+) -> Table:
     """Return the paper's table with what was measured among its rows.
 
     Below a row of the paper are two lines for each measured row that is the same: its scores, under
     its own name, and the difference of the numbers as printed. Rows that the paper does not have
-    are at the end. Arguments and errors as for `table_of`.
+    are at the end. A row of the paper and those below it are chosen together. Arguments and errors
+    as for `table_of`.
     """
     published = _published(name, protocol)
-    made = _measured(rows, name, protocol)
-    columns = _united(made.columns, published.columns)
+    printed = {
+        row[:2]: dict(zip(published.columns, row[2:], strict=True)) for row in published.rows
+    }
+    own: dict[tuple[Cell, ...], list[Row]] = {place: [] for place in printed}
+    for row in rows:
+        own.setdefault(_place(row, name), []).append(row)
+    names: list[tuple[str, ...]] = []
+    for place, some in own.items():
+        called = [one for row in some for one in _own_names(row, name)]
+        names.append((*(paper.names_of(place, 2) if place in printed else ()), *called))
+    places = list(own)
+    chosen = [places[i] for i in picked(choice.rows, names, "row")]
+    if name == "1":
+        there = _lengths(rows) | set(map(parse_length, published.columns))
+        check_lengths_there(choice.lengths, there)
+    made = _measured([row for place in chosen for row in own[place]], name, protocol, choice)
+    columns = _united(made.columns, paper.chosen_columns(published, name, choice, check=False))
     at: dict[tuple[Cell, ...], list[_Line]] = {}
     for line in made.lines:
         at.setdefault(_place(line.row, name), []).append(line)
@@ -90,18 +102,16 @@ def both(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
     def add(place: tuple[Cell, ...], source: str, cells: Mapping[str, Cell]) -> None:
         lines.append((*place, source, *(cells.get(column) for column in columns)))
 
-    for row in published.rows:
-        printed = dict(zip(published.columns, row[2:], strict=True))
-        add(row[:2], "paper", printed)
-        for line in at.pop(row[:2], []):
-            marked.append((len(lines), line))
-            add(row[:2], line.own_name, line.cells)
-            add(row[:2], "difference", _differences(line, printed, made.notes))
-    for place, others in at.items():
-        for line in others:
+    for place in chosen:
+        if place in printed:
+            add(place, "paper", printed[place])
+        for line in at.get(place, []):
             marked.append((len(lines), line))
             add(place, line.own_name, line.cells)
-            made.notes.add("not in the paper", line.row.name, "row")
+            if place in printed:
+                add(place, "difference", _differences(line, printed[place], made.notes))
+            else:
+                made.notes.add("not in the paper", line.row.name, "row")
     title = f"Paper ({paper.SOURCE}) and measured: {made.title}"
     if protocol != "paper" and name != "1":
         title += f". The paper's are of protocol paper: other prompts than those of {protocol}"
@@ -112,7 +122,14 @@ def both(rows: Sequence[Row], name: str, protocol: str = "paper") -> Table:
         columns=columns,
         rows=tuple(lines),
         marks=_marks(columns, marked, labels=3),
+        intervals=_intervals(columns, marked, labels=3) if intervals else {},
     )
+
+
+def _own_names(row: Row, table: str) -> tuple[str, ...]:
+    """Return what a measured row may be called: its name, or as the paper calls it."""
+    size, label = _place(row, table)
+    return (row.name, label, f"{size}/{label}") if size else (row.name,)
 
 
 def _united(columns: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
@@ -137,12 +154,23 @@ def _marks(
     )
 
 
+def _intervals(
+    columns: tuple[str, ...], lines: Iterable[tuple[int, _Line]], labels: int
+) -> dict[Place, Interval]:
+    return {
+        (index, labels + columns.index(column)): ends
+        for index, line in lines
+        for column, ends in line.intervals.items()
+    }
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Line:
     row: Row
     labels: tuple[str, ...]
     cells: dict[str, Cell]
     marked: frozenset[str]
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
     host: str = ""
 
     @property
@@ -173,8 +201,9 @@ def _published(name: str, protocol: str) -> Table:
     return table
 
 
-def _measured(rows: Sequence[Row], name: str, protocol: str) -> _Made:
-    made = _curves(rows) if name == "1" else _scores(rows, name, protocol)
+def _measured(rows: Sequence[Row], name: str, protocol: str, choice: Choice) -> _Made:
+    columns = paper.chosen_columns(paper.published(name), name, choice, check=False)
+    made = _curves(rows, choice.lengths) if name == "1" else _scores(rows, name, protocol, columns)
     if not made.lines:
         what = "`rope-eval ppl`" if name == "1" else f"protocol {protocol}"
         raise DataError(
@@ -184,14 +213,18 @@ def _measured(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     return made
 
 
-def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
+def _lengths(rows: Iterable[Row]) -> set[int]:
+    return {length for row in rows for curve in row.curves.values() for length in curve}
+
+
+def _scores(rows: Sequence[Row], name: str, protocol: str, columns: tuple[str, ...]) -> _Made:
     table = paper.published(name)
     lines: list[_Line] = []
     notes = Notes()
     asked: dict[str, list[tuple[str, Mapping[str, str]]]] = {}
     mixed = any(row.harness == "opencompass" for row in rows)
     for row in rows:
-        scores = {column: row.score(column, protocol) for column in table.columns}
+        scores = {column: row.score(column, protocol) for column in columns}
         if not any(score.parts for score in scores.values()):
             continue
         cells = {column: _percent(score.value) for column, score in scores.items()}
@@ -199,7 +232,14 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
         host = f" [{HARNESSES[row.harness]}]" if mixed else ""
         marked = frozenset(c for c, score in scores.items() if score.notes and cells[c] is not None)
         labels = (size, label + host)
-        lines.append(_Line(row=row, labels=labels, cells=cells, marked=marked, host=host))
+        ends = {
+            column: (_hundred_times(score.interval[0]), _hundred_times(score.interval[1]))
+            for column, score in scores.items()
+            if score.interval is not None
+        }
+        lines.append(
+            _Line(row=row, labels=labels, cells=cells, marked=marked, intervals=ends, host=host)
+        )
         for column, score in scores.items():
             for note in score.notes:
                 notes.add(note, row.name + host, column, of=cells[column])
@@ -213,15 +253,17 @@ def _scores(rows: Sequence[Row], name: str, protocol: str) -> _Made:
     return _Made(
         title=f"{table.caption.split('.')[0]}, protocol {protocol}",
         labels=table.labels,
-        columns=table.columns,
+        columns=columns,
         lines=lines,
         notes=notes,
     )
 
 
-def _curves(rows: Sequence[Row]) -> _Made:
+def _curves(rows: Sequence[Row], chosen: Sequence[int]) -> _Made:
     found = [(row, books, curve) for row in rows for books, curve in row.curves.items()]
-    lengths = sorted({length for _, _, curve in found for length in curve})
+    there = {length for _, _, curve in found for length in curve}
+    lengths = sorted(there & set(chosen) if chosen else there)
+    found = [one for one in found if not one[2].keys().isdisjoint(lengths)]
     notes = Notes()
     lines: list[_Line] = []
     for row, books, curve in found:
@@ -261,7 +303,11 @@ def _labels(row: Row, name: str) -> tuple[str, str]:
 
 
 def _percent(value: float | None) -> Cell:
-    return None if value is None else Decimal(f"{100 * value:.2f}")
+    return None if value is None else _hundred_times(value)
+
+
+def _hundred_times(value: float) -> Decimal:
+    return Decimal(f"{100 * value:.2f}")
 
 
 def length_text(tokens: int) -> str:

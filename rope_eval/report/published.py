@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from typing import Literal
+from typing import Any
 
 from rope_eval.errors import DataError, SpecError
+from rope_eval.lengths import parse_length
 from rope_eval.paths import asset
-from rope_eval.report.formats import Cell, Table
+from rope_eval.protocols.columns import ITEMS, TASKS
+from rope_eval.report.choice import EVERYTHING, Choice, check_lengths_there, picked
+from rope_eval.report.formats import Best, Cell, Table
+from rope_eval.results.stats import wilson
 
 SOURCE = "arXiv 2310.05209"
+PREFIX = "paper:"
+"""What the name of a row of the paper begins with, where it stands beside others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Published:
     caption: str
     labels: tuple[str, ...] = ("size", "model")
-    best: Literal["highest", "lowest"] | None = "highest"
+    best: Best | None = "highest"
 
 
 _PUBLISHED = {
@@ -47,6 +54,110 @@ def published(name: str) -> Table:
     if name not in _PUBLISHED:
         raise SpecError(f"the paper has no table {name!r}: choose one of {', '.join(NAMES)}")
     return _read(name)
+
+
+def chosen_table(name: str, choice: Choice = EVERYTHING) -> Table:
+    """Return a table of the paper, as far as it was chosen.
+
+    Raises:
+        SpecError: for a table that does not exist, or a choice that it does not have.
+        DataError: its file cannot be read.
+    """
+    table = published(name)
+    columns = chosen_columns(table, name, choice)
+    names = [names_of(row, len(table.labels)) for row in table.rows]
+    rows = [table.rows[i] for i in picked(choice.rows, names, "row")]
+    places = [*range(len(table.labels)), *map(table.header.index, columns)]
+    return replace(
+        table, columns=columns, rows=tuple(tuple(row[place] for place in places) for row in rows)
+    )
+
+
+def chosen_columns(
+    table: Table, name: str, choice: Choice, *, check: bool = True
+) -> tuple[str, ...]:
+    """Return the columns of a published table that were chosen, in that order.
+
+    Args:
+        table: the table.
+        name: of the table.
+        choice: what was chosen.
+        check: whether lengths must be among its own.
+    """
+    if name != "1":
+        if choice.lengths:
+            raise SpecError(f"table {name} has no lengths: choose its columns with --columns")
+        chosen = picked(choice.columns, [(column,) for column in table.columns], "column")
+        return tuple(table.columns[i] for i in chosen)
+    if choice.columns:
+        raise SpecError("the columns of table 1 are lengths: choose them with --lengths")
+    if choice.lengths and check:
+        check_lengths_there(choice.lengths, map(parse_length, table.columns))
+    return tuple(
+        column
+        for column in table.columns
+        if not choice.lengths or parse_length(column) in choice.lengths
+    )
+
+
+def names_of(row: tuple[Cell, ...], labels: int) -> tuple[str, ...]:
+    """Return what a row of the paper may be called: its label, and with size and source before."""
+    if labels == 1:
+        return (str(row[0]),)
+    return (str(row[1]), f"{row[0]}/{row[1]}", row_name(row))
+
+
+def lines() -> Iterator[dict[str, Any]]:
+    """Yield the numbers of Tables 1 and 3 to 5 as lines of `rope_eval.results.frame`.
+
+    A row is called ``paper:LLaMA2 7B/base=500``, a task as its column, or as the books. Scores are
+    fractions; where a column's items are known (`ITEMS`), they have Wilson's interval.
+    """
+    for name in ("1", "3", "4", "5"):
+        table = _read(name)
+        for row in table.rows:
+            common = {"row": row_name(row), "model": f"LLaMA2 {row[0]}", "setting": row[1]}
+            common |= {"kind": "paper", "host": "paper", "protocol": "paper"}
+            for column, cell in zip(table.columns, row[2:], strict=True):
+                if isinstance(cell, Decimal):
+                    yield common | (_of_books if name == "1" else _of_items)(column, cell)
+
+
+def row_name(row: tuple[Cell, ...]) -> str:
+    """Return what a row of a published table is called beside others."""
+    return f"{PREFIX}LLaMA2 {row[0]}/{row[1]}"
+
+
+def _items_of(column: str) -> int | None:
+    """Return how many items a column of Tables 3 to 5 is a mean of; its parts are not printed."""
+    return ITEMS[column] if len(TASKS["paper"][column]) == 1 else None
+
+
+def _of_books(column: str, cell: Decimal) -> dict[str, Any]:
+    return {
+        "measurement": "perplexity",
+        "task": "Books3",
+        "metric": "perplexity",
+        "better": "lower",
+        "length": parse_length(column),
+        "value": float(cell),
+    }
+
+
+def _of_items(column: str, cell: Decimal) -> dict[str, Any]:
+    value, n = float(cell) / 100, _items_of(column)
+    low, high = wilson(value, n) if n else (None, None)
+    return {
+        "measurement": "task",
+        "task": column,
+        "metric": "acc",
+        "better": "higher",
+        "value": value,
+        "low": low,
+        "high": high,
+        "n": n,
+        "n_all": n,
+    }
 
 
 def _read(name: str) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
 from rope_eval.protocols.tasks import OWN_PROTOCOLS
-from rope_eval.results.conditions import CONDITIONS
+from rope_eval.report.pooled import Pooled, column_of, is_pooled, pooled_of
+from rope_eval.results.conditions import CONDITIONS, recorded
 from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
+from rope_eval.results.metrics import is_fraction
 from rope_eval.results.naming import Names
+from rope_eval.results.samples import scores_of
+from rope_eval.results.stats import Interval, Z, mean_variance, wilson
 from rope_eval.results.store import Store
 
 if TYPE_CHECKING:
@@ -68,6 +72,20 @@ class Score:
             if (values := [part.conditions[name] for part in self.parts if name in part.conditions])
         }
 
+    @property
+    def interval(self) -> Interval | None:
+        """Its 95 % interval, as a fraction: Wilson's, or of a mean of parts the normal one.
+
+        None where the number of items is not known.
+        """
+        known = [(part.value, part.n) for part in self.parts if part.value is not None and part.n]
+        if self.value is None or not known or len(known) < len(self.parts):
+            return None
+        if len(known) == 1:
+            return wilson(*known[0])
+        spread = Z * math.sqrt(mean_variance(known))
+        return max(0.0, self.value - spread), min(1.0, self.value + spread)
+
 
 @dataclass(kw_only=True, slots=True)
 class Row:
@@ -80,6 +98,8 @@ class Row:
         harness: who ran its tasks, a key of HARNESSES; else empty.
         parts: the newest score of each task.
         others: the newest scores that are fractions and in no column, by task and metric.
+        pooled: the newest scores that are made of sums, by books or task and metric.
+        checkpoint: what tells its weights from others of the name.
         repeated: tasks that an older run scored otherwise.
         curves: (length, perplexity) of each set of documents, by what they are called
             and a digest of their content: other lengths can choose other documents. None is a
@@ -93,6 +113,8 @@ class Row:
     harness: str = ""
     parts: dict[str, Part] = field(default_factory=dict)
     others: dict[str, Part] = field(default_factory=dict)
+    pooled: dict[str, Pooled] = field(default_factory=dict)
+    checkpoint: str = ""
     repeated: set[str] = field(default_factory=set)
     curves: dict[str, dict[int, float | None]] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
@@ -144,12 +166,14 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
         row = Row(
             name=name,
             weights=weights,
+            checkpoint=weights,
             paper=names.known[name].paper if name in names.known else {},
             harness=kind if kind in HARNESSES else "",
         )
         if row.harness:
             _add_tasks(row, group, store)
         _add_curves(row, group)
+        row.pooled = pooled_of(lines_of(group), store)
         rows.append(row)
     same = Counter((row.harness, row.name) for row in rows)
     for row in rows:
@@ -160,7 +184,6 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
 
 
 _IN_COLUMNS = {task for columns in TASKS.values() for tasks in columns.values() for task in tasks}
-_FRACTION = re.compile(r"acc(uracy)?\b|acc_|exact_match|greedy@|[0-9]+,")  # of RULER 4096,none
 
 # ---- from the frame ----------------------------------------------------------------------------
 
@@ -170,8 +193,12 @@ def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
     for line in lines_of(measured):
         task, metric = line["task"], metric_of(line["task"])
         value = line["value"]
-        if _is_fraction(line) and (line["metric"] != metric or task not in _IN_COLUMNS):
-            row.others[f"{task} {line['metric']}"] = _part(line, store, line["metric"])
+        if (
+            _is_fraction(line)
+            and not is_pooled(line)
+            and (line["metric"] != metric or task not in _IN_COLUMNS)
+        ):
+            row.others[column_of(line)] = _part(line, store, line["metric"])
         if line["metric"] not in (None, metric):
             continue
         if value is None and task in row.parts:
@@ -183,26 +210,24 @@ def _add_tasks(row: Row, measured: pd.DataFrame, store: Store) -> None:
 
 def _is_fraction(line: Mapping[str, Any]) -> bool:
     value, metric = line["value"], line["metric"] or ""
-    return value is not None and 0 <= value <= 1 and _FRACTION.match(metric) is not None
+    return value is not None and 0 <= value <= 1 and is_fraction(metric)
 
 
 def _part(line: Mapping[str, Any], store: Store, metric: str) -> Part:
     return Part(
         task=line["task"],
         value=line["value"],
-        n=None if "@" in metric else line["n"],  # of tokens or depths, not of items
+        n=line["n"],
         n_all=line["n_all"],
         remark=line["remark"] or "",
         answer=line["answer"],
-        conditions={name: line[name] for name in CONDITIONS if line[name] is not None},
+        conditions=recorded(line),
         samples=functools.partial(_samples, store, line["key"], line["task"], metric),
     )
 
 
 def _samples(store: Store, key: str, task: str, metric: str) -> dict[str, float]:
-    arrays = store.arrays(key)
-    items, scores = arrays.get(f"{task}/docs"), arrays.get(f"{task}/{metric}")
-    return {} if items is None or scores is None else dict(zip(items, scores, strict=True))
+    return scores_of(store.arrays(key), task, metric)
 
 
 def _add_curves(row: Row, measured: pd.DataFrame) -> None:

@@ -4,108 +4,274 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.report import published as paper
-from rope_eval.report.formats import Cell, Table
-from rope_eval.report.measured import Notes, length_text
+from rope_eval.report.choice import EVERYTHING, Choice
+from rope_eval.report.formats import Best, Cell, Interval, Table
+from rope_eval.report.measured import length_text
+from rope_eval.report.notes import Notes
 from rope_eval.report.runs import lines_of
 from rope_eval.results.conditions import CONDITIONS
-from rope_eval.results.frame import frame
+from rope_eval.results.frame import LENGTH_NOT_RUN, frame
+from rope_eval.results.metrics import part_of, plain
 from rope_eval.results.store import Store
 
-NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+if TYPE_CHECKING:
+    import pandas as pd
+
+    Line = Mapping[str, Any]
+
+NAMES: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
     {
-        "perplexity": ("*",),
-        "retrieval": ("*retrieval*",),
-        "ruler": ("ruler*", "niah_*"),
-        "tasks": ("*",),
+        "perplexity": (None, "perplexity"),
+        "accuracy": ("perplexity", "accuracy"),
+        "retrieval": ("retrieval", None),
+        "ruler": ("ruler", None),
+        "longbench": ("longbench", None),
+        "tasks": (None, None),
     }
 )
-"""The patterns of tasks that a name stands for."""
+"""The measurement and the metric that a name stands for; None for any."""
+
 _WHOLE = "value"  # the column of what has no length
+_NO_INTERVAL = "no interval, of one document or of items that were not kept"
+_COUNTS = ("documents", "documents_too_short", "tokens")  # no scores
+_BEST: Mapping[str, Best] = MappingProxyType({"higher": "highest", "lower": "lowest"})
 
 
-def stored_table(store: Store, name: str, metric: str | None = None) -> Table:
-    """Return a table of what was measured, a row for each model, task and metric.
+def stored_table(
+    store: Store,
+    name: str,
+    metric: str | None = None,
+    *,
+    choice: Choice = EVERYTHING,
+    published: bool = False,
+    intervals: bool = False,
+) -> Table:
+    """Return a table of what was measured, its numbers as recorded (a fraction, a perplexity).
 
-    Numbers are as recorded (a fraction, a perplexity), in a column for each length, or in one of
-    their own where they have none. Of several runs the newest stands, and the caption says so.
+    Where anything has a length, a row is a model, task and metric, and a column a length, a part
+    of a task (of LongBench by length), or `value` for what has neither. Else a row is a model, and
+    a column a task. Of several runs the newest stands, and the caption says so.
 
     Args:
         store: the runs.
-        name: of `NAMES`, or tasks or patterns of them (``arc_*``) with commas between them.
+        name: of `NAMES`, or tasks or patterns of them (``arc_*``) with commas between.
         metric: the only metric to show, such as ``acc``.
+        choice: of rows, tasks or metrics, and lengths.
+        published: take the paper's numbers too.
+        intervals: show 95 % intervals beside the numbers.
 
     Raises:
-        SpecError: the store has no such task or metric.
+        SpecError: the store has no such task, metric, row or length; or the paper has none.
     """
-    patterns = NAMES.get(name) or tuple(part.strip() for part in name.split(","))
-    metric = "perplexity" if name == "perplexity" else metric
-    every = [line for line in lines_of(frame(store)) if line["task"] and line["metric"]]
-    chosen = [
-        line
-        for line in every
-        if any(fnmatchcase(line["task"], pattern) for pattern in patterns)
-        and metric in (None, _short(line["metric"]))
-    ]
-    if not chosen:
-        raise _nothing(name, metric, every)
-    lengths = sorted({line["length"] for line in chosen if line["length"] is not None})
-    columns = tuple(map(length_text, lengths))
-    columns += (_WHOLE,) if any(line["length"] is None for line in chosen) else ()
-    notes = Notes()
-    rows: dict[tuple[str, str, str], dict[str, Cell]] = {}
-    for (key, column), found in _newest(chosen).items():
-        label = ", ".join(key)
-        cell, reasons = _cell(found[-1])
-        if len({line["value"] for line in found}) > 1:
-            reasons.append("the newest of runs that differ")
-        rows.setdefault(key, {})[column] = cell
-        for reason in reasons:
-            notes.add(reason, label, column, of=cell)
-    for key, cells in rows.items():
-        for column in columns:
-            if column not in cells:
-                notes.add("not run", ", ".join(key), column)
-    _say_unlike(chosen, notes)
-    return Table(
-        name=name,
-        caption=notes.caption(f"Measured: {name}, numbers as recorded"),
-        labels=("model", "task", "metric"),
-        columns=columns,
-        rows=tuple((*key, *map(cells.get, columns)) for key, cells in rows.items()),
-        marks=frozenset(
-            (index, 3 + columns.index(column))
-            for index, key in enumerate(rows)
-            for column in notes.marked.get(", ".join(key), ())
-        ),
+    wanted = _Wanted(
+        name=name, metric=metric, choice=choice, published=published, intervals=intervals
     )
+    measured = _selected(frame(store, intervals=wanted.intervals), wanted, store)
+    if wanted.published:
+        measured = _with_paper(measured, wanted)
+    rows = list(Choice(rows=wanted.choice.rows).of(measured)["row"].unique())
+    lines = [
+        line
+        for line in lines_of(wanted.choice.of(measured))
+        if wanted.choice.columns or plain(line["metric"]) not in _COUNTS
+    ]
+    grid = _Grid(wanted, lines, rows)
+    for line, several in _newest(lines):
+        grid.add(line, several=several)
+    return grid.table()
 
 
-def _newest(
-    lines: Sequence[Mapping[str, Any]],
-) -> dict[tuple[tuple[str, str, str], str], list[Mapping[str, Any]]]:
-    """Return the runs of each cell, the newest last; a number stands above a later blank."""
-    checkpoints: dict[str, set[tuple[str, str]]] = {}
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wanted:
+    name: str
+    metric: str | None
+    choice: Choice
+    published: bool
+    intervals: bool
+
+
+class _Grid:
+    """Cells as they are found, by row and column."""
+
+    def __init__(self, wanted: _Wanted, lines: Sequence[Line], rows: Sequence[str]) -> None:
+        self._wanted = wanted
+        self._lines = lines
+        self._by_length = any(_part(line) != _WHOLE for line in lines)
+        self._metrics = {plain(line["metric"]) for line in lines}
+        self._names = _names(lines)
+        self._notes = Notes()
+        self._intervals: dict[tuple[tuple[str, ...], str], Interval] = {}
+        self._best: dict[str, Best] = {}
+        by_row = lines if self._by_length else sorted(lines, key=lambda one: rows.index(one["row"]))
+        self._cells: dict[tuple[str, ...], dict[str, Cell]] = {
+            self._place(line)[0]: {} for line in by_row
+        }
+
+    def add(self, line: Line, *, several: bool) -> None:
+        """Put a number where it belongs; `several` runs differ in it."""
+        key, column = self._place(line)
+        cell, reasons = _cell(line)
+        if several:
+            reasons.append("the newest of runs that differ")
+        self._cells[key][column] = cell
+        for reason in reasons:
+            self._notes.add(reason, ", ".join(key), column, of=cell)
+        if line["better"]:
+            metric = plain(line["metric"])
+            self._best[metric if self._by_length else column] = _BEST[line["better"]]
+        if isinstance(cell, Decimal) and self._wanted.intervals:
+            ends = (line["low"], line["high"])
+            if None in ends or not all(map(math.isfinite, ends)):
+                self._notes.add(_NO_INTERVAL, ", ".join(key), column)
+            else:
+                self._intervals[key, column] = (_decimal(line, ends[0]), _decimal(line, ends[1]))
+
+    def table(self) -> Table:
+        """Return the table."""
+        columns = self._columns()
+        groups = list(dict.fromkeys(key[1:] for key in self._cells))
+        keys = sorted(self._cells, key=lambda key: groups.index(key[1:]))
+        self._say_blanks(keys, columns)
+        _say_unlike(self._lines, self._notes)
+        labels = ("model", "task", "metric") if self._by_length else ("model",)
+        return Table(
+            name=self._wanted.name,
+            caption=self._notes.caption(self._title(columns)),
+            labels=labels,
+            columns=columns,
+            rows=tuple((*key, *map(self._cells[key].get, columns)) for key in keys),
+            best=self._best,
+            group_by=labels[1:],
+            marks=frozenset(
+                (index, len(labels) + columns.index(column))
+                for index, key in enumerate(keys)
+                for column in self._notes.marked.get(", ".join(key), ())
+            ),
+            intervals={
+                (keys.index(key), len(labels) + columns.index(column)): interval
+                for (key, column), interval in self._intervals.items()
+            },
+        )
+
+    def _place(self, line: Line) -> tuple[tuple[str, ...], str]:
+        metric = plain(line["metric"])
+        model = self._names[line["row"], line["weights"], line["host"]]
+        if self._by_length:
+            return (model, line["task"], metric), _part(line)
+        several = len(self._metrics) > 1
+        return (model,), f"{line['task']} {metric}" if several else line["task"]
+
+    def _columns(self) -> tuple[str, ...]:
+        if not self._by_length:
+            return tuple(dict.fromkeys(self._place(line)[1] for line in self._lines))
+        lengths = sorted({line["length"] for line in self._lines if line["length"] is not None})
+        others = {_part(line) for line in self._lines if line["length"] is None}
+        parts = sorted(others, key=lambda part: (part == _WHOLE, part))
+        return (*map(length_text, lengths), *parts)
+
+    def _say_blanks(self, keys: Sequence[tuple[str, ...]], columns: Sequence[str]) -> None:
+        """Say what was not run, where another row of the same task and metric has it."""
+        there: dict[tuple[str, ...], set[str]] = {}
+        for key, cells in self._cells.items():
+            there.setdefault(key[1:], set()).update(cells)
+        for key in keys:
+            for column in columns:
+                if column in there[key[1:]] and column not in self._cells[key]:
+                    self._notes.add("not run", ", ".join(key), column)
+
+    def _title(self, columns: Sequence[str]) -> str:
+        whose = f", and the paper's ({paper.SOURCE})" if self._wanted.published else ""
+        title = f"Measured{whose}: {self._wanted.name}, numbers as recorded"
+        if not self._by_length and len(self._metrics) == 1:
+            title += f", metric {min(self._metrics)}"
+        title += ", with 95 % intervals" if self._wanted.intervals else ""
+        there = {(key[1:], column) for key, cells in self._cells.items() for column in cells}
+        of_none = any((key[1:], column) not in there for key in self._cells for column in columns)
+        return title + (". Blank where nothing was run of a task" if of_none else "")
+
+
+def _selected(measured: pd.DataFrame, wanted: _Wanted, store: Store) -> pd.DataFrame:
+    """Return the lines of the tasks and the metric that a table is of."""
+    measured = measured[measured["task"].notna() & measured["metric"].notna()]
+    measured = measured[measured["remark"].fillna("") != LENGTH_NOT_RUN]
+    chosen = measured[_of_name(measured, wanted)]
+    if chosen.empty:
+        raise _nothing(wanted, list(measured["task"].unique()), store)
+    return chosen
+
+
+def _of_name(measured: pd.DataFrame, wanted: _Wanted) -> list[bool]:
+    measurement, metric = NAMES.get(wanted.name, (None, None))
+    patterns = [part.strip() for part in wanted.name.split(",")]
+    metrics = {metric, wanted.metric} - {None}
+    columns = zip(measured["measurement"], measured["task"], measured["metric"], strict=True)
+    return [
+        measurement in (None, of)
+        and (wanted.name in NAMES or any(fnmatchcase(task, pattern) for pattern in patterns))
+        and metrics <= {plain(name)}
+        for of, task, name in columns
+    ]
+
+
+def _with_paper(measured: pd.DataFrame, wanted: _Wanted) -> pd.DataFrame:
+    import pandas as pd
+
+    lines = pd.DataFrame(paper.lines(), columns=list(measured.columns)).astype(measured.dtypes)
+    lines = lines[_of_name(lines, wanted)]
+    if lines.empty:
+        tasks = ", ".join(dict.fromkeys(line["task"] for line in paper.lines()))
+        raise SpecError(f"the paper has no numbers of {wanted.name}, only of {tasks}")
+    return pd.concat([measured, lines], ignore_index=True)
+
+
+def _names(lines: Sequence[Line]) -> dict[tuple[str, str | None, str], str]:
+    """Return what each model is called: with its weights and host, where a name has several."""
+    weights: dict[str, set[str]] = {}
+    hosts: dict[tuple[str, str], set[str]] = {}
     for line in lines:
-        checkpoints.setdefault(line["row"], set()).add((line["weights"] or "", line["host"]))
-    cells: dict[tuple[tuple[str, str, str], str], list[Mapping[str, Any]]] = {}
+        weights.setdefault(line["row"], set()).add(line["weights"] or "")
+        hosts.setdefault((line["row"], line["task"]), set()).add(line["host"])
+    of_several = {row for (row, _), some in hosts.items() if len(some) > 1}
+    names = {}
     for line in lines:
-        several = len(checkpoints[line["row"]]) > 1
-        model = line["row"] + (f" ({line['weights']}, {line['host']})" if several else "")
-        column = _WHOLE if line["length"] is None else length_text(line["length"])
-        found = cells.setdefault(((model, line["task"], _short(line["metric"])), column), [])
+        row, which, host = line["row"], line["weights"], line["host"]
+        more = [which or ""] if len(weights[row]) > 1 else []
+        more += [host] if row in of_several else []
+        names[row, which, host] = row + (f" ({', '.join(filter(None, more))})" if more else "")
+    return names
+
+
+def _newest(lines: Sequence[Line]) -> list[tuple[Line, bool]]:
+    """Return the newest line of each cell, and whether others differ; numbers before blanks."""
+    cells: dict[tuple[str | None, ...], list[Line]] = {}
+    for line in lines:
+        key = (line["row"], line["weights"], line["host"], line["task"], line["metric"])
+        found = cells.setdefault((*key, _part(line)), [])
         if line["value"] is not None or not found:
             found.append(line)
-    return cells
+    return [(found[-1], len({line["value"] for line in found}) > 1) for found in cells.values()]
 
 
-def _cell(line: Mapping[str, Any]) -> tuple[Cell, list[str]]:
+def _part(line: Line) -> str:
+    if line["length"] is not None:
+        return length_text(line["length"])
+    return part_of(line["metric"]) or _WHOLE
+
+
+def _decimal(line: Line, value: float) -> Decimal:
+    digits = 2 if plain(line["metric"]) == "perplexity" else 4
+    return Decimal(f"{value:.{digits}f}")
+
+
+def _cell(line: Line) -> tuple[Cell, list[str]]:
     """Return a number, and what to know of it."""
     value, n, n_all = line["value"], line["n"], line["n_all"]
     reasons = [line["remark"]] if line["remark"] else []
@@ -117,11 +283,10 @@ def _cell(line: Mapping[str, Any]) -> tuple[Cell, list[str]]:
         reasons.append(f"{n} of {n_all} items")
     if line["answer"] is not None:
         reasons.append(f"{line['answer']!r} throughout")
-    digits = 2 if _short(line["metric"]) == "perplexity" else 4
-    return Decimal(f"{value:.{digits}f}"), reasons
+    return _decimal(line, value), reasons
 
 
-def _say_unlike(lines: Sequence[Mapping[str, Any]], notes: Notes) -> None:
+def _say_unlike(lines: Sequence[Line], notes: Notes) -> None:
     for task in dict.fromkeys(line["task"] for line in lines):
         of_task = [line for line in lines if line["task"] == task]
         for name in CONDITIONS:
@@ -131,26 +296,16 @@ def _say_unlike(lines: Sequence[Mapping[str, Any]], notes: Notes) -> None:
                     notes.add(f"not asked alike: {name} {value}", row, task)
 
 
-def _short(metric: str) -> str:
-    """Return a metric without its length, and without its filter where that is none.
-
-    >>> _short("accuracy@4096,none"), _short("exact_match,strict-match"), _short("8192,none")
-    ('accuracy', 'exact_match,strict-match', 'score')
-    """
-    name, _, kind = metric.partition(",")
-    name = "score" if name.isdecimal() else name.partition("@")[0]
-    return name if kind in ("", "none") else f"{name},{kind}"
-
-
-def _nothing(name: str, metric: str | None, every: Sequence[Mapping[str, Any]]) -> SpecError:
-    tasks = dict.fromkeys(line["task"] for line in every)
-    of = f" with metric {metric!r}" if metric else ""
+def _nothing(wanted: _Wanted, tasks: Sequence[str], store: Store) -> SpecError:
+    name = wanted.name
+    of = f" with metric {wanted.metric!r}" if wanted.metric else ""
     if name in NAMES:
         return SpecError(
-            f"the store has nothing for the table {name!r}{of}: measure or import it first"
+            f"{store.root} has nothing for the table {name!r}{of}: measure or import it first"
             + (f"; there are {', '.join(tasks)}" if tasks else "")
         )
     return SpecError(
         f"there is no table {name!r}: choose one of {', '.join((*paper.NAMES, *NAMES))}, or a task "
-        f"of the store{of}, which has {', '.join(tasks) or 'none'}." + did_you_mean(name, tasks)
+        f"of {store.root}{of}, which has {', '.join(tasks) or 'none'}."
+        + did_you_mean(name, [*tasks, *NAMES])
     )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import textwrap
+from collections.abc import Collection, Sequence
+from itertools import chain, count
 
 from tabulate import tabulate
 
-from rope_eval.report.formats import Table
+from rope_eval.report.formats import Cell, Table
 from rope_eval.safe_text import shown, shown_lines
 
 _BETWEEN = 2  # spaces
+_LEAST = 20  # characters that numbers have beside the labels
+_DOTS = "…"
 
 
 def terminal_width() -> int | None:
@@ -22,46 +27,111 @@ def terminal_width() -> int | None:
 def fitted(table: Table, width: int) -> str:
     """Return a table as text of lines that are no wider than so many characters.
 
-    Columns that do not fit beside each other stand below, with the labels again; labels, texts and
-    the caption are wrapped. No terminal that is narrower than 40 is taken account of.
+    What competes in a column (`Table.group_by`) stands together below its name, with the columns
+    that have anything; or all below what they share. Columns that do not fit beside each other
+    stand below, with the labels again; labels that leave no room for numbers are cut in the
+    middle, and stand in full at the end. Texts and the caption are wrapped. No terminal that is
+    narrower than 40 is taken account of.
     """
     width = max(width, 40)
     grid = [list(map(shown, table.header)), *map(table.shown, range(len(table.rows)))]
-    count = len(table.labels)
-    widths = [max(map(len, cells)) for cells in zip(*grid, strict=True)]
-    room = width // 2 - _BETWEEN * count
-    while sum(widths[:count]) > room and max(widths[:count]) > 8:
-        widest = widths.index(max(widths[:count]))
-        widths[widest] -= 1
-    free = width - sum(widths[:count]) - _BETWEEN * count
-    widths[count:] = [min(wide, free) for wide in widths[count:]]
-    captions = (
-        textwrap.fill(line, width, break_on_hyphens=False)
-        for line in shown_lines(table.caption).splitlines()
-    )
-    blocks = [_block(table, grid, widths, positions) for positions in _blocks(widths, count, free)]
-    return "\n\n".join([*blocks, "\n".join(captions)])
-
-
-def _blocks(widths: list[int], count: int, free: int) -> list[list[int]]:
-    """Return the columns that stand beside each other, as positions."""
-    blocks: list[list[int]] = [[]]
-    for position in range(count, len(widths)):
-        used = sum(widths[p] + _BETWEEN for p in blocks[-1])
-        if blocks[-1] and used + widths[position] > free:
-            blocks.append([])
-        blocks[-1].append(position)
-    return blocks
-
-
-def _block(table: Table, grid: list[list[str]], widths: list[int], positions: list[int]) -> str:
-    chosen = [*range(len(table.labels)), *positions]
-    header, *rows = (
-        [
-            textwrap.fill(line[p], widths[p], break_on_hyphens=False) if line[p] else ""
-            for p in chosen
+    heads = _heads(table)
+    sections: dict[tuple[Cell, ...], list[int]] = {}
+    for index, row in enumerate(table.rows):
+        sections.setdefault(tuple(row[p] for p in heads), []).append(index)
+    labels = [p for p in range(len(table.labels)) if p not in heads]
+    cut = _cut_labels(table, grid, labels, width)
+    parts = []
+    for name, rows in sections.items():
+        some = [grid[0], *(grid[row + 1] for row in rows)]
+        if any(name):
+            parts.append(_wrapped(", ".join(map(str, filter(None, name))), width))
+        columns = [
+            p
+            for p in range(len(table.labels), len(table.header))
+            if len(sections) == 1 or any(line[p] for line in some[1:])
         ]
-        for line in grid
+        parts += _blocks_of(table, some, labels, columns, width)
+    for lines in (cut, shown_lines(table.caption).splitlines()):
+        if lines:
+            parts.append("\n".join(_wrapped(line, width) for line in lines))
+    return "\n\n".join(parts)
+
+
+class _Wrapper(textwrap.TextWrapper):
+    """Breaks lines at spaces, and after the commas of a name."""
+
+    wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
+
+
+def _wrapped(text: str, width: int) -> str:
+    return _Wrapper(width, break_on_hyphens=False).fill(text)
+
+
+def _heads(table: Table) -> list[int]:
+    """Return the labels that stand above rows: of what competes, else those that all rows share.
+
+    One that would stand above each row alone helps no one.
+    """
+    labels = range(len(table.labels))
+    grouped = [p for p in labels if table.labels[p] in table.group_by]
+    groups = {table.group(row) for row in table.rows}
+    if len(grouped) < len(labels) and not 1 < len(groups) == len(table.rows):
+        return grouped
+    shared = [p for p in labels if len({row[p] for row in table.rows}) == 1]
+    return shared if len(shared) < len(labels) else []
+
+
+def _cut_labels(
+    table: Table, grid: list[list[str]], labels: Sequence[int], width: int
+) -> list[str]:
+    """Cut the labels that leave too little room, and return what they are in full."""
+    numbers = [p for p in range(len(table.labels), len(table.header)) if table.is_numeric(p)]
+    least = max([_LEAST, *(len(line[p]) for line in grid for p in numbers)])
+    room = width - least - _BETWEEN * len(labels)
+    widths = {p: max(len(line[p]) for line in grid) for p in labels}
+    while sum(widths.values()) > room and max(widths.values()) > 8:
+        widest = max(widths, key=lambda p: widths[p])
+        widths[widest] -= 1
+    full: dict[str, str] = {}
+    for line in grid[1:]:
+        for p, wide in widths.items():
+            if len(line[p]) > wide and line[p] not in full:
+                full[line[p]] = _cut(line[p], wide, set(full.values()))
+            line[p] = full.get(line[p], line[p])
+    return [f"{short}: {whole}" for whole, short in full.items()]
+
+
+def _cut(text: str, width: int, taken: Collection[str]) -> str:
+    """Return a text without its middle, and with a number where that has a name already."""
+    tail = text[len(text) - (width - width // 2 - 1) :]
+    tails = chain([tail], (f"({n})" for n in count(2)))
+    shorts = (text[: width - len(tail) - 1] + _DOTS + tail for tail in tails)
+    return next(short for short in shorts if short not in taken)
+
+
+def _blocks_of(
+    table: Table,
+    grid: list[list[str]],
+    labels: Sequence[int],
+    columns: Sequence[int],
+    width: int,
+) -> list[str]:
+    widths = {p: max(len(line[p]) for line in grid) for p in (*labels, *columns)}
+    free = width - sum(widths[p] + _BETWEEN for p in labels) + (0 if labels else _BETWEEN)
+    blocks: list[list[int]] = [[]]
+    for p in columns:
+        widths[p] = min(widths[p], free)
+        used = sum(widths[q] + _BETWEEN for q in blocks[-1])
+        if blocks[-1] and used + widths[p] > free:
+            blocks.append([])
+        blocks[-1].append(p)
+    return [_block(table, grid, widths, [*labels, *block]) for block in blocks]
+
+
+def _block(table: Table, grid: list[list[str]], widths: dict[int, int], chosen: list[int]) -> str:
+    header, *rows = (
+        [_wrapped(line[p], widths[p]) if line[p] else "" for p in chosen] for line in grid
     )
     rule = ["-" * widths[p] for p in chosen]
     return tabulate(  # a header of its own would be two characters wider

@@ -14,6 +14,7 @@ CONDITIONS = (
     "chat_template",
     "system_instruction",
     "truncation",
+    "probe",
     "dtype",
 )
 """The columns of the frame with them; one that was not recorded is not there."""
@@ -48,12 +49,18 @@ def conditions(run: Run, task: Mapping[str, Any] | None = None) -> dict[str, str
             "num_fewshot": task.get("num_fewshot"),
             "version": task.get("version"),
             "truncation": NONE if cut[0] is None else f"{cut[0]} at {cut[1]}",
+            "probe": _probe(metadata),
         }
     return {
         name: str(found[name]).removeprefix("torch.")
         for name in CONDITIONS
         if found.get(name) is not None
     }
+
+
+def recorded(line: Mapping[str, Any]) -> dict[str, str]:
+    """Return how a number of the frame was asked for, by `CONDITIONS`."""
+    return {name: line[name] for name in CONDITIONS if line[name] is not None}
 
 
 def unlike(run: Mapping[str, str], baseline: Mapping[str, str]) -> list[str]:
@@ -67,6 +74,20 @@ def unlike(run: Mapping[str, str], baseline: Mapping[str, str]) -> list[str]:
         for name in CONDITIONS
         if name in run and name in baseline and run[name] != baseline[name]
     ]
+
+
+def _probe(metadata: Mapping[str, Any]) -> str | None:
+    """Return what a retrieval task asked beside its lengths and samples, or None."""
+    if "probe_seed" not in metadata:
+        return None
+    depths = metadata.get("depths", [])
+    parts = {
+        "depths": " ".join(map(str, depths if isinstance(depths, list) else [depths])),
+        "facts": metadata.get("facts"),
+        "seed": metadata["probe_seed"],
+        "filler": str(metadata.get("filler_sha256", metadata.get("filler")))[:_DIGITS],
+    }
+    return ", ".join(f"{name} {value}" for name, value in parts.items())
 
 
 def _digest(text: Any) -> str:

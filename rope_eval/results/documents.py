@@ -11,7 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 import numpy.typing as npt
 
 from rope_eval.errors import StoreError
@@ -138,6 +140,57 @@ class Documents:
         return set(), {}
 
 
+class TokenLosses:
+    """The losses of a run's tokens, of the documents that it was summed from.
+
+    Args:
+        store: the runs.
+        run: a run of whole books that is done.
+
+    Attributes:
+        documents: how many.
+        lengths: of the run.
+        each_length: whether each length is a pass of its own, in which a token has another loss.
+
+    Raises:
+        StoreError: a document's scores are not there, or damaged.
+    """
+
+    def __init__(self, store: Store, run: Run) -> None:
+        with of_known_shape(run):
+            self.lengths: list[int] = run.request["lengths"]
+            keys = run.results["documents"]
+            changes = RopeSpec.from_dict(run.request["rope"]).base_changes
+        self.each_length = changes == "per_sequence"
+        self.documents = len(keys)
+        self._passes = [self._read(store.documents, key) for key in keys]
+
+    @property
+    def longest(self) -> int:
+        """The longest length of the run, in tokens."""
+        return self.lengths[-1]
+
+    def at(self, length: int) -> npt.NDArray[np.float32]:
+        """Return nats of each token but the first up to a length, [D, length − 1].
+
+        Args:
+            length: at most the longest; one of the run where each is a pass of its own.
+        """
+        rows = [passes[min(n for n in passes if n >= length)] for passes in self._passes]
+        return np.stack([row[: length - 1] for row in rows])
+
+    def _read(self, documents: Store, key: str) -> dict[int, npt.NDArray[np.float32]]:
+        run = documents.get(key)
+        if run is None:
+            raise StoreError(
+                f"the scores of document {key} are no longer in the store: run it again with "
+                "--force"
+            )
+        with of_known_shape(run):
+            arrays = documents.arrays(key)
+            return {n: arrays[f"nll_{n}"] for n in run.results["passes"]}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenCount:
     """How many tokens a document was seen to have.
@@ -149,6 +202,9 @@ class TokenCount:
 
     tokens: int
     whole: bool
+
+
+_SEEN: WeakKeyDictionary[Store, dict[str, dict[str, TokenCount]]] = WeakKeyDictionary()
 
 
 class TokenCounts:
@@ -165,8 +221,12 @@ class TokenCounts:
         of_model = ("fingerprint", "commit", "adapter_base", "trust_remote_code")
         self.request = {name: setting[name] for name in of_model if name in setting}
         self.request["kind"] = COUNTS
-        self.known: dict[str, TokenCount] = {} if forget else self._read()
-        self._kept = dict(self.known)
+        self._kept = {} if forget else self._read()
+        seen = _SEEN.setdefault(store, {}).setdefault(run_key(self.request), {})
+        if forget:
+            seen.clear()
+        self.known: dict[str, TokenCount] = seen  # of all that this process asks of the store
+        self.known.update(self._kept)
 
     def keep(self, record: Mapping[str, Any]) -> None:
         """Store what became known.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.results.conditions import CONDITIONS, conditions
+from rope_eval.results.intervals import Intervals
+from rope_eval.results.metrics import NOT_RUN, better, is_of_ruler, length_of, measurement_of
 from rope_eval.results.naming import Names, setting_text, weights
 from rope_eval.results.store import Run, Store
 from rope_eval.safe_text import for_spreadsheet, shown
@@ -33,10 +34,14 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "host": "string",
         "backend": "string",
         "protocol": "string",
+        "measurement": "string",  # perplexity, retrieval, ruler, longbench, or task
         "task": "string",  # or the books
         "metric": "string",
+        "better": "string",  # higher or lower, where that is known
         "length": "Int64",  # tokens seen
         "value": "float64",  # a fraction, or perplexity; NaN where there is none
+        "low": "float64",  # its 95 % interval, where that was asked for
+        "high": "float64",
         "n": "Int64",  # what it is a mean of: items, or scored tokens
         "n_all": "Int64",  # how many items the task has
         "remark": "string",  # why there is no value, or how it was made
@@ -52,10 +57,11 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
 
 _KINDS: Mapping[str, Any] = {"string": str, "Int64": int, "float64": (int, float)}
 _MOST = 1 << 63
+LENGTH_NOT_RUN = "its length was not run"
 _NO_NUMBER = "its score is not a number"
 
 
-def frame(store: Store, names: Names | None = None) -> pd.DataFrame:
+def frame(store: Store, names: Names | None = None, *, intervals: bool = False) -> pd.DataFrame:
     """Return what the store's done runs measured, a row a (run, task or books, metric, length).
 
     The runs are those of whole books ("cumulative") and of tasks; the measurements of a study are
@@ -65,6 +71,8 @@ def frame(store: Store, names: Names | None = None) -> pd.DataFrame:
     Args:
         store: the runs.
         names: of the rows; by default the catalogue's.
+        intervals: work out ``low`` and ``high``, which `rope_eval.results.intervals` describes;
+            reading what items got takes time. Else they are empty.
 
     Raises:
         StoreError: the store cannot be read; damaged runs are left out, as `Store.runs` says.
@@ -76,10 +84,15 @@ def frame(store: Store, names: Names | None = None) -> pd.DataFrame:
     for run in store.runs():
         if run.kind in _READERS:
             try:
-                rows += list(_rows(run, names))
+                rows += list(_rows(run, names, Intervals(store, run) if intervals else None))
             except (LookupError, TypeError, ValueError, AttributeError) as error:
                 store.leave_out(run.key, f"its record is of another shape: {error!r}")
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict(COLUMNS))
+
+
+def rows(run: Run, names: Names | None = None) -> list[dict[str, Any]]:
+    """Return a run's rows of the frame; none for a run of a kind that has none there."""
+    return list(_rows(run, names or Names(), None)) if run.kind in _READERS else []
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +105,7 @@ def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**safe).astype(dict(COLUMNS))
 
 
-def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
+def _rows(run: Run, names: Names, intervals: Intervals | None) -> Iterator[dict[str, Any]]:
     host = run.request.get("harness", run.kind)
     common = {
         "row": shown(names.row(run)),
@@ -112,6 +125,11 @@ def _rows(run: Run, names: Names) -> Iterator[dict[str, Any]]:
             yield _checked(common)
             return
     for measured in _READERS[run.kind](run):
+        metric = measured.get("metric")
+        if metric:
+            measured["better"] = better(metric, measured.pop("higher_is_better", None))
+        if intervals is not None and measured.get("value") is not None:
+            measured["low"], measured["high"] = intervals.of(measured) or (None, None)
         yield _checked(measured | common)
 
 
@@ -137,7 +155,7 @@ def _curve(run: Run) -> Iterator[dict[str, Any]]:
     plural = "" if len(asked) == 1 else "s"
     books = f"{run.request['books']} ({len(documents)}{of} document{plural}, {content})"
     for i, length in enumerate(run.request["lengths"]):
-        common = {"task": books, "length": length} | conditions(run)
+        common = {"measurement": "perplexity", "task": books, "length": length} | conditions(run)
         if run.status == "failed":
             yield common | {"metric": "perplexity"}
             continue
@@ -150,35 +168,49 @@ def _curve(run: Run) -> Iterator[dict[str, Any]]:
 
 def _tasks(run: Run) -> Iterator[dict[str, Any]]:
     for task, record in run.results["tasks"].items():
-        metadata = record["metadata"]
+        metadata, higher = record["metadata"], record.get("higher_is_better", {})
         common = {
+            "measurement": measurement_of(task),
             "task": task,
             "protocol": record["protocol"],
-            "n": record["n"],
             "n_all": record["n_all"],
             "answer": _constant(record["answers"]),
             "prompts": record["hash"],
         } | conditions(run, record)
         missing = metadata.get("missing")
         if missing:
-            yield common | {"remark": str(missing)}
+            yield common | {"n": record["n"], "remark": str(missing)}
         for metric, value in record["metrics"].items():
             if value is None and missing:
                 continue
             remark = _NO_NUMBER if value is None else _truncation(metadata)
-            length = _LENGTH.fullmatch(metric.partition(",")[0])
-            of_ruler = length is not None and not length[1]
-            not_run = of_ruler and value == _NOT_RUN
-            yield common | {
-                "metric": metric,
-                "length": int(length[2]) if length else None,
-                "value": None if not_run else value,
-                "remark": "its length was not run" if not_run else remark or None,
-            }
+            name = metric.partition(",")[0]
+            not_run = is_of_ruler(metric) and value == NOT_RUN
+            yield (
+                common
+                | _items(record, metric)
+                | {
+                    "metric": metric,
+                    "higher_is_better": higher.get(name, higher.get(name.partition("@")[0])),
+                    "length": length_of(metric),
+                    "value": None if not_run else value,
+                    "remark": LENGTH_NOT_RUN if not_run else remark or None,
+                }
+            )
 
 
-_LENGTH = re.compile("([a-z_]+@)?([0-9]{1,15})")  # perplexity@4096; of RULER 4096
-_NOT_RUN = -1  # what RULER writes there
+def _items(record: Mapping[str, Any], metric: str) -> dict[str, int | None]:
+    """Return how many items a metric is of, and how many there are.
+
+    Where it is not of all, as RULER's are of a length each, the task does not say how many of its
+    own there are; they are all there if all of the task's are.
+    """
+    count: int | None = record.get("counts", {}).get(metric)
+    if count is None:
+        return {"n": record["n"], "n_all": record["n_all"]}
+    return {"n": count, "n_all": count if record["n"] == record["n_all"] else None}
+
+
 _READERS: Mapping[str, Callable[[Run], Iterator[dict[str, Any]]]] = MappingProxyType(
     {"cumulative": _curve} | dict.fromkeys(HARNESSES, _tasks)
 )

@@ -21,6 +21,8 @@ from rope_eval.files import open_file
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
 from rope_eval.results.conditions import prompting
+from rope_eval.results.metrics import NOT_RUN, is_of_ruler, part_of_item
+from rope_eval.results.samples import arrays_of, sums_of
 from rope_eval.results.store import Run, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.safe_text import masked_values
@@ -40,8 +42,8 @@ _MOST = 1 << 53  # no count is more
 class Imported:
     """A run to put into the store, and its arrays.
 
-    The arrays are, for each task with samples, ``TASK/docs`` (the items' names, ``doc_id:hash``)
-    and ``TASK/METRIC,FILTER`` for each metric whose score is the mean of its samples.
+    The arrays are, for each task with samples, those of `rope_eval.results.samples`: of each metric
+    whose score is the mean of its samples, or is made of their sums.
     """
 
     run: Run
@@ -113,8 +115,8 @@ def _read(file: Path, row: str | None) -> Imported:
         tasks[name] = _task(record, name)
         samples = file.parent / f"samples_{name}_{ending}.jsonl"
         if _is_file(samples) and "missing" not in tasks[name]["metadata"]:
-            found = _samples(samples, _bytes(samples, digest), tasks[name])
-            tasks[name]["samples"] = sorted(found.keys() - {"docs"})
+            found = _samples(samples, _bytes(samples, digest), name, tasks[name])
+            tasks[name]["samples"] = sorted(key for key in found if "," in key and "/" not in key)
             arrays |= {f"{name}/{metric}": array for metric, array in found.items()}
     # not `identity.request`: the content of the files says all, and the same on every machine
     request = {
@@ -233,6 +235,7 @@ def _task(record: _Fields, name: str) -> dict[str, Any]:
         f"{scores.where}: answers",
         next((value for value in scores.data.values() if isinstance(value, dict)), {}),
     )
+    higher = record.of(name, "higher_is_better", dict, {})
     task = {
         "protocol": protocol_of(name),
         "metrics": {
@@ -246,6 +249,7 @@ def _task(record: _Fields, name: str) -> dict[str, Any]:
         "num_fewshot": record.of(name, "n-shot", (str, *_NUMBER)),
         "hash": record.of(name, "task_hashes", str),
         "metadata": {key: metadata[key] for key in metadata if key != "config_source"},
+        "higher_is_better": {m: bool(up) for m, up in higher.items() if up is not None},
         "answers": {answer: answers.count(answer) for answer in answers.data},
         "samples": [],
     }
@@ -276,14 +280,19 @@ def _score(scores: _Fields, task: str, key: str) -> float | None:
     return value
 
 
-def _samples(file: Path, content: bytes, task: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]]:
+def _samples(
+    file: Path, content: bytes, name: str, task: dict[str, Any]
+) -> dict[str, npt.NDArray[Any]]:
     """Return the items' names as ``docs``, and the samples of each metric that is their mean.
 
-    Samples of lm-eval up to 0.4.6 do not say their filter: where a task has several, none is kept.
+    The task is told how many items a metric has that is not of all, and the scores of LongBench's
+    parts. Samples of lm-eval up to 0.4.6 do not say their filter: where a task has several, none is
+    kept.
     """
     filters = {key.partition(",")[2] for key in task["metrics"]}
     docs: dict[str, list[str]] = {}
-    values: dict[tuple[str, str], list[Any]] = {}
+    parts: dict[str, str] = {}
+    values: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -292,9 +301,13 @@ def _samples(file: Path, content: bytes, task: Mapping[str, Any]) -> dict[str, n
             if "filter" not in sample and len(filters) != 1:
                 return {}
             kind, metrics = _measured(sample, task)
-            docs.setdefault(kind, []).append(f"{sample['doc_id']}:{sample['doc_hash'][:16]}")
+            item = f"{sample['doc_id']}:{sample['doc_hash'][:16]}"
+            docs.setdefault(kind, []).append(item)
+            if part := part_of_item(name, sample.get("doc")):
+                parts[item] = part
             for metric in metrics:
-                values.setdefault((metric, kind), []).append(sample[metric])
+                if not (is_of_ruler(metric) and sample[metric] == NOT_RUN):
+                    values.setdefault(f"{metric},{kind}", {})[item] = sample[metric]
         except LookupError as error:
             raise DataError(
                 f"{file}:{number} is not a sample of lm_eval: {error} is missing"
@@ -304,14 +317,18 @@ def _samples(file: Path, content: bytes, task: Mapping[str, Any]) -> dict[str, n
     for items in docs.values() or [[]]:
         if task["n"] is not None and len(items) != task["n"]:
             raise DataError(f"{file} has {len(items)} samples of {task['n']}: it is not whole")
-    names = next(iter(docs.values()), [])
-    order = np.argsort(np.array(names))
-    means = {
-        f"{metric},{kind}": np.array(column, dtype=np.float32)[order]
-        for (metric, kind), column in values.items()
-        if docs[kind] == names and _is_mean(column, task["metrics"].get(f"{metric},{kind}"))
-    }
-    return means and {"docs": np.array(names)[order], **means}
+    items = next(iter(docs.values()), [])
+    whole = {m: column for m, column in values.items() if docs[m.partition(",")[2]] == items}
+    means = {m: column for m, column in whole.items() if _is_mean(column, task["metrics"].get(m))}
+    for metric, column in list(means.items()):
+        for part in sorted({parts[item] for item in column if item in parts}):
+            some = {item: score for item, score in column.items() if parts.get(item) == part}
+            of_part = f"@{part},".join(metric.split(","))
+            means[of_part] = some
+            task["metrics"][of_part] = math.fsum(some.values()) / len(some)
+    task["counts"] = {m: len(column) for m, column in means.items() if len(column) < len(items)}
+    sums = {m: sums_of(column) for m, column in whole.items() if m not in means}
+    return arrays_of(means | {m: column for m, column in sums.items() if column}, items)
 
 
 def _measured(sample: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -322,7 +339,8 @@ def _measured(sample: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, 
     return keys[0][1], [metric for metric, _ in keys if metric in sample]
 
 
-def _is_mean(values: list[Any], score: float | None) -> bool:
+def _is_mean(column: Mapping[str, Any], score: float | None) -> bool:
+    values = column.values()
     if score is None or not all(isinstance(value, _NUMBER) for value in values):
         return False
     largest = float(np.finfo(np.float32).max)

@@ -31,8 +31,9 @@ class Names:
 
         A run is a row's where its setting is the row's and its model the row's checkpoint: by
         content where that is a folder, else by the name that was given. The row that was asked for
-        with ``config=`` counts too, unless both checkpoints are at hand and differ. What a folder
-        is called says nothing. An import's ``--row`` is taken as it is.
+        with ``config=`` counts too, unless both checkpoints are at hand and differ. Where it was
+        asked for with other fields, and its own checkpoint was run, they stand behind its name.
+        What a folder is called says nothing. An import's ``--row`` is taken as it is.
         """
         if run.results.get("row"):
             return str(run.results["row"])
@@ -50,8 +51,20 @@ class Names:
         for name, own in rows:
             if model is not None and own == model:
                 return name
+        base = self.known.get(asked) if asked else None
+        if base is not None and model is not None and self._own(base) == model:
+            return f"{base.name}, {_changes(run, base.rope)}"
         label, setting = str(run.request["model"]), setting_text(run)
         return label if setting == "neutral" and label not in self.known else f"{label}, {setting}"
+
+    def checkpoint(self, run: Run) -> str | None:
+        """Return the folder of the catalogue's checkpoint that a run's weights are, if one is."""
+        model = _fingerprint(run)
+        if model is None or not identity.is_content(model):
+            return None
+        return next(
+            (row.checkpoint for row in self.known.values() if self._own(row) == model), None
+        )
 
     def _own(self, row: catalogue.ModelSpec) -> str | None:
         """Return the fingerprint of a row's checkpoint, if it has one."""
@@ -66,6 +79,20 @@ def setting_text(run: Run) -> str:
     rope = RopeSpec.from_dict(_effective(RopeSpec.from_dict(run.request["rope"])))
     overrides = [f"{name}={value}" for name, value in run.request.get("overrides", {}).items()]
     return ",".join(overrides if rope.is_neutral and overrides else [rope.label, *overrides])
+
+
+def _changes(run: Run, base: RopeSpec) -> str:
+    """Return the fields of a run's setting that are not those of a row's.
+
+    How the weights were made is not asked for by leaving it out.
+    """
+    rope = RopeSpec.from_dict(run.request["rope"])
+    fields, theirs = rope.to_dict(), base.to_dict()
+    for name in OF_THE_WEIGHTS:
+        fields.setdefault(name, theirs.get(name))
+    others = [name for name in fields | theirs if fields.get(name) != theirs.get(name)]
+    overrides = [f"{name}={value}" for name, value in run.request.get("overrides", {}).items()]
+    return ",".join(filter(None, [rope.label_of(others), *overrides])) or setting_text(run)
 
 
 def weights(run: Run) -> str:

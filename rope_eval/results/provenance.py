@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -33,12 +33,7 @@ def provenance(*, gpu: str | None = None) -> dict[str, Any]:
             [word.encode(errors="backslashreplace").decode() for word in sys.argv]
         ),
         "git_commit": _git_commit(),
-        "machine": {
-            "gpu": gpu,
-            "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            "platform": platform.platform(),
-            "processors": os.cpu_count(),
-        },
+        "machine": _machine(gpu),
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
         "versions": {
             "python": platform.python_version(),
@@ -55,6 +50,24 @@ def timed(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield record
     finally:
         record["duration_s"] = time.perf_counter() - begin
+
+
+def of_this_machine(record: Mapping[str, Any]) -> bool:
+    """Tell whether a provenance is of a machine like this one: what took so long there does here.
+
+    The accelerator does not count: which one a process will use is not known before.
+    """
+    here, there = _machine(None), record.get("machine", {})
+    return all(there.get(name) == here[name] for name in here if name != "gpu")
+
+
+def _machine(gpu: str | None) -> dict[str, Any]:
+    return {
+        "gpu": gpu,
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+    }
 
 
 def _version(package: str) -> str | None:

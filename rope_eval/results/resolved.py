@@ -78,6 +78,22 @@ def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any]:
     return {name: fact["value"] for name, fact in facts.items()}
 
 
+def trained_length(model: str, rope: RopeSpec) -> int | None:
+    """Return the longest length that a model was trained at, or None where its files do not say.
+
+    Args:
+        model: a directory, or a name on the hub.
+        rope: the setting.
+    """
+    folder = _folder(model)
+    try:
+        laws = None if folder is None else RopeConfig.read(folder).laws.under(rope)
+    except DataError:
+        laws = None
+    length = laws and (laws.tune_length.value or laws.train_length.value)
+    return int(length) if length else None
+
+
 def _folder(model: str) -> Path | None:
     """Return where the files of a model are, if they are on this machine."""
     if Path(model).is_dir():

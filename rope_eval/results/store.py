@@ -8,26 +8,21 @@ result, so the same run asked again is read, not recomputed, and a run is never 
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import re
-import stat
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import numpy as np
 import numpy.typing as npt
 
 from rope_eval.errors import StoreError
+from rope_eval.files import Place
+from rope_eval.results.folders import Folder
 from rope_eval.results.identity import KEY_DIGITS, run_key
+from rope_eval.results.remote import folder_at
 from rope_eval.results.run_file import SUFFIX, DamagedError, Run, decode, decode_arrays, encode
 from rope_eval.safe_text import shown
 
@@ -40,7 +35,6 @@ SWEEP_SECONDS = 600.0  # no write takes so long: what is older was left behind
 _KEY = re.compile(rf"[0-9a-f]{{{KEY_DIGITS}}}")
 _RUN = re.compile(rf"[0-9a-f]{{{KEY_DIGITS}}}{re.escape(SUFFIX)}")
 _TEMPORARY = re.compile(rf"\.[0-9a-f]{{{KEY_DIGITS}}}\.[0-9a-f]{{32}}\.tmp")
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +49,7 @@ class Entry:
         run: the run, where it is ok.
     """
 
-    path: Path
+    path: Place
     state: Literal["ok", "damaged", "leftover", "foreign"]
     why: str = ""
     run: Run | None = None
@@ -71,34 +65,48 @@ def _warn(entry: Entry) -> None:
 class Store:
     """The runs below one folder, which is made with the first run.
 
-    A run is written to a hidden file beside its place, flushed to the disk, and then given its
-    name: a reader sees a whole run or none, whenever a writer is killed. What a killed writer
-    leaves behind is never read as a run; `sweep` removes it.
+    A run's file appears whole or not at all: a reader sees a whole run or none, whenever a writer
+    is killed. What a killed writer leaves behind is never read as a run; `sweep` removes it.
 
     Args:
-        root: the folder of runs.
+        root: the folder of runs, or its URL of fsspec (``s3://bucket/runs``).
         on_bad: called by `runs` once with each damaged or foreign entry, which is left out; by
             default it is logged as a warning, which Python shows on standard error.
+        on_new: called by `put` with each run that it has stored, those of documents left out.
+
+    Raises:
+        DataError: for a URL that names no file system of this machine.
     """
 
     def __init__(
-        self, root: str | Path = DEFAULT_ROOT, *, on_bad: Callable[[Entry], None] = _warn
+        self,
+        root: str | Path | Folder = DEFAULT_ROOT,
+        *,
+        on_bad: Callable[[Entry], None] = _warn,
+        on_new: Callable[[Run], None] = lambda run: None,
     ) -> None:
-        self.root = Path(root)
+        self.folder = folder_at(root) if isinstance(root, str | Path) else root
         self._on_bad = on_bad
-        self._said: set[Path] = set()
+        self._on_new = on_new
+        self._said: set[Place] = set()
+
+    @property
+    def root(self) -> Place:
+        """Where the runs are: a path, or a URL without secrets."""
+        return self.folder.root
 
     @property
     def documents(self) -> Store:
         """The store below this one with the scores of documents: `rope_eval.results.documents`."""
-        return Store(self.root / DOCUMENTS, on_bad=self._on_bad)
+        return Store(self.folder.below(DOCUMENTS), on_bad=self._on_bad)
 
-    def place(self, key: str) -> Path:
+    def telling(self, on_new: Callable[[Run], None]) -> Store:
+        """Return this store with another ``on_new``."""
+        return Store(self.folder, on_bad=self._on_bad, on_new=on_new)
+
+    def place(self, key: str) -> Place:
         """Return where the run of this key is, or would be; a text that is no key is an error."""
-        path = self.root / f"{key}{SUFFIX}"
-        if not _KEY.fullmatch(key):
-            raise StoreError(f"{path} is no run: a key is {KEY_DIGITS} hex digits")
-        return path
+        return self.folder.place(self._name(key))
 
     def get(self, key: str) -> Run | None:
         """Return the run of this key, or None if there is none.
@@ -106,8 +114,11 @@ class Store:
         Raises:
             StoreError: the run is damaged, or the key is none.
         """
-        path = self.place(key)
-        return _checked(path) if _exists(path) else None
+        name = self._name(key)
+        try:
+            return self._read(name)
+        except DamagedError as error:
+            raise self._damaged(name, error) from error
 
     def arrays(self, key: str) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays of a run by name, as they were given to `put`.
@@ -115,13 +126,14 @@ class Store:
         Raises:
             StoreError: there is no such run, or it is damaged.
         """
-        path = self.place(key)
-        if not _exists(path):
-            raise StoreError(f"no run {key} in {self.root}")
+        name = self._name(key)
         try:
-            return decode_arrays(_bytes(path))
+            data = self.folder.read(name)
+            if data is None:
+                raise StoreError(f"no run {key} in {self.root}")
+            return decode_arrays(data)
         except DamagedError as error:
-            raise _damaged(path, error) from error
+            raise self._damaged(name, error) from error
 
     def runs(self) -> Iterator[Run]:
         """Yield all runs, oldest first by the start in their provenance.
@@ -156,25 +168,30 @@ class Store:
         Raises:
             StoreError: the folder cannot be read.
         """
-        with _os_errors(f"read {self.root}"):
-            names = sorted(p.name for p in self.root.iterdir()) if self.root.exists() else []
+        names = self.folder.names()
+        contents = self.folder.read_each(name for name in names if _RUN.fullmatch(name))
         for name in names:
-            path = self.root / name
+            path = self.folder.place(name)
             if _TEMPORARY.fullmatch(name):
                 yield Entry(path=path, state="leftover", why="a run that was not finished")
             elif _RUN.fullmatch(name):
+                content = next(contents)
                 try:
-                    yield Entry(path=path, state="ok", run=_read(path))
+                    if isinstance(content, DamagedError):
+                        raise content
+                    if content is not None:  # else another process has just removed it
+                        yield Entry(path=path, state="ok", run=_decoded(name, content))
                 except DamagedError as error:
-                    if _exists(path):  # else another process has just removed it
-                        yield Entry(path=path, state="damaged", why=str(error))
-            elif not name.startswith(".") and not (name == DOCUMENTS and path.is_dir()):
+                    yield Entry(path=path, state="damaged", why=str(error))
+            elif not name.startswith(".") and not (
+                name == DOCUMENTS and self.folder.below(name).exists()
+            ):
                 why = f"a run's name is {KEY_DIGITS} hex digits and {SUFFIX}"
                 yield Entry(path=path, state="foreign", why=why)
 
     def sweep(
         self, *, older_than: float = SWEEP_SECONDS, dry_run: bool = False
-    ) -> tuple[list[Path], list[Path]]:
+    ) -> tuple[list[Place], list[Place]]:
         """Remove what killed writers left behind, here and among the documents.
 
         Args:
@@ -182,24 +199,22 @@ class Store:
             dry_run: only say what would be removed.
 
         Returns:
-            What was removed, and what was kept because it is younger.
+            What was removed, and what was kept because it is younger, or its age is not known.
 
         Raises:
             StoreError: the folder cannot be read, or a file not removed.
         """
-        removed: list[Path] = []
-        kept: list[Path] = []
-        with _os_errors(f"sweep {self.root}"):
-            for entry in chain(self.entries(), self.documents.entries()):
-                if entry.state != "leftover":
-                    continue
-                try:
-                    old = time.time() - entry.path.lstat().st_mtime >= older_than
-                    if old and not dry_run:
-                        entry.path.unlink()
-                except FileNotFoundError:
+        removed: list[Place] = []
+        kept: list[Place] = []
+        for folder in (self.folder, self.folder.below(DOCUMENTS)):
+            for name in filter(_TEMPORARY.fullmatch, folder.names()):
+                age = folder.age(name)
+                if age is None and name not in folder.names():
                     continue  # its writer has just given it its name
-                (removed if old else kept).append(entry.path)
+                old = age is not None and age >= older_than
+                if old and not dry_run:
+                    folder.remove(name)
+                (removed if old else kept).append(folder.place(name))
         return removed, kept
 
     def require_writable(self) -> None:
@@ -208,11 +223,7 @@ class Store:
         Raises:
             StoreError: nothing can be written there.
         """
-        folder = self.root
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        with _os_errors(f"write to {self.root}"), tempfile.TemporaryFile(dir=folder):
-            pass
+        self.folder.require_writable()
 
     def put(
         self,
@@ -237,96 +248,42 @@ class Store:
         Raises:
             StoreError: it cannot be written; what was there before is still there.
         """
-        path = self.place(run.key)
-        if not replace and _exists(path):
+        name = self._name(run.key)
+        if not replace:
             try:
-                return _checked(path)
-            except StoreError:
+                if (there := self._read(name)) is not None:
+                    return there
+            except DamagedError:
                 replace = True
         data = encode(run, {name: np.asarray(array) for name, array in (arrays or {}).items()})
-        temporary = self.root / f".{run.key}.{uuid4().hex}.tmp"
-        with _os_errors(f"write to {self.root}"):
-            self.root.mkdir(parents=True, exist_ok=True)
-            try:
-                _write(temporary, data)
-                placed = _publish(temporary, path, replace=replace)
-            finally:
-                with suppress(OSError):  # left behind, for `sweep`
-                    temporary.unlink()
-            _flush_folder(self.root)
-        return decode(data) if placed else self.put(run, arrays)
+        placed = self.folder.publish(name, data, replace=replace)
+        if not placed:
+            return self.put(run, arrays)
+        stored = decode(data)
+        self._on_new(stored)
+        return stored
+
+    def _read(self, name: str) -> Run | None:
+        data = self.folder.read(name)
+        return None if data is None else _decoded(name, data)
+
+    def _name(self, key: str) -> str:
+        name = f"{key}{SUFFIX}"
+        if not _KEY.fullmatch(key):
+            raise StoreError(
+                f"{self.folder.place(name)} is no run: a key is {KEY_DIGITS} hex digits"
+            )
+        return name
+
+    def _damaged(self, name: str, error: DamagedError) -> StoreError:
+        return StoreError(
+            f"{self.folder.place(name)}: a damaged run: {error}. Delete it, or run it again with "
+            "--force"
+        )
 
 
-def _publish(temporary: Path, path: Path, *, replace: bool) -> bool:
-    """Give a written file its name; False if another run has it, and stays."""
-    if not replace:
-        try:
-            path.hardlink_to(temporary)
-            return True
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            if path.exists():
-                return False
-    temporary.replace(path)
-    return True
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _exists(path: Path) -> bool:
-    with _os_errors(f"read {path}"):
-        return os.path.lexists(path)
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise DamagedError("it is no file")
-        return path.read_bytes()
-    except OSError as error:
-        raise DamagedError(f"it cannot be read: {error.strerror or error}") from error
-
-
-def _read(path: Path) -> Run:
-    run = decode(_bytes(path))
-    if run.key != path.stem:
+def _decoded(name: str, data: bytes) -> Run:
+    run = decode(data)
+    if f"{run.key}{SUFFIX}" != name:
         raise DamagedError(f"it is the run {run.key}, under another name")
     return run
-
-
-def _checked(path: Path) -> Run:
-    try:
-        return _read(path)
-    except DamagedError as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: DamagedError) -> StoreError:
-    return StoreError(f"{path}: a damaged run: {error}. Delete it, or run it again with --force")
-
-
-@contextmanager
-def _os_errors(attempt: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"cannot {attempt}: {error.strerror or error}. Check the folder's permissions and free "
-            "space, or give another folder"
-        ) from error

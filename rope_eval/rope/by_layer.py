@@ -60,7 +60,8 @@ class ByLayer:
         self.still = self.kept | own
         self._of_rotating, self._of_still = spec, NEUTRAL
         if self.still:
-            self._of_rotating, self._of_still = methods.parts(spec)
+            self._of_rotating, of_still = methods.parts(spec)
+            self._of_still = NEUTRAL if of_still.is_neutral else of_still
 
     def part(self, place: int) -> RopeSpec:
         """Return what a layer takes of the setting."""
@@ -72,6 +73,6 @@ class ByLayer:
     def last(self) -> int:
         """The last layer from which on everything that the setting says is felt."""
         acting = [self.taking - self.kept, self.kept]
-        if not self._of_still.is_neutral:
+        if self._of_still != NEUTRAL:
             acting.append(self.still)
         return min(max(some) for some in acting if some)

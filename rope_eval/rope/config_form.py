@@ -11,9 +11,10 @@ from typing import Any
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
-from rope_eval.rope.method import ConfigForm, Method, plain
+from rope_eval.rope.method import ConfigForm, Method
 from rope_eval.rope.methods import METHODS
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.rope.values import plain
 
 ORIGINAL = "original_max_position_embeddings"
 LONGEST = "max_position_embeddings"
@@ -40,6 +41,8 @@ def spec_of_config(config: RopeConfig) -> RopeSpec:
     form = FORMS.get(config.rope_type)
     if form is None or PARTIAL not in form.words:
         words.pop(PARTIAL, None)  # of the checkpoint, and no method
+    beside = {word for method in METHODS for word in method.of_parameters}
+    words = {word: value for word, value in words.items() if word not in beside}
     spec = spec_of_parameters(words, longest=config.values.get(LONGEST))
     for method in METHODS:
         fields = method.of_config(config.values)

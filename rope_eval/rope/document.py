@@ -1,9 +1,17 @@
-"""docs/methods.md from the registry: ``python -m rope_eval.rope.document > docs/methods.md``."""
+"""docs/methods.md from the registry: ``python -m rope_eval.rope.document > docs/methods.md``.
+
+How far each method goes is what the laboratory measured: docs/laboratory/findings.json.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
+from rope_eval.paths import checkout
 from rope_eval.rope import methods
 from rope_eval.rope.method import Method
 from rope_eval.rope.spec import RopeSpec
@@ -25,7 +33,22 @@ its content, with all digits.
 
 `rope-eval spec --model DIR` prints the setting that a config amounts to; with `--to-config --rope
 …` what the config of a plain checkpoint must say for transformers or vLLM to run a setting, or that
-no config says it."""
+no config says it.
+
+The cost is processor time beside that of the neutral setting: of scoring 8192 tokens, and of a step
+of generation after as many, on a model so small that attention is most of its work, so it is the
+most that one pays (`benchmarks/methods.py`, on one thread of a CPU). A tenth is noise."""
+
+_COLUMNS = (
+    "method",
+    "fields",
+    "what it changes",
+    "depends on",
+    "source",
+    "vLLM",
+    "cost",
+    "without tuning",
+)
 
 _CHECKED_HEAD = """\
 ## Checked against
@@ -41,8 +64,51 @@ with a cache. These settings move some log-probability by 0.8 to 14 nats, and pl
 numbers that the authors' code gave, so that another reading fails there."""
 
 
-def page() -> str:
-    """Return the whole page, in Markdown."""
+_MEASURED = """\
+![periods of the pairs, and the distance that a query sees](methods.png)
+
+The figure (`python -m rope_eval.report.figures.methods docs/methods.png`) has a factor of 8 on
+LLaMA2's 4096 tokens, and maps at their authors' sizes.
+
+The last column is what [the laboratory](laboratory.md) measured on `{checkpoint}`, a model of
+0.6 M parameters, without tuning: the cumulative perplexity at its T_train of {train_length} tokens
+and at {factor} times that; how many times T_train it is kept, within 0.3 nats of the loss in
+windows of T_train; and how far a needle at the beginning of a text is found. As trained:
+{trained}. Intervals, other lengths, and methods together are in
+[laboratory/findings.md](laboratory/findings.md). Take from so small a model which method helps
+what, and no length for a large one. Interpolation, YaRN, LongRoPE, Resonance, CoPE and DroPE are
+meant for a tuning with them, which this model has not had."""
+
+
+def measured(root: Path) -> dict[str, Any]:
+    """Return what the laboratory of a checkout found of methods, as its page has it."""
+    file = root / "docs" / "laboratory" / "findings.json"
+    findings = json.loads(file.read_text(encoding="utf-8"))["findings"]
+    numbers: dict[str, Any] = findings["extending"]["numbers"]
+    return numbers
+
+
+def costs(root: Path) -> dict[str, Any]:
+    """Return what `benchmarks/methods.py` measured last in a checkout, by method and setting."""
+    file = root / "results" / "benchmarks" / "methods-cpu.json"
+    ratios: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["methods"]
+    return ratios
+
+
+def page(found: Mapping[str, Any], ratios: Mapping[str, Any]) -> str:
+    """Return the whole page, in Markdown.
+
+    Args:
+        ratios: as of `costs`.
+        found: as of `measured`: ``train_length``, ``factor`` and ``methods``, of which those count
+            that are of the first one's checkpoint.
+    """
+    trained, *others = found["methods"]
+    runs = [
+        (RopeSpec.from_dict(run["setting"]), _reach(run, found))
+        for run in others
+        if run["checkpoint"] == trained["checkpoint"]
+    ]
     fields = (
         (f"`{field.name}`", f"`{field.default}`", field.says)
         for method in methods.REGISTRY
@@ -56,13 +122,25 @@ def page() -> str:
             _lengths(method),
             method.source,
             _served(method),
+            _cost(ratios.get(method.name, {})),
+            "; ".join(
+                f"`{spec.label}`: {reach}"
+                for spec, reach in runs
+                if methods.active(spec) == (method,)
+            ),
         )
         for method in methods.METHODS
     ]
     return "\n\n".join(
         (
             _HEAD,
-            _table(("method", "fields", "what it changes", "depends on", "source", "vLLM"), rows),
+            _MEASURED.format(
+                checkpoint=trained["checkpoint"],
+                train_length=found["train_length"],
+                factor=found["factor"],
+                trained=_reach(trained, found),
+            ),
+            _table(_COLUMNS, rows),
             "## Fields\n\n" + _table(("field", "default", "what it is"), fields),
             _checks(),
         )
@@ -107,6 +185,32 @@ def _served(method: Method) -> str:
     return f"yes, but not {'; '.join(refused)}" if refused else "yes"
 
 
+def _cost(ratios: Mapping[str, Mapping[str, float]]) -> str:
+    """Return what was measured of a method, by its settings where there are several."""
+    return "; ".join(
+        f"{f'`{setting}`: ' if len(ratios) > 1 else ''}scoring ×{found['scoring']:.1f}, generation "
+        f"×{found['generation']:.1f}"
+        for setting, found in ratios.items()
+    )
+
+
+def _reach(run: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    train_length = found["train_length"]
+    lengths = (train_length, train_length * found["factor"])
+    losses = (run["losses"][str(length)]["nll"]["value"] for length in lengths)
+    at_train, at_longer = (f"{math.exp(nll):.3g}" for nll in losses)
+    kept, needles = run["keeps_perplexity_up_to"], run["retrieves_up_to"]
+    words = f"perplexity {at_train} → {at_longer}, kept {_times(kept, train_length)}"
+    return words if needles is None else f"{words}, needles {_times(needles, train_length)}"
+
+
+def _times(reach: Mapping[str, Any], train_length: int) -> str:
+    value, longest = reach["value"], reach["longest"]
+    if value == 0:
+        return "nowhere"
+    return f"to ×{value / train_length:.2g}{' or more' if value >= longest else ''}"
+
+
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = tuple(head)
     lines = (head, ("---",) * len(head), *rows)
@@ -114,4 +218,6 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 if __name__ == "__main__":
-    print(page())
+    root = checkout()
+    assert root is not None, "the page is made in a checkout"
+    print(page(measured(root), costs(root)))

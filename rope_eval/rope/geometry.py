@@ -180,6 +180,20 @@ class RopeConfig:
         )
 
     @property
+    def geometry(self) -> RotaryGeometry:
+        """The geometry of the base alone: a scaling has its name here, and not its frequencies."""
+        if self.head_dim is None or self.rotary_dim is None or self.rope_theta is None:
+            raise DataError(f"{self.where} has no head_dim or no rope_theta")
+        return RotaryGeometry(
+            head_dim=self.head_dim,
+            rotary_dim=self.rotary_dim,
+            rope_theta=self.rope_theta,
+            train_length=self.train_length,
+            rope_type=self.rope_type,
+            laws=self.laws,
+        )
+
+    @property
     def _original_length(self) -> int | None:
         """The length that the config says it was extended from, where that is shorter."""
         name = "original_max_position_embeddings"

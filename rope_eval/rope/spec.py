@@ -6,13 +6,14 @@ import dataclasses
 import hashlib
 import json
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.rope import methods
 from rope_eval.rope.fields import parse_fields
-from rope_eval.rope.method import BaseChanges, plain, written
+from rope_eval.rope.method import BaseChanges
+from rope_eval.rope.values import plain, written
 
 FIELDS = tuple(field.name for field in methods.FIELDS)
 LONGEST_LIST = 40  # characters of a list that a label shows
@@ -94,6 +95,10 @@ class _Spec:
     def label(self) -> str:
         """The setting in a line for people: a long list by its length and a digest of it."""
         return self._text(_shortened)
+
+    def label_of(self, names: Iterable[str]) -> str:
+        """Some fields as `label` writes them; one that is at its default is written too."""
+        return ",".join(f"{name}={_shortened(getattr(self, name))}" for name in names)
 
     def _text(self, value: Callable[[object], str]) -> str:
         return (

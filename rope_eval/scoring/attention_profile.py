@@ -12,6 +12,7 @@ import numpy.typing as npt
 from rope_eval.errors import SpecError
 
 PARTS = ("before", "beyond")
+MOST_BINS = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,3 +103,9 @@ def bin_edges(length: int, bins: int, spacing: Literal["log", "linear"] = "log")
     else:
         raise SpecError(f"spacing must be log or linear, got {spacing!r}")
     return tuple(np.unique(edges.round().astype(int)).tolist())
+
+
+def check_bins(bins: int) -> None:
+    """Raise `SpecError` for more bins than a figure or a table can show."""
+    if bins > MOST_BINS:
+        raise SpecError(f"bins must be {MOST_BINS:,} or fewer, got {bins}")

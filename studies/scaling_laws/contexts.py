@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rope_eval.labels import base_label
+from rope_eval.local_loss import WINDOW
 from rope_eval.report.figures.contexts import MeasuredContext
 from studies.scaling_laws import scores
 from studies.scaling_laws.claim import length, tokens
@@ -15,7 +16,7 @@ from studies.scaling_laws.scores import Context
 
 DEFINITION = (
     "The measured max context is where the first window, from T_tune on, begins whose local loss "
-    f"(nats a token in (L / {scores.WINDOW:.3g}, L], pooled over documents) is more than "
+    f"(nats a token in (L / {WINDOW:.3g}, L], pooled over documents) is more than "
     f"{scores.MARGIN} nats above the in-window one: that of the same tokens, by the same model, "
     "each with the last T_tune / 2 to T_tune tokens as its whole context. It is no less than "
     "T_tune by its definition, and beyond the longest length measured where no window is lost."

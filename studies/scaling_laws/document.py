@@ -26,6 +26,7 @@ from studies.scaling_laws.claims import (
     beyond_critical,
     bound,
     critical_base,
+    extending,
     methods,
     periods,
     pivots,
@@ -44,6 +45,7 @@ CLAIMS: dict[str, Callable[[Laboratory], Finding]] = {
     "beyond-critical": beyond_critical.find,
     "periods": periods.find,
     "retrieval": retrieval.find,
+    "extending": extending.find,
     "seeds": seeds.find,
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.theory import extrapolation_bound
 from rope_eval.tuning.recipe import Recipe
+from studies.scaling_laws.extensions import extensions
 from studies.scaling_laws.recipes.grids import HEAD_DIM, PRETRAIN_THETA, Grid
 
 
@@ -58,6 +59,10 @@ IN_ATTENTION = ("ntk", "clip")
 """What is also looked at inside."""
 
 
+SOME_EXTENSIONS = ("PI", "fixed NTK", "NTK-by-parts", "YaRN", "DCA", "STRING")
+"""The methods of `extensions` that a tuned checkpoint is also run under."""
+
+
 def set_numbers(items: int, sets: int = SETS) -> npt.NDArray[np.int64]:
     """Return the set of each document or sample, int64 [items]: item i is of set i mod ``sets``."""
     return np.arange(items) % sets
@@ -89,15 +94,17 @@ def measurements(grid: Grid, *, methods: bool = True) -> Iterator[Measurement]:
     """
     for recipe in grid.recipes:
         settings = {AS_TRAINED: recipe.rope}
+        extended = _extended(grid, recipe) if methods else {}
         if methods:
             settings |= _with_methods(recipe)
+            settings |= extended
         if recipe.name in grid.with_attention and _is_bounded_by_pretraining(recipe):
             settings |= {name: _changed(recipe, METHODS[name]) for name in ("clip", "drop")}
         for method, rope in settings.items():
             kinds = [Kind.CURVE]
             if method == AS_TRAINED:
                 kinds.append(Kind.WINDOW)
-            if method == AS_TRAINED or (
+            if method in (AS_TRAINED, *extended) or (
                 recipe.name in grid.with_retrieval and method in IN_RETRIEVAL
             ):
                 kinds.append(Kind.RETRIEVAL)
@@ -128,6 +135,22 @@ def _with_methods(recipe: Recipe) -> dict[str, RopeSpec]:
         if name in ALSO_WRONG and bound != rope.train_length:
             settings[name + WRONG] = _changed(recipe, {**fields, "reference_length": "train"})
     return settings
+
+
+def _extended(grid: Grid, recipe: Recipe) -> dict[str, RopeSpec]:
+    """Return the settings of the methods that are to extend a checkpoint."""
+    assert recipe.rope.train_length is not None
+    settings = extensions(
+        train_length=recipe.rope.train_length,
+        head_dim=HEAD_DIM,
+        pretrain_theta=PRETRAIN_THETA,
+    )
+    chosen: Iterable[str] = ()
+    if recipe.name in grid.with_extensions:
+        chosen = settings
+    elif recipe.name in grid.with_some_extensions:
+        chosen = SOME_EXTENSIONS
+    return {name: _changed(recipe, settings[name]) for name in chosen}
 
 
 def _is_bounded_by_pretraining(recipe: Recipe) -> bool:

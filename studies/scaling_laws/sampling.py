@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rope_eval.report.stats import RESAMPLES, SEED
+from rope_eval.results.stats import RESAMPLES, SEED
 from studies.scaling_laws.measurements import set_numbers
 
 Floats = npt.NDArray[np.float64]

@@ -5,24 +5,19 @@ Lengths are in tokens, losses in nats a token; K is the number of rows of a `Sam
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from rope_eval import local_loss
 from rope_eval.errors import DataError
+from rope_eval.local_loss import MARGIN, windows
 from studies.scaling_laws.runs import Curve, Laboratory
 from studies.scaling_laws.sampling import Estimate, Floats, Sample
 
-MARGIN = 0.3
-"""Nats a token that a longer context adds to a window's loss where the context is lost."""
-
 MARGINS = (0.2, MARGIN, 0.5)
 """Margins that are tried, to see how much depends on the choice."""
-
-WINDOW = 2**0.25
-"""A window's end over its beginning: the window of a length L is (L / WINDOW, L]."""
 
 
 def cumulative_nll(curve: Curve, sample: Sample, length: int) -> Floats:
@@ -69,22 +64,6 @@ def accuracies(curve: Curve) -> Floats:
     return curve.hits.sum(0) / (len(curve.hits) * (np.array(curve.lengths) - 1))
 
 
-def windows(curve: Curve) -> list[tuple[int, int]]:
-    """Return the indices of the lengths at which each window begins and ends.
-
-    A window's beginning is the measured length nearest to L / WINDOW, on a logarithmic scale; a
-    window that has none within a quarter of its own width has no place.
-    """
-    found = []
-    lengths = np.log(curve.lengths)
-    for end, log_length in enumerate(lengths):
-        wanted = log_length - math.log(WINDOW)
-        begin = int(np.abs(lengths - wanted).argmin())
-        if begin < end and abs(lengths[begin] - wanted) < math.log(WINDOW) / 4:
-            found.append((begin, end))
-    return found
-
-
 def local_nll(curve: Curve, sample: Sample, spans: list[tuple[int, int]]) -> Floats:
     """Return nats a token over the tokens between two lengths, [K, spans].
 
@@ -99,16 +78,13 @@ def local_nll(curve: Curve, sample: Sample, spans: list[tuple[int, int]]) -> Flo
             f"{curve.checkpoint.name} ({curve.method}) was not measured at the lengths of a window "
             "that is asked for"
         )
-    begins, ends = (np.array(side) for side in zip(*spans, strict=True))
-    lengths = np.array(curve.lengths)
-    sums = sample.weights @ (curve.nll[:, ends] - curve.nll[:, begins])
-    return sums / (sample.totals * (lengths[ends] - lengths[begins]))
+    return local_loss.local_nll(curve.nll, curve.lengths, spans, sample.weights)
 
 
 def local_curve(curve: Curve) -> tuple[npt.NDArray[np.int64], Floats]:
     """Return the windows' lengths and the loss of all documents in each, of one pass alone."""
     assert curve.one_pass, "a curve of several passes has no local loss"
-    begins, ends = (np.array(side) for side in zip(*windows(curve), strict=True))
+    begins, ends = (np.array(side) for side in zip(*windows(curve.lengths), strict=True))
     lengths, sums = np.array(curve.lengths), curve.nll.mean(0)
     return lengths[ends], (sums[ends] - sums[begins]) / (lengths[ends] - lengths[begins])
 
@@ -152,13 +128,10 @@ def max_context(curve: Curve, in_window: Curve, sample: Sample, margin: float = 
     """Return the measured max context: where the first window that is lost begins.
 
     A window counts from T_tune on. It is lost when its tokens' loss, pooled over documents, is
-    above that of the same tokens in windows of T_tune by more than the margin. A loss that jumps by
-    1 nat at B so gives a length of at most B, and above B / WINDOW by no less than the step of the
-    lengths.
+    above that of the same tokens in windows of T_tune by more than the margin.
     """
     tune, longest = curve.checkpoint.tune_length, curve.lengths[-1]
-    spans = [span for span in windows(curve) if curve.lengths[span[0]] >= tune]
-    lost = excess_nll(curve, in_window, sample, spans) > margin
-    begins = np.array([curve.lengths[begin] for begin, _ in spans], dtype=np.float64)
-    values = np.where(lost.any(1), begins[lost.argmax(1)], longest)
+    spans = [span for span in windows(curve.lengths) if curve.lengths[span[0]] >= tune]
+    excess = excess_nll(curve, in_window, sample, spans)
+    values = local_loss.max_context(excess, curve.lengths, spans, margin)
     return Context(values=values, longest=longest)

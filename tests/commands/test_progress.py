@@ -9,6 +9,7 @@ from contextlib import contextmanager, redirect_stderr
 
 import pytest
 
+from rope_eval.commands import progress
 from rope_eval.commands.progress import progress_bar, say, steps
 
 
@@ -63,3 +64,37 @@ def test_what_is_no_terminal_shows_nothing(capfd: pytest.CaptureFixture[str]) ->
     assert not os.isatty(2)
     run()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_log_has_a_line_every_half_minute(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.progress_lines("8 cells") as report:
+        for second in range(0, 95, 5):
+            now[0] = 100.0 + second
+            report(f"unit {second}", 0.5 + second / 200)  # half was done before
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "8 cells",
+        "65% after 30 s, about 70 s left: unit 30",
+        "80% after 60 s, about 40 s left: unit 60",
+        "95% after 90 s, about 10 s left: unit 90",
+    ]
+    assert progress.LINE_SECONDS == 30
+
+
+def test_the_pace_counts_units_that_are_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    pace = progress.Pace()
+    now[0] = 100.0  # loading
+    assert pace.see("a") == ""
+    now[0] = 110.0
+    assert pace.see("a") == ""
+    now[0] = 120.0
+    assert pace.see("b") == "3 units/min"
+    now[0] = 140.0
+    assert pace.see("b") == "1.5 units/min"
+    assert pace.see("c") == "3 units/min"

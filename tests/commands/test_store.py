@@ -12,6 +12,7 @@ import pytest
 from helpers import lm_eval_files
 from rope_eval.cli import main
 from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.stats import wilson
 from rope_eval.results.store import Store
 
 
@@ -53,7 +54,7 @@ def test_sweep(key: str, capsys: pytest.CaptureFixture[str]) -> None:
     left = Path(f"results/runs/.{key}.{'0' * 32}.tmp")
     left.touch()
     assert main(["store", "sweep"]) == 0
-    assert f"{left}: kept, younger than 10 minutes" in capsys.readouterr().out
+    assert f"{left}: kept, not known to be older than 10 minutes" in capsys.readouterr().out
     os.utime(left, (0, 0))
     assert main(["store", "sweep", "--dry-run", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
@@ -78,6 +79,10 @@ def test_export(key: str, capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.read_parquet("runs.parquet")
     assert table["model"].tolist() == ["=x"]  # as it is: parquet has no formulas
     assert table["value"].tolist() == [0.25]
+    assert table["low"].isna().all()
+    assert main(["store", "export", "--intervals", "-o", "runs.parquet"]) == 0
+    table = pd.read_parquet("runs.parquet")
+    assert (table["low"][0], table["high"][0]) == pytest.approx(wilson(0.25, 8))
     assert main(["store", "export", "-o", "no/such/folder.csv"]) == 2
     assert "cannot write no/such/folder.csv" in capsys.readouterr().err
 

@@ -82,7 +82,7 @@ def test_every_format_has_its_own_form(style: str, capsys: pytest.CaptureFixture
     [
         (("6",), "no table '6': choose one of 1, 2, 3, 3\\+4, 4, 5"),
         (("3+1",), "no table '3\\+1'"),
-        (("3", "--format", "excel"), "no format 'excel': choose one of markdown, csv, json"),
+        (("3", "--format", "excel"), "no format 'excel': choose one of text, markdown, csv, json"),
     ],
 )
 def test_what_does_not_exist_is_bad_input(words: tuple[str, ...], message: str) -> None:
@@ -122,6 +122,37 @@ def test_runs_and_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         run(*words, "--source", "runs", "--protocol", "paper")
 
 
+def test_what_is_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    choice = ("--rows", "13B/base=500,7B/base=500", "--columns", "TOEFL,GSM")
+    assert run("5", "--format", "csv", *choice) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "size,model,TOEFL,GSM",
+        "13B,base=500,37.17,9.00",
+        "7B,base=500,25.65,4.00",
+    ]
+    assert run("1", "--format", "csv", "--lengths", "1m,128k", "--rows", "base=1000000") == 0
+    assert capsys.readouterr().out.splitlines()[0] == "size,model,128K,1M"
+    for words, message in (
+        (("5", "--columns", "GSN"), "no column 'GSN'. Did you mean 'GSM'"),
+        (("5", "--rows", "base=501"), "no row 'base=501'. Did you mean 'base=50"),
+        (("5", "--lengths", "4k"), "table 5 has no lengths"),
+        (("1", "--columns", "128K"), "columns of table 1 are lengths"),
+        (("1", "--lengths", "4k"), "length of 4096: there are 131072, 262144"),
+        (("5", "--intervals"), "--intervals is of what was measured"),
+        (("1", "--source", "runs", "--intervals"), "rope-eval table perplexity"),
+    ):
+        with pytest.raises(SpecError, match=message):
+            run(*words)
+
+
+def test_a_format_of_its_own_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("5", "--format", "text", "--rows", "base=500") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "base=500"
+    assert lines[2].split() == ["size", "GSM", "TOEFL", "TopicRet", "QuALITY", "Coursera"]
+    assert [line.split()[:2] for line in lines[4:6]] == [["7B", "4.00"], ["13B", "9.00"]]
+
+
 def test_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run("--help")
@@ -151,11 +182,11 @@ def test_tasks_of_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         store.put(imported.run)
     words = ("arc_*", "--results", str(store.root), "--format", "csv")
     assert run(*words) == 0
-    lines = "model,task,metric,value\nme/model,arc_easy,acc,0.2500\n"
+    lines = "model,arc_easy\nme/model,0.2500\n"
     assert capsys.readouterr().out == lines
     assert run(*words, "--metric", "acc") == 0
     assert capsys.readouterr().out == lines
     with pytest.raises(SpecError, match="the paper has no table 'arc_\\*'"):
         run(*words, "--source", "paper")
-    with pytest.raises(SpecError, match="--metric is of tasks"):
+    with pytest.raises(SpecError, match="--metric is of measurements"):
         run("3", "--metric", "acc")

@@ -140,7 +140,9 @@ def step(at: float, height: float = 1.0, loss: float = LOSS) -> Local:
     return lambda t: np.where(t >= at, loss + height, loss)
 
 
-def put_retrieval(store: Store, recipe: dict[str, Any], until: float, samples: int = 60) -> Run:
+def put_retrieval(
+    store: Store, recipe: dict[str, Any], until: float, samples: int = 60, **fields: Any
+) -> Run:
     """Store marks that are right up to a length, and one in ten beyond."""
     right = np.zeros((samples, len(PROBES), 2), dtype=bool)
     right[:, np.array(PROBES) <= until] = True
@@ -148,7 +150,7 @@ def put_retrieval(store: Store, recipe: dict[str, Any], until: float, samples: i
     nll = np.where(right, 0.1, 2 * math.log(10)).astype(np.float32)
     arrays: dict[str, npt.NDArray[Any]] = {"right": right, "nll": nll}
     request = {"lengths": PROBES, "depths": [0.0, 0.5], "samples": samples}
-    return put(store, "lab-retrieval", recipe, arrays, **request)
+    return put(store, "lab-retrieval", recipe, arrays, **request, **fields)
 
 
 def put_attention(
@@ -268,6 +270,10 @@ def whole_store(store: Store, grid: str = "lab", train: int = TRAIN) -> None:
     for fields in made.values():
         base = fields["rope"]["rope_theta"]
         put_retrieval(store, fields, 256 if base < 1e5 else 512)
+    for method, rope in (("PI", {"linear_factor": 8}), ("ReRoPE", {"rerope_window": 32})):
+        fields = {"method": method, "rope": rope}
+        put_curve(store, made["pretrained"], rise(1000, 1.0), noise=0.5, lengths=lengths, **fields)
+        put_retrieval(store, made["pretrained"], 512, **fields)
     for name in ("pretrained", "base-20", "base-1e4", "base-1e5", "base-1e4-512"):
         base = made[name]["rope"]["rope_theta"]
         put_attention(store, made[name], lambda m, b=base: 2 * np.cos(m * b**-0.55))

@@ -70,3 +70,47 @@ def write(
     file = folder / f"{name}_{stamp}.json"
     file.write_text(json.dumps(record))
     return file
+
+
+def write_items(
+    folder: Path,
+    task: str,
+    scores: Mapping[str, float | None],
+    items: Sequence[Mapping[str, Any]],
+    *,
+    docs: Sequence[Mapping[str, Any]] = (),
+    higher_is_better: Mapping[str, bool] | None = None,
+    n_all: int | None = None,
+    **given: Any,
+) -> Path:
+    """Write a task of which each item says its own metrics.
+
+    Args:
+        folder: to write to.
+        task: its name.
+        scores: of the task by metric, such as ``{"512": 1.0}``; the filter is none.
+        items: of each the scores by metric.
+        docs: of each the document; by default empty.
+        higher_is_better: as lm-eval says it.
+        n_all: how many items there are.
+        **given: of `write`.
+    """
+    file = write(folder, {task: (0.0, len(items))}, n_all=n_all, **given)
+    record = json.loads(file.read_text())
+    record["results"][task] = {"alias": task} | {f"{m},none": s for m, s in scores.items()}
+    record["higher_is_better"] = {task: higher_is_better or {}}
+    file.write_text(json.dumps(record))
+    lines = (
+        {
+            "doc_id": i,
+            "doc": docs[i] if docs else {},
+            "doc_hash": f"{i:064x}",
+            "filter": "none",
+            "metrics": list(item),
+            **item,
+        }
+        for i, item in enumerate(items)
+    )
+    ending = file.stem.removeprefix("results_")
+    (folder / f"samples_{task}_{ending}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return file

@@ -7,12 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from helpers.claims import check_one_owner, winners
+from rope_eval.cli import main
 from rope_eval.errors import StoreError
 from rope_eval.plans.claims import FOLDER, Claims
 
@@ -27,31 +28,12 @@ with Claims(Path(sys.argv[1])).claim("unit") as ours:
 
 
 def test_a_unit_is_one_processs(tmp_path: Path) -> None:
-    claims, others = Claims(tmp_path), Claims(tmp_path)
-    with claims.claim("a") as ours, others.claim("a") as theirs, others.claim("b") as other:
-        assert (ours, theirs, other) == (True, False, True)
-        assert sorted(claims.held()) == ["a", "b"]
-    assert claims.held() == []
-    with others.claim("a") as ours:
-        assert ours
+    check_one_owner(Claims(tmp_path), Claims(tmp_path))
     assert not list((tmp_path / FOLDER).iterdir())
 
 
 def test_of_many_at_once_one_gets_it(tmp_path: Path) -> None:
-    got, gate = [], threading.Barrier(8)
-
-    def take() -> None:
-        gate.wait()
-        with Claims(tmp_path).claim("a") as ours:
-            got.append(ours)
-            gate.wait()
-
-    threads = [threading.Thread(target=take) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(got) == 1
+    assert winners(lambda: Claims(tmp_path)) == 1
 
 
 def test_a_killed_processs_unit_is_free_at_once(tmp_path: Path) -> None:
@@ -120,3 +102,37 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / FOLDER).write_text("")
     with pytest.raises(StoreError, match="run the plan again"), Claims(tmp_path).claim("unit"):
         pass
+
+
+def test_sweeping_leaves_the_living(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claims, folder = Claims(tmp_path), tmp_path / FOLDER
+    assert claims.sweep() == ([], [])
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "True\n"
+        with claims.claim("mine") as ours:
+            assert ours
+            living = [folder / "mine.0", folder / "unit.0"]
+            assert claims.sweep() == ([], living)
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            silent = folder / "silent.3"
+            silent.write_text(json.dumps({"space": "another machine", "pid": 1, "born": "1"}))
+            os.utime(silent, (0, 0))
+            probe = folder / ".0123"
+            probe.touch()
+            os.utime(probe, (0, 0))
+            dead = [probe, silent, folder / "unit.0"]
+            assert claims.sweep(dry_run=True) == (dead, living[:1])
+            assert all(path.exists() for path in dead)
+            words = ["store", "sweep", "--results", str(tmp_path)]
+            assert main([*words, "--dry-run", "--json"]) == 0
+            said = json.loads(capsys.readouterr().out)
+            assert said["removed"] == list(map(str, dead))
+            assert said["kept"] == [str(living[0])]
+            assert main(words) == 0
+            said = capsys.readouterr().out
+            assert f"{silent}: removed" in said
+            assert f"{living[0]}: kept, a plan's process is at this unit" in said
+            assert list(folder.iterdir()) == living[:1]

@@ -6,11 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from rope_eval.data.books import Document
 from rope_eval.errors import DataError, RopeEvalError, SpecError
 from rope_eval.paths import asset
-from rope_eval.plans.plan import Perplexity, Plan
+from rope_eval.plans.measurements.perplexity import Perplexity
+from rope_eval.plans.plan import Plan
+from rope_eval.plans.survey import survey
 from rope_eval.plans.worker import Shard
+from rope_eval.results.documents import TokenCount
+from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.runner.texts import Texts
 
 MEASURED = "measurements:\n  - perplexity: {lengths: [64, 1k], docs: 2}\n"
 
@@ -69,7 +75,7 @@ def test_what_is_asked_twice_is_done_once(tmp_path: Path) -> None:
     ("text", "line", "says"),
     [
         ("model: [x]\n", 1, "unknown key 'model'. Did you mean 'models'?"),
-        ("models: [x]\n", 1, "a plan has measurements"),
+        ("models: [x]\n", 1, "measurements is missing: give it, such as measurements: [perplexity"),
         ("models: [x]\n" + MEASURED.replace("lengths", "length"), 3, "Did you mean 'lengths'?"),
         (
             "models: [x]\n" + MEASURED.replace("perplexity", "perplexty"),
@@ -142,4 +148,49 @@ def test_the_plan_that_ships_is_read_by_its_name(
     monkeypatch.chdir(tmp_path)
     made = Plan.read(Path("embedded"))
     assert {cell.setting.row for cell in made.cells} == {"lab/pretrained", "lab/base-1e6"}
-    assert len(made.cells) == 2 * 4
+    assert len(made.cells) == 2 * 4 * 4
+
+
+def test_rows_are_named_together(tmp_path: Path) -> None:
+    folder = asset("model_configs") / "lab"
+    made = plan(tmp_path, "models: [{rows: [lab/base-1e4*, lab/base-2*]}]\n" + MEASURED)
+    rows = [cell.setting.row for cell in made.cells]
+    assert rows == ["lab/base-20", "lab/base-1e4", "lab/base-1e4-512"]
+    assert made.cells[0].setting.checkpoint == str(folder / "base-20")
+    assert not made.absent
+    for text, says in (
+        ("{rows: [lab/bse-*]}", "no row of the catalogue is like 'lab/bse-*'"),
+        ("{rows: [lab/base-20], model: x}", "give a model and a row, or one of rows, model alone"),
+        ("{paper: 2}", "tables 1, 3, 4, 5, not in 2"),
+        ("{}", "give a model, a row, or both"),
+    ):
+        with pytest.raises(SpecError, match=r"plan\.yaml:1: ") as caught:
+            plan(tmp_path, f"models: [{text}]\n" + MEASURED)
+        assert says in str(caught.value)
+
+
+def test_a_name_that_is_no_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"no plan of that name ships\. Did you mean 'embedded'"):
+        Plan.read(Path("embeded"))
+
+
+def test_texts_are_tokenised_once_for_all_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = "settings:\n  - grid: {rope_theta: [1000, 2000, 3000]}\n"
+    books = MEASURED.replace("[64, 1k], docs: 2", "[64], books: builtin-chapters, docs: 4")
+    made = plan(tmp_path, "models: [lab/base-20]\n" + books + grid)
+    counted: list[str] = []
+    real = Texts._tokenise
+
+    def tokenise(self: Texts, document: Document) -> TokenCount:
+        counted.append(document.name)
+        return real(self, document)
+
+    monkeypatch.setattr(Texts, "_tokenise", tokenise)
+    store = Store(tmp_path / "runs")
+    assert [one.units for one in survey(made, store)] == [4, 4, 4]
+    assert len(counted) == 4
+    assert [one.units for one in survey(made, Store(tmp_path / "runs"))] == [4, 4, 4]
+    assert len(counted) == 8  # what a dry run has counted is not stored

@@ -169,9 +169,7 @@ def test_what_another_process_is_at_is_left_and_taken_over(tmp_path: Path, store
 
 
 def units_of(made: Plan, store: Store) -> list[str]:
-    from rope_eval.plans.units import prospect
-
-    return [key for cell in made.cells for key in prospect(cell, store).units]
+    return [key for cell in made.cells for key in cell.measurement.prospect(cell, store).units]
 
 
 def test_a_unit_that_another_process_has_just_done_is_read(
@@ -214,13 +212,21 @@ def test_a_full_disk_stops_the_worker(
     assert work(made, store).cells == 3
 
 
+INTERRUPTED = """\
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+from rope_eval.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_gives_the_claims_back(tmp_path: Path, store: Store, number: int) -> None:
     many = PLAN.replace("docs: 3", "docs: 40").replace("[32, 64]", "[32, 512]")
     plan(tmp_path, many)
     worker = subprocess.Popen(
         [
-            *(sys.executable, "-m", "rope_eval", "run", str(tmp_path / "plan.yaml")),
+            *(sys.executable, "-c", INTERRUPTED, "run", str(tmp_path / "plan.yaml")),
             *("--results", str(store.root)),
         ],
         stderr=subprocess.PIPE,
@@ -243,7 +249,10 @@ def test_commands_say_what_stands(
     made = plan(tmp_path, PLAN + f"results: {store.root}\n")
     words = [str(made.file)]
     assert main(["run", *words, "--dry-run"]) == 0
-    assert "3 cells: 3 to do; 0 of 9 units stored, 576 tokens to score" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 cells: 3 to do; 0 of 9 units stored, 576 tokens to score" in said
+    assert "192 tokens to score, 239 MFLOP, " in said
+    assert "scoring left" not in said  # nothing to go by
     assert not store.root.exists()
     assert main(["run", *words, "--shard", "2/3"]) == 0
     assert "3 of 3 cells done, 0 failed; computed 9 units here" in capsys.readouterr().out

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import hashlib
+import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +16,26 @@ import numpy as np
 import pytest
 
 from helpers import lm_eval_files
+from helpers.book_runs import put_sums
 from rope_eval.commands import compare as command
-from rope_eval.errors import DataError, SpecError
+from rope_eval.errors import DataError, SpecError, StoreError
 from rope_eval.protocols.columns import TASKS
-from rope_eval.report.compare import compare, side
+from rope_eval.report.choice import Choice
+from rope_eval.report.compare import compare
 from rope_eval.report.measured import table_of
 from rope_eval.report.runs import rows_of
-from rope_eval.report.stats import Z, mean_variance, newcombe, paired_bootstrap, wilson
+from rope_eval.report.sides import side, sides
 from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.stats import (
+    Z,
+    mean_variance,
+    newcombe,
+    paired_bootstrap,
+    ratio_bootstrap,
+    wilson,
+)
 from rope_eval.results.store import Store
+from rope_eval.scores import Sums
 
 # --- intervals ------------------------------------------------------------------------------------
 
@@ -93,7 +107,7 @@ def test_a_run_against_the_paper(tmp_path: Path) -> None:
     assert piqa.beyond_noise
     low, high = newcombe(0.1, 100, 0.0, 100)  # Table 5's 0.00: an interval all the same
     assert gsm.interval == pytest.approx((100 * low, 100 * high))
-    assert gsm.points == pytest.approx(10.0)
+    assert gsm.difference == pytest.approx(10.0)
     assert "MMLU" in found.not_compared
     assert len(found.not_compared) == 15
     assert side("paper:LLaMA2 7B", store).scores["GSM"].value == 0.0
@@ -148,7 +162,10 @@ def test_what_was_not_asked_alike_is_said(tmp_path: Path) -> None:
         (imported,) = read_lm_eval(tmp_path / name)
         Store(results).put(imported.run)
     store = Store(results)
-    (found,) = compare(side("me/a", store, "lm_eval"), side("me/b", store, "lm_eval")).differences
+    both = side("me/a", store, "lm_eval"), side("me/b", store, "lm_eval")
+    with pytest.raises(DataError, match=r"PIQA: not asked alike: num_fewshot 0 against 10, chat_t"):
+        compare(*both)
+    (found,) = compare(*both, allow_unlike=True).differences
     digest = hashlib.sha256(b"<|user|>").hexdigest()[:8]
     assert found.notes == (
         "num_fewshot 0 against 10",
@@ -190,7 +207,7 @@ def test_paired_where_both_have_the_same_items(tmp_path: Path) -> None:
     (found,) = compare(side("me/a", store), side("me/c", store)).differences
     assert found.method == "binomial"  # other items
     (found,) = compare(side("me/a", store), side("me/a", store)).differences
-    assert (found.method, found.points, found.beyond_noise) == ("binomial", 0.0, False)
+    assert (found.method, found.difference, found.beyond_noise) == ("binomial", 0.0, False)
 
 
 def test_protocols(tmp_path: Path) -> None:
@@ -198,8 +215,10 @@ def test_protocols(tmp_path: Path) -> None:
     put(results, tmp_path / "a", {"piqa": (0.8, 1838)})
     store = Store(results)
     ours, paper = (side(name, store, "lm_eval") for name in ("me/model", "paper:LLaMA2 7B"))
-    (found,) = compare(ours, paper).differences
-    assert found.notes == ("baseline: protocol paper",)
+    with pytest.raises(DataError, match="PIQA: not asked alike: protocol lm_eval against paper"):
+        compare(ours, paper)
+    (found,) = compare(ours, paper, allow_unlike=True).differences
+    assert found.notes == ("protocol lm_eval against paper",)
     with pytest.raises(DataError, match="no column in common: none against Lambada"):
         compare(side("me/model", store), side("paper:LLaMA2 7B", store))
 
@@ -238,9 +257,12 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     low, high = newcombe(0.04, 100, 0.09, 100)
     out = capsys.readouterr().out
     line = next(line for line in out.splitlines() if line.startswith("GSM"))
-    interval = f"{100 * low:+.2f} … {100 * high:+.2f}"
-    assert line.split(maxsplit=4) == ["GSM", "9.00", "4.00", "-5.00", f"{interval}       binomial"]
-    assert "not compared: TOEFL, TopicRet, QuALITY, Coursera" in out
+    interval = f"[{100 * low:.2f}, {100 * high:.2f}]"
+    assert line.split(maxsplit=4) == ["GSM", "9.00", "4.00", "-5.00", interval]
+    assert out.startswith(f"{key[:6]}, points\n\ncolumn ")
+    assert f"binomial: {key[:6]} (GSM)." in out
+    why = f"not compared ({key[:6]}: not run): {key[:6]}"
+    assert f"{why} (TOEFL, TopicRet, QuALITY, Coursera)." in out.replace("\n", " ")
 
     assert run(*words, "--fail-if-worse", "5") == 0
     assert run(*words, "--fail-if-worse", "4.9", "--format", "markdown") == 1
@@ -253,6 +275,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert facts["worse"] == ["GSM"]
     assert facts["columns"][0] == {
         "column": "GSM",
+        "unit": "points",
         "baseline": 9.0,
         "run": 4.0,
         "difference": -5.0,
@@ -270,7 +293,7 @@ def test_the_mark(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     put(results, tmp_path / "a", {"rope_paper_gsm": (0.5, 100)})
     run("me/model", "--baseline", "paper:LLaMA2 7B", "--results", str(results))
     line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("GSM"))
-    assert " * " in line
+    assert line.endswith("  *")
 
 
 def test_tasks_that_both_have_and_no_table(tmp_path: Path) -> None:
@@ -282,8 +305,213 @@ def test_tasks_that_both_have_and_no_table(tmp_path: Path) -> None:
         put(results, tmp_path / name, tasks, metrics=metrics, model_args=args)
     store = Store(results)
     found = {d.column: d for d in compare(side("me/a", store), side("me/b", store)).differences}
-    assert set(found) == {"niah_single_1 4096,none", "arc_easy acc_norm,none"}
-    ruler = found["niah_single_1 4096,none"]
-    assert (ruler.points, ruler.method) == (50.0, "paired bootstrap")
+    assert set(found) == {"niah_single_1 4096", "arc_easy acc_norm"}
+    ruler = found["niah_single_1 4096"]
+    assert (ruler.difference, ruler.method) == (50.0, "paired bootstrap")
     assert ruler.interval == pytest.approx((20, 80), abs=0.1)  # 10 draws of 0 or 100
-    assert found["arc_easy acc_norm,none"].points == 0
+    assert found["arc_easy acc_norm"].difference == 0
+
+
+# --- sums over documents --------------------------------------------------------------------------
+
+
+def put_books(store: Store, model: str, nats: dict[str, float], **changes: Any) -> None:
+    """Store whole books of 64 and 128 tokens; half of a document's nats are of its first half."""
+    documents = {
+        name: [
+            Sums(nll=n / 2, hits=int(n / 4), tokens=63),
+            Sums(nll=n, hits=int(n / 2), tokens=127),
+        ]
+        for name, n in nats.items()
+    }
+    put_sums(store, model, documents, **changes)
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Store:
+    store = Store(tmp_path / "runs")
+    put_books(store, "me/a", {"x": 130.0, "y": 150.0, "z": 190.0})
+    put_books(store, "me/b", {"x": 127.0, "y": 140.0, "z": 160.0}, dtype="bfloat16")
+    return store
+
+
+def test_perplexity_is_compared_over_documents(books: Store) -> None:
+    found = {d.column: d for d in compare(side("me/a", books), side("me/b", books)).differences}
+    assert list(found) == [
+        "mine perplexity@64",
+        "mine accuracy@64",
+        "mine perplexity@128",
+        "mine accuracy@128",
+    ]
+    whole = found["mine perplexity@128"]
+    assert whole.score == pytest.approx(math.exp(470 / 381))
+    assert whole.baseline == pytest.approx(math.exp(427 / 381))
+    assert (whole.unit, whole.difference) == ("nats", pytest.approx(43 / 381))
+    apart = np.array([3.0, 10.0, 30.0])
+    assert whole.interval == pytest.approx(ratio_bootstrap(apart, np.full(3, 127.0)))
+    assert whole.interval == pytest.approx((3 / 127, 30 / 127), rel=1e-6)  # 1 of 27 draws each
+    assert (whole.method, whole.beyond_noise) == ("paired bootstrap, 3 documents", True)
+    assert whole.notes == ("dtype float32 against bfloat16",)
+    hits = found["mine accuracy@128"]
+    assert (hits.unit, hits.difference) == ("points", pytest.approx(100 * 22 / 381))
+    comparison = compare(side("me/a", books), side("me/b", books))
+    assert comparison.worse(nats=0.1135) == ["mine perplexity@64"]
+    assert comparison.worse(points=1) == []
+    assert compare(side("me/b", books), side("me/a", books)).worse(points=5, nats=0) == [
+        "mine accuracy@64",
+        "mine accuracy@128",
+    ]
+
+
+def test_only_documents_that_both_have(books: Store) -> None:
+    put_books(books, "me/c", {"y": 150.0, "z": 190.0, "w": 1.0, "v": 2.0})
+    put_books(books, "me/one", {"z": 200.0})
+    put_books(books, "me/none", {"v": 200.0})
+    put_books(books, "me/far", {"x": 9.0}, books="others")
+    a = side("me/a", books)
+    found = {d.column: d for d in compare(side("me/c", books), a).differences}
+    some = found["mine perplexity@128"]
+    assert some.method == "2 documents that differ by the same: no interval"
+    assert some.notes == ("2 documents shared of 4 and 3",)
+    assert some.score == pytest.approx(math.exp(340 / 254))
+    one = compare(side("me/one", books), a).differences[2]
+    assert (one.method, one.interval) == ("one document: no interval", None)
+    assert one.difference == pytest.approx(10 / 127)
+    assert not one.beyond_noise
+    with pytest.raises(DataError, match="mine perplexity@64: no document in common"):
+        compare(side("me/none", books), a)
+    with pytest.raises(DataError, match="no column in common: others perplexity@64, others acc"):
+        compare(side("me/far", books), a)
+
+
+def test_the_newest_run_of_the_same_books(books: Store) -> None:
+    put_books(books, "me/a", {"x": 130.0, "y": 150.0}, lengths=[64, 128])
+    newest = side("me/a", books).pooled["mine perplexity@128"].sums()
+    assert set(newest) in ({"x", "y"}, {"x", "y", "z"})  # of one run, not of both
+
+
+def test_a_run_of_another_shape_is_named(books: Store) -> None:
+    put_books(books, "me/a", {"x": 130.0, "y": 150.0}, bad=True)
+    (run,) = (run for run in books.runs() if run.request.get("bad"))
+    odd = replace(run, results=run.results | {"by_document": [[{"nll": 1.0}] * 2]})
+    books.put(odd, replace=True)
+    with pytest.raises(StoreError, match=f"record of run {run.key} is of another shape"):
+        compare(side(run.key, books), side("me/b", books))
+
+
+def put_items(store: Store, model: str, task: str, *given: Any, **more: Any) -> None:
+    folder = store.root.parent / f"{model}-{task}"
+    lm_eval_files.write_items(folder, task, *given, model_args=f"pretrained={model}", **more)
+    (imported,) = read_lm_eval(folder)
+    store.put(imported.run, imported.arrays)
+
+
+def test_nll_of_items_and_other_tokenizers(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    for model, nats, tokens in (("a", (2.0, 9.0), 7), ("b", (1.0, 4.0), 7), ("c", (1.0, 4.0), 8)):
+        sums = [Sums(nll=nll, hits=0, tokens=tokens) for nll in nats]
+        items = [{"nll@64": str(one)} for one in sums]
+        put_items(store, model, "retrieval", {"nll@64": sum(nats) / 2 / tokens}, items)
+    a, b, c = (side(model, store) for model in "abc")
+    (found,) = compare(a, b).differences
+    assert (found.column, found.unit) == ("retrieval nll@64", "nats")
+    assert (found.score, found.baseline) == pytest.approx((11 / 14, 5 / 14))
+    assert found.interval == pytest.approx((1 / 7, 5 / 7))
+    assert found.method == "paired bootstrap, 2 items"
+    with pytest.raises(DataError, match="retrieval nll@64: other tokens: the tokenizers differ"):
+        compare(a, c)
+
+
+def test_ruler_is_paired_at_each_of_its_lengths(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    for model, good in (("a", 1.0), ("b", 0.0)):
+        items = [{"512": 1.0}] * 4 + [{"512": good}] * 4 + [{"1024": good}] * 4
+        scores = {"4096": -1, "512": 0.5 + good / 2, "1024": good}
+        put_items(store, model, "niah_single_1", scores, items)
+    found = {d.column: d for d in compare(side("a", store), side("b", store)).differences}
+    assert set(found) == {"niah_single_1 512", "niah_single_1 1024"}
+    short = found["niah_single_1 512"]
+    assert (short.method, short.difference) == ("paired bootstrap", 50.0)
+    assert short.notes == ()
+    assert found["niah_single_1 1024"].method == "binomial"  # all differ by the same
+
+
+def test_probes_of_other_depths_are_not_compared(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    for model, depths in (("a", [0.5]), ("b", [0, 1])):
+        folder = tmp_path / model
+        items = [{"accuracy@64": 1.0}, {"accuracy@64": 0.0}]
+        file = lm_eval_files.write_items(
+            folder, "retrieval", {"accuracy@64": 0.5}, items, model_args=f"pretrained={model}"
+        )
+        record = json.loads(file.read_text())
+        record["configs"]["retrieval"]["metadata"] = {"depths": depths, "probe_seed": 0}
+        file.write_text(json.dumps(record))
+        (imported,) = read_lm_eval(folder)
+        store.put(imported.run, imported.arrays)
+    with pytest.raises(DataError, match=r"asked alike: probe depths 0.5, .* against depths 0 1"):
+        compare(side("a", store), side("b", store))
+
+
+def test_books_and_tasks_of_one_row_are_one_side(books: Store, tmp_path: Path) -> None:
+    put(books.root, tmp_path / "t", {"mytask": (0.5, 10)}, model_args="pretrained=me/a")
+    assert set(side("me/a", books).columns) >= {"mytask acc", "mine perplexity@64"}
+    assert set(side("lm_eval:me/a", books).columns) == {"mytask acc"}
+
+
+def test_columns_and_lengths_are_chosen(books: Store) -> None:
+    b = side("me/b", books)
+    assert b.chosen(Choice(columns=["accuracy", "mine perplexity"], lengths=[128])).columns == (
+        "mine accuracy@128",
+        "mine perplexity@128",
+    )
+    assert b.chosen(Choice(columns=["mine accuracy@64"])).columns == ("mine accuracy@64",)
+    with pytest.raises(SpecError, match=r"no column 'perplexty'\. Did you mean 'perplexity'"):
+        b.chosen(Choice(columns=["perplexty"]))
+    with pytest.raises(SpecError, match="length of 4096: there are 64, 128"):
+        b.chosen(Choice(lengths=[4096]))
+
+
+def test_patterns_of_rows(books: Store) -> None:
+    found = sides(["me/*", "paper:LLaMA2 7B", "me/a"], books, "paper", "me/b")
+    assert [one.name for one in found] == ["me/a", "paper:LLaMA2 7B"]
+    with pytest.raises(SpecError, match=r"no row that was measured 'mi/\*'\. Did you mean 'me/"):
+        sides(["mi/*"], books, "paper", "me/b")
+    with pytest.raises(DataError, match="names no row but the baseline"):
+        sides(["me/b*"], books, "paper", "me/b")
+
+
+def test_the_command_on_books(books: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("me/*", "--baseline", "me/b", "--results", str(books.root))
+    few = (*words, "--columns", "perplexity", "--lengths", "128")
+    assert run(*few, "--format", "csv") == 0
+    out, err = capsys.readouterr()
+    header, line = csv.reader(io.StringIO(out))
+    assert header[3:] == [
+        "baseline",
+        "score",
+        "difference",
+        "difference low",
+        "difference high",
+        "*",
+    ]
+    assert line[:2] == ["me/a", "mine perplexity@128"]
+    assert line[3:] == ["3.07", "3.43", "0.1129", "0.0236", "0.2362", "*"]
+    assert "dtype float32 against bfloat16: me/a (mine)." in err
+    assert "paired bootstrap, 3 documents: me/a (mine)." in err
+    assert run(*few, "--fail-if-worse-nats", "0.1") == 1
+    assert "me/a is worse by more than 0.1 nats: mine perplexity@128" in capsys.readouterr().out
+    assert run(*few, "--fail-if-worse-nats", "0.2", "--fail-if-worse", "0") == 0
+    put_books(books, "me/far", {"x": 9.0}, books="others")
+    assert run(*few, "--format", "csv") == 0
+    out, err = capsys.readouterr()
+    assert "me/a,mine perplexity@128" in out
+    assert err.startswith("rope-eval: left out: me/far and me/b have no column in common: others ")
+    with pytest.raises(DataError, match="me/far and me/b have no column in common"):
+        run("me/far", "me/a", *few[1:])
+    with pytest.raises(DataError, match="me/far and me/b have no column in common"):
+        run("me/f*", *few[1:])
+    for style in ("text", "markdown", "latex", "html", "json"):
+        assert run(*words, "--format", style) == 0
+    with pytest.raises(SpecError, match="--fail-if-worse-nats must be 0 or more nats, got -1"):
+        run(*words, "--fail-if-worse-nats", "-1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from rope_eval.hosts.lm_eval.task_files import protocol_files
 from rope_eval.protocols.columns import TASKS, metric_of, protocol_of
 from rope_eval.report import formats, measured
 from rope_eval.report import published as paper
+from rope_eval.report.choice import Choice
 from rope_eval.report.formats import Table
 from rope_eval.report.runs import rows_of
 from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.stats import Z, mean_variance, wilson
 from rope_eval.results.store import Run, Store, run_key
 
 
@@ -293,6 +297,56 @@ def test_both(store: Store) -> None:
     assert len(lines) == len(theirs) + 3
     assert table.best is None
     assert "not in the paper: llama2-7b/pi-2 (row)." in table.caption
+
+
+def test_rows_and_columns_are_chosen_with_the_papers(store: Store) -> None:
+    put(store, {"rope_paper_gsm": (0.05, 100)}, row="llama2-7b/ntk-dynamic", date=1.0)
+    put(store, {"rope_paper_gsm": (0.07, 100)}, row="llama2-7b/pi-2", date=2.0)
+    rows = rows_of(store)
+    own = [("7B", "NTK dynamic", "llama2-7b/ntk-dynamic", "", "5.00")]
+    own_too = [("", "llama2-7b/pi-2", "llama2-7b/pi-2", "", "7.00")]
+    theirs = [("7B", "NTK dynamic", "paper", "37.17", "9.00")]
+    apart = [("7B", "NTK dynamic", "difference", "", "-4.00")]
+    for name in ("llama2-7b/ntk-*", "7B/NTK dynamic", "paper:LLaMA2 7B/NTK dynamic"):
+        choice = Choice(rows=["*pi-2", name], columns=["TOEFL", "GSM"])
+        table = measured.both(rows, "5", choice=choice)
+        assert table.columns == ("TOEFL", "GSM")
+        assert cells_as_text(table) == [*own_too, *theirs, *own, *apart]
+        assert "Coursera" not in table.caption
+    table = measured.table_of(rows, "5", choice=Choice(rows=["*pi-2,*"], columns=["GSM"]))
+    assert cells_as_text(table) == [("", "llama2-7b/pi-2", "7.00"), ("7B", "NTK dynamic", "5.00")]
+    with pytest.raises(SpecError, match="no row 'base=500'"):
+        measured.table_of(rows, "5", choice=Choice(rows=["base=500"]))
+
+
+def test_intervals_of_one_part_and_of_a_mean(store: Store) -> None:
+    glue = dict.fromkeys(TASKS["paper"]["SuperGLUE"], (0.5, 100))
+    put(store, {"rope_paper_piqa": (0.25, 100), **glue}, row="llama2-7b/plain")
+    for table, row in (
+        (measured.table_of(rows_of(store), "3", intervals=True), 0),
+        (measured.both(rows_of(store), "3", intervals=True), 1),
+    ):
+        low, high = wilson(0.25, 100)
+        spread = Z * math.sqrt(mean_variance([(0.5, 100)] * len(glue)))
+        ends = {"PIQA": (low, high), "SuperGLUE": (0.5 - spread, 0.5 + spread)}
+        assert {table.header[cell] for _, cell in table.intervals} == ends.keys()
+        for (at, cell), found in table.intervals.items():
+            assert at == row
+            assert found == tuple(Decimal(f"{100 * end:.2f}") for end in ends[table.header[cell]])
+    assert not measured.table_of(rows_of(store), "3").intervals
+
+
+def test_lengths_are_chosen(store: Store) -> None:
+    put_curve(store, "me/a", {}, nll={1024: 1.0, 2048: 2.0})
+    put_curve(store, "me/b", {}, nll={2048: 3.0}, started="2")
+    rows = rows_of(store)
+    assert measured.table_of(rows, "1", choice=Choice(lengths=[1024])).header[3:] == ("1K",)
+    assert len(measured.table_of(rows, "1", choice=Choice(lengths=[1024])).rows) == 1
+    both = measured.both(rows, "1", choice=Choice(lengths=[2048, 131072]))
+    assert both.columns == ("2K", "128K")
+    for make, length in ((measured.table_of, 131072), (measured.both, 4096)):
+        with pytest.raises(SpecError, match=f"at a length of {length}: there are 1024, 2048"):
+            make(rows, "1", choice=Choice(lengths=[length]))
 
 
 def test_one_item_beside_the_paper_is_marked(store: Store) -> None:

@@ -371,10 +371,14 @@ def grid(table: Table) -> list[list[str]]:
     return [list(table.header), *rows]
 
 
-def read_markdown(text: str) -> list[list[str]]:
+def split_markdown(text: str) -> list[list[str]]:
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines if not line.startswith("|:")]
     return [[cell.strip().replace(r"\|", "|") for cell in line] for line in cells]
+
+
+def read_markdown(text: str) -> list[list[str]]:
+    return [[re.sub(r"^\*\*(.*)\*\*$", r"\1", c) for c in line] for line in split_markdown(text)]
 
 
 class _Cells(HTMLParser):
@@ -469,6 +473,52 @@ def test_csv_is_the_stored_file(name: str) -> None:
 def test_every_format_but_csv_says_its_source(style: str) -> None:
     for name in paper.NAMES:
         assert "of arXiv 2310.05209." in html.unescape(render(paper.published(name), style))
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_the_best_is_bold_in_markdown(table: Table) -> None:
+    lines = split_markdown(render(table, "markdown"))[1:]
+    found = {
+        (index, position)
+        for index, line in enumerate(lines)
+        for position, cell in enumerate(line)
+        if cell.startswith("**") and cell.endswith("**")
+    }
+    assert found == table.best_cells()
+
+
+def test_the_best_by_what_is_measured() -> None:
+    rows = [("a", "nll", "1.0", "9"), ("b", "nll", "2.0", "3"), ("a", "acc", "1.0", "5")]
+    rows += [("b", "acc", "2.0", "6"), ("a", "odd", "1.0", "1"), ("b", "odd", "2.0", "2")]
+    table = Table(
+        name="x",
+        caption="",
+        labels=("model", "metric"),
+        columns=("1K", "2K"),
+        rows=tuple((model, metric, Decimal(x), Decimal(y)) for model, metric, x, y in rows),
+        best={"nll": "lowest", "acc": "highest"},
+        group_by=("metric",),
+    )
+    assert table.best_cells() == {(0, 2), (1, 3), (3, 2), (3, 3)}
+    by_column = replace(table, best={"2K": "lowest"}, group_by=())
+    assert by_column.best_cells() == {(4, 3)}
+
+
+def test_intervals_stand_beside_numbers_or_in_columns_of_their_own() -> None:
+    ends = (Decimal("1.5"), Decimal("2.5"))
+    table = replace(
+        AWKWARD, intervals={(0, 2): ends}, marks=frozenset({(0, 2)}), best=None, caption="c"
+    )
+    number = str(AWKWARD.rows[0][2])
+    for style in ("markdown", "html"):
+        assert f"{number}† [1.5, 2.5]" in html.unescape(render(table, style))
+    assert rf"{number}$^\dagger$ [1.5, 2.5]" in render(table, "latex")
+    header, first, second, *_ = csv.reader(io.StringIO(render(table, "csv")))
+    assert header == ["size", "model", "a|b", "a|b low", "a|b high", "c_d"]
+    assert first[2:] == [number, "1.5", "2.5", ""]
+    assert second[3:5] == ["", ""]
+    row = json.loads(render(table, "json"))["rows"][0]
+    assert (row["a|b low"], row["a|b high"]) == (1.5, 2.5)
 
 
 def bold_cells(table: Table) -> set[tuple[int, int]]:

@@ -73,6 +73,8 @@ def test_curves(store: Store) -> None:
         "kind": "cumulative",
         "host": "rope-eval",
         "backend": "vllm",
+        "measurement": "perplexity",
+        "better": "lower",
         "dtype": "auto",
         "key": key,
         "started": "2026",

@@ -19,7 +19,9 @@ from rope_eval.commands import import_runs as command
 from rope_eval.errors import DataError
 from rope_eval.paths import asset
 from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.samples import scores_of
 from rope_eval.results.store import Store
+from rope_eval.scores import Sums
 
 TASK = """\
 task: tiny
@@ -289,3 +291,52 @@ def test_what_is_deep_or_long(tmp_path: Path) -> None:
     file.write_text("[" * 100000)
     with pytest.raises(DataError, match="is not JSON"):
         read_lm_eval(tmp_path)
+
+
+def test_the_samples_of_ruler_are_of_a_length_each(tmp_path: Path) -> None:
+    items = [{"4096": -1.0, "512": 1.0}, {"4096": -1.0, "512": 0.0}, {"4096": -1.0, "1024": 0.5}]
+    scores = {"4096": -1, "512": 0.5, "1024": 0.5}
+    lm_eval_files.write_items(
+        tmp_path, "niah_single_1", scores, items, higher_is_better={"4096": True}, n_all=9
+    )
+    (imported,) = read_lm_eval(tmp_path)
+    task = imported.run.results["tasks"]["niah_single_1"]
+    assert task["counts"] == {"512,none": 2, "1024,none": 1}
+    assert task["samples"] == ["1024,none", "512,none"]
+    assert task["higher_is_better"] == {"4096": True}
+    short, long = (
+        scores_of(imported.arrays, "niah_single_1", metric) for metric in ("512,none", "1024,none")
+    )
+    assert [name[0] for name in short] == ["0", "1"]
+    assert list(short.values()) == [1, 0]
+    assert {name[0]: float(score) for name, score in long.items()} == {"2": 0.5}
+    Store(tmp_path / "runs").put(imported.run, imported.arrays)
+
+
+def test_longbench_by_the_length_of_its_items(tmp_path: Path) -> None:
+    lengths = [10, 3999, 4000, 8000]
+    items = [{"score": score} for score in (1.0, 0.5, 0.25, 0.0)]
+    docs = [{"length": length} for length in lengths]
+    task = "longbench_qasper_e"
+    lm_eval_files.write_items(tmp_path, task, {"score": 0.4375}, items, docs=docs)
+    (imported,) = read_lm_eval(tmp_path)
+    record = imported.run.results["tasks"][task]
+    assert record["metrics"] == {
+        "score,none": 0.4375,
+        "score@0-4k,none": 0.75,
+        "score@4-8k,none": 0.25,
+        "score@8k+,none": 0.0,
+    }
+    assert record["counts"] == {"score@0-4k,none": 2, "score@4-8k,none": 1, "score@8k+,none": 1}
+    assert list(scores_of(imported.arrays, task, "score@0-4k,none").values()) == [1, 0.5]
+    assert len(scores_of(imported.arrays, task, "score,none")) == 4
+
+
+def test_sums_of_items_are_kept(tmp_path: Path) -> None:
+    sums = [Sums(nll=2.5, hits=1, tokens=7), Sums(nll=1e-05, hits=0, tokens=7)]
+    items = [{"nll@64": str(one), "odd": text} for one, text in zip(sums, "ab", strict=True)]
+    lm_eval_files.write_items(tmp_path, "retrieval", {"nll@64": 0.1786, "odd": 1.0}, items)
+    (imported,) = read_lm_eval(tmp_path)
+    found = scores_of(imported.arrays, "retrieval", "nll@64,none")
+    assert [tuple(one) for one in found.values()] == [(2.5, 1, 7), (1e-05, 0, 7)]
+    assert imported.run.results["tasks"]["retrieval"]["samples"] == ["nll@64,none"]

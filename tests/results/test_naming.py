@@ -85,6 +85,26 @@ def test_a_row_that_was_asked_with_weights_of_ones_own() -> None:
     assert names.row(curve("me/copy", other, "llama2-7b/plain")) == "me/copy, rope_theta=7"
 
 
+def test_a_row_that_was_asked_with_other_fields_keeps_its_name(tmp_path: Path) -> None:
+    row, names = catalogue.find("lab/base-1e6"), Names()
+    model, fields = LAB / "base-1e6", row.rope.to_dict()
+
+    def name(asked: str | None = row.name, **changes: Any) -> str:
+        return names.row(curve(model, RopeSpec.from_dict(fields | changes), asked))
+
+    assert name() == "lab/base-1e6"
+    assert name(log_scale=True) == "lab/base-1e6, log_scale=True"
+    assert name(rope_theta=500, linear_factor=4) == "lab/base-1e6, rope_theta=500,linear_factor=4"
+    assert name(None, linear_factor=4) == "base-1e6, rope_theta=1000000,linear_factor=4"
+    bare = RopeSpec.from_dict({key: fields[key] for key in fields if key != "rope_theta"})
+    assert names.row(curve(model, bare, row.name)) == "lab/base-1e6, rope_theta=None"
+    other = curve(LAB / "base-20", RopeSpec(rope_theta=7), row.name)  # not its checkpoint
+    assert names.row(other) == "base-20, rope_theta=7"
+    arguments = {"config": row.name, "log_scale": True}
+    run = imported(tmp_path / "a", model_args=arguments, rope=fields | {"log_scale": True})
+    assert names.row(run) == "lab/base-1e6, log_scale=True"
+
+
 @pytest.mark.parametrize(
     ("arguments", "setting"),
     [
@@ -126,3 +146,18 @@ def test_what_tells_two_checkpoints_apart(tmp_path: Path) -> None:
     arguments = {"pretrained": "/gone/final", "revision": "v2", "peft": "me/lora"}
     run = imported(tmp_path / "a", model_args=arguments)
     assert weights(run) == "/gone/final + v2 + me/lora"
+
+
+def test_the_checkpoint_of_a_run_is_the_catalogues_of_its_content() -> None:
+    folder = catalogue.find("lab/base-1e6").require_checkpoint()
+    names = Names()
+
+    def checkpoint(fingerprint: str) -> str | None:
+        asked = {"kind": "x", "fingerprint": fingerprint, "rope": {}}
+        key = identity.run_key(asked)
+        run = Run(key=key, kind="x", status="done", request=asked, results={}, provenance={})
+        return names.checkpoint(run)
+
+    assert checkpoint(identity.fingerprint(folder)) == folder
+    assert checkpoint("b" * 64) is None
+    assert checkpoint("me/model") is None

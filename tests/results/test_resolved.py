@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from rope_eval import __version__
 from rope_eval.paths import asset
-from rope_eval.results.resolved import hub_commit, resolved_dtype, resolved_laws
+from rope_eval.results.resolved import hub_commit, resolved_dtype, resolved_laws, trained_length
 from rope_eval.rope.families import FAMILIES
 from rope_eval.rope.spec import RopeSpec
 
@@ -70,3 +70,13 @@ def test_what_the_laws_stand_on_is_read_for_a_method_that_needs_it(
     (model / "config.json").write_text("[")
     for unread in (name, "no/model-of-ours", str(tmp_path / "a.gguf")):
         assert resolved_laws(unread, scaled) == {"rope_eval": __version__}
+
+
+def test_the_longest_length_of_training(tmp_path: Path) -> None:
+    config = {"model_type": "mine", "rope_theta": 1e4, "max_position_embeddings": 64}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert trained_length(str(tmp_path), RopeSpec()) == 64
+    assert trained_length(str(tmp_path), RopeSpec(train_length=32, tune_length=256)) == 256
+    assert trained_length("me/nowhere", RopeSpec()) is None
+    (tmp_path / "config.json").write_text("[]")
+    assert trained_length(str(tmp_path), RopeSpec()) is None

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from rope_eval.rope.document import page
+from rope_eval.paths import checkout
+from rope_eval.rope.document import costs, measured, page
 from rope_eval.rope.methods import METHODS
 
-HEAD, _, *ROWS = (line for line in page().splitlines() if line.startswith("|"))
+ROOT = checkout()
+assert ROOT is not None
+PAGE = page(measured(ROOT), costs(ROOT))
+HEAD, _, *ROWS = (line for line in PAGE.splitlines() if line.startswith("|"))
 COLUMNS = [name.strip() for name in HEAD.strip("|").split("|")]
 
 

@@ -63,3 +63,14 @@ def test_what_makes_no_sense_is_refused(values: dict[str, Any], name: str, messa
 def test_a_directory_without_a_config(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*config\.json"):
         RopeConfig.read(tmp_path)
+
+
+def test_the_geometry_of_the_base_alone() -> None:
+    values = {"head_dim": 64, "rope_theta": 5e5, "max_position_embeddings": 2048}
+    geometry = RopeConfig(values | {"partial_rotary_factor": 0.5}, "here").geometry
+    assert (geometry.head_dim, geometry.rotary_dim, geometry.rope_theta) == (64, 32, 5e5)
+    assert (geometry.train_length, geometry.is_scaled) == (2048, False)
+    scaled = RopeConfig(values | {"rope_scaling": {"type": "linear", "factor": 2}}, "here")
+    assert scaled.geometry.is_scaled and scaled.geometry.rope_type == "linear"
+    with pytest.raises(DataError, match="here has no head_dim or no rope_theta"):
+        _ = RopeConfig({"rope_theta": 1e4}, "here").geometry

@@ -1,5 +1,6 @@
 """The registry: what every method says of itself is what its numbers do."""
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -12,11 +13,12 @@ import torch
 from rope_eval.errors import SpecError
 from rope_eval.results.naming import _effective
 from rope_eval.rope import methods
-from rope_eval.rope.document import page
+from rope_eval.rope.document import costs, measured, page
 from rope_eval.rope.geometry import RotaryGeometry
-from rope_eval.rope.method import Effect, Field, Method, number
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.rotary import Rotary
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.rope.values import Field, number
 
 WORDS_OF_CONFIGS = {"attention_factor"}
 ROOT = Path(__file__).parents[2]
@@ -143,6 +145,57 @@ def test_two_methods_of_the_same_thing_are_refused_by_name(
     methods.check_combination(Setting("scaled", "by_length", "base", "share", "query"))
 
 
+def test_the_cost_of_every_method_was_measured() -> None:
+    text = (ROOT / "results" / "benchmarks" / "methods-cpu.json").read_text(encoding="utf-8")
+    measured = json.loads(text)["methods"]
+    assert set(measured) == {method.name for method in methods.METHODS}
+    for name, by_setting in measured.items():
+        for setting, ratios in by_setting.items():
+            active = methods.active(RopeSpec.parse(setting))
+            assert name in {method.name for method in active}
+            assert all(0.5 < ratios[what] < 20 for what in ("scoring", "generation"))
+
+
 def test_the_page_is_up_to_date() -> None:
     written = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
-    assert written == page() + "\n", "python -m rope_eval.rope.document > docs/methods.md"
+    assert written == page(measured(ROOT), costs(ROOT)) + "\n", (
+        "python -m rope_eval.rope.document > docs/methods.md"
+    )
+
+
+def test_the_page_says_how_far_each_method_goes_alone() -> None:
+    def run(setting: dict[str, object], *reaches: float, checkpoint: str = "m") -> dict[str, Any]:
+        keeps, finds = ({"value": value, "longest": 4096} for value in reaches)
+        return {
+            "checkpoint": checkpoint,
+            "setting": setting,
+            "losses": {
+                str(length): {"nll": {"value": math.log(perplexity)}}
+                for length, perplexity in ((128, 3.694), (1024, 22.59), (4096, 30))
+            },
+            "keeps_perplexity_up_to": keeps,
+            "retrieves_up_to": finds,
+        }
+
+    runs = [
+        run({}, 181, 128),
+        run({"yarn_factor": 8}, 4096, 724),
+        run({"dynamic_yarn": "octave"}, 256, 0),
+        run({"yarn_factor": 8, "resonance": True}, 512, 512),
+        run({"yarn_factor": 4}, 512, 512, checkpoint="another"),
+        run({"xpos": True}, 0, 0) | {"retrieves_up_to": None},
+    ]
+    text = page({"train_length": 128, "factor": 8, "methods": runs}, {})
+    assert "measured on `m`" in text and "its T_train of 128 tokens\nand at 8 times" in text
+    losses = "perplexity 3.69 → 22.6, kept"
+    assert f"As trained:\n{losses} to ×1.4, needles to ×1." in text
+    last = {
+        row.split(" | ")[0]: row.split(" | ")[-1]
+        for row in text[: text.index("## Fields")].split("\n")
+    }
+    assert last["| YaRN"] == (
+        f"`yarn_factor=8`: {losses} to ×32 or more, needles to ×5.7; "
+        f"`dynamic_yarn=octave`: {losses} to ×2, needles nowhere |"
+    )
+    assert last["| xPos"] == f"`xpos=True`: {losses} nowhere |"
+    assert last["| Resonance"] == " |"

@@ -9,7 +9,16 @@ import torch
 from torch.testing import assert_close
 from transformers import PreTrainedModel
 
-from helpers.families.build import NAMED, Case, build, config_of, log_probabilities, token_ids, twin
+from helpers.families.build import (
+    NAMED,
+    Case,
+    build,
+    config_of,
+    empty,
+    log_probabilities,
+    token_ids,
+    twin,
+)
 from helpers.families.compare import in_pieces, padded_forward
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.proof import prove
@@ -126,6 +135,22 @@ def test_the_setting_of_a_config_and_the_config_of_a_setting(name: str) -> None:
     assert spec_of_config(theirs) == RopeSpec.parse(
         f"rope_theta={theirs.rope_theta},{said.get(name, text)}"
     )
+
+
+def test_ministral_is_mistral_under_the_setting_of_its_config() -> None:
+    theirs = build(NAMED["ministral3"])
+    spec = spec_of_config(RopeConfig(theirs.config.to_dict(), ""))
+    assert (spec.attn_temperature, spec.attn_scale, spec.floor_scale) == ("ministral3", 0.1, 32)
+    plain = {**NAMED["mistral"].fields, "rms_norm_eps": theirs.config.rms_norm_eps}
+    model = empty(config_of(Case(family="mistral", fields=plain)))
+    model.load_state_dict(theirs.state_dict())
+    expected = log_probabilities(theirs, token_ids(80))
+    with patched(model, spec):
+        assert_close(log_probabilities(model, token_ids(80)), expected, rtol=0, atol=NATS)
+    with patched(model, spec.replace(attn_scale=0.4)):
+        assert (log_probabilities(model, token_ids(80)) - expected).abs().max() > 0.05
+    with pytest.raises(SpecError, match="own: its config has llama_4_sc"), patched(theirs, spec):
+        pass
 
 
 def test_a_config_of_another_family_does_not_say_it() -> None:

@@ -14,8 +14,8 @@ import yaml
 
 from rope_eval.errors import RopeEvalError, SpecError
 from rope_eval.rope import methods
-from rope_eval.rope.method import Field, plain, written
 from rope_eval.rope.spec import FIELDS, RopeSpec
+from rope_eval.rope.values import Field, plain, written
 
 MANY_FIELDS: dict[str, Any] = {
     "rope_theta": 500.0,

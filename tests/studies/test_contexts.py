@@ -20,8 +20,9 @@ from helpers.lab_store import (
     step,
 )
 from rope_eval.errors import DataError
+from rope_eval.local_loss import WINDOW
 from rope_eval.results.store import Store
-from studies.scaling_laws import contexts, scores
+from studies.scaling_laws import contexts
 from studies.scaling_laws.reading import read_laboratory
 
 
@@ -30,7 +31,7 @@ from studies.scaling_laws.reading import read_laboratory
 def test_max_context_is_where_the_loss_steps_up(store: Store, tune: int, at: int) -> None:
     lab = laboratory_of(store, {(1e5, tune): at}, noise=0.05)
     held = contexts.held(lab, lab.tuned(tune)[0])
-    assert at / scores.WINDOW / 1.01 < held.estimate.value <= at + 1
+    assert at / WINDOW / 1.01 < held.estimate.value <= at + 1
     assert not held.beyond and held.estimate.low <= held.estimate.value <= held.estimate.high
     # by hand: the first window from T_tune on whose loss is more than the margin above
     nll, curve = only(lab.curves.values()).nll.sum(0) / DOCUMENTS, only(lab.curves.values())
@@ -87,6 +88,6 @@ def test_sets_have_contexts_of_their_own(store: Store) -> None:
     lab = read_laboratory(store)
     held = contexts.held(lab, only(lab.checkpoints))
     for value, at in zip(held.estimate.sets, (400, 800, 1600), strict=True):
-        assert at / scores.WINDOW / 1.01 < value <= at + 1
+        assert at / WINDOW / 1.01 < value <= at + 1
     # pooled, a third of the documents is enough only where 1/3 nat is above the margin
-    assert held.estimate.sets[0] <= held.estimate.value <= 400 * scores.WINDOW
+    assert held.estimate.sets[0] <= held.estimate.value <= 400 * WINDOW

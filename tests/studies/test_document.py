@@ -25,6 +25,7 @@ FILES = {
     "attention.png",
     "beyond-critical.png",
     "periods.png",
+    "extending.png",
     "retrieval.png",
     "retrieval-lengths.png",
     "findings.json",

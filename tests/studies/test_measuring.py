@@ -25,7 +25,6 @@ from rope_eval.scoring.attention_profile import bin_edges
 from rope_eval.scoring.attention_scores import attention_by_distance
 from studies.scaling_laws.measurements import SETS, Kind, Measurement, measurements, set_numbers
 from studies.scaling_laws.measuring.evaluation import EvaluationText, evaluation_text
-from studies.scaling_laws.measuring.in_window import score_in_windows
 from studies.scaling_laws.measuring.measurer import Measurer
 from studies.scaling_laws.measuring.probe import LAB, held_out_text
 from studies.scaling_laws.measuring.protocol import PROTOCOLS, QUICK, Protocol
@@ -171,25 +170,6 @@ def test_a_curve_is_what_transformers_says(
         assert (arrays["hits"][:, k] == hits[:, : length - 1].sum(1).numpy()).all()
     assert run.request["text"]["sha256"] == text.sha256
     assert run.results["critical_dimension"] == 22
-
-
-@pytest.mark.parametrize("name", ["base-1e5", "base-1e4-512"])
-def test_in_windows_each_token_has_a_context_that_tuning_has_shown(name: str) -> None:
-    piece = evaluation_text(training_text().held_out, pieces=1, tokens=1100).pieces[0]
-    model = load_model(str(SHIPPED / name))
-    length = recipe_of(SHIPPED / name).length
-    scores = score_in_windows(model, piece, length)
-    for token in (1, length // 2, length, length + 1, 3 * length // 2, 1000, 1099):
-        contexts = []
-        for seen in range(min(token, length // 2), min(token, length) + 1):
-            with torch.no_grad():
-                logits = model(input_ids=piece[None, token - seen : token]).logits[0, -1]
-            contexts.append(-logits.log_softmax(-1)[piece[token]].item())
-        assert min(abs(c - scores.nll[token - 1]) for c in contexts) < 1e-4
-        if token <= length:  # the first window gives what a pass over the document does
-            assert contexts[-1] == pytest.approx(scores.nll[token - 1], abs=1e-4)
-    whole = score_tokens(model, piece)
-    assert scores.nll[-300:].mean() < whole.nll[-300:].mean() - 0.5  # past the bound it is lost
 
 
 def test_windows_and_curves_are_of_the_same_tokens(measurer: Measurer) -> None:

@@ -39,7 +39,7 @@ def test_the_tables_have_every_measurement_of_the_grid(tables: Tables) -> None:
     asked = {(m.kind, m.recipe.name, m.method) for m in measurements(GRIDS["lab"])}
     runs = list(tables.runs())
     assert {(r.kind, r.request["checkpoint"], r.request["method"]) for r in runs} == asked
-    assert len(runs) == len(asked) == 533
+    assert len(runs) == len(asked) == 583
 
 
 def test_what_was_measured_is_what_is_shipped(tables: Tables) -> None:

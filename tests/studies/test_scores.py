@@ -19,7 +19,7 @@ from helpers.lab_store import (
     recipe,
     step,
 )
-from rope_eval.report.stats import RESAMPLES
+from rope_eval.results.stats import RESAMPLES
 from rope_eval.results.store import Store
 from studies.scaling_laws import scores
 from studies.scaling_laws.reading import read_laboratory
@@ -56,7 +56,7 @@ def test_the_bootstrap_interval_is_that_of_a_mean() -> None:
 
 def test_windows_are_two_eighths_of_an_octave(store: Store) -> None:
     curve = only(laboratory_of(store, {(20.0, TRAIN): 512}).curves.values())
-    spans = scores.windows(curve)
+    spans = scores.windows(curve.lengths)
     assert all(end - begin == 2 for begin, end in spans) and len(spans) == len(LENGTHS) - 2
     lengths, nll = scores.local_curve(curve)
     assert nll[lengths < 512] == pytest.approx(LOSS)

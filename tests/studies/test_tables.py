@@ -119,6 +119,30 @@ def _without_command(run: Run) -> dict[str, Any]:
     return facts | {"provenance": kept}
 
 
+def test_what_is_unpacked_is_packed_again_as_it_was(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, runs, two = (tmp_path / name for name in ("one", "again", "two"))
+    assert _pack(store, "--output", str(one)) == 0
+    assert main(["lab", "unpack", "--tables", str(one), "--store", str(runs)]) == 0
+    assert "8 measurements" in capsys.readouterr().out
+    again = Store(runs)
+    for stored in store.runs():
+        assert again.get(stored.key) == Run(**_without_command(stored))
+    assert _pack(again, "--output", str(two)) == 0
+    for file in one.iterdir():
+        assert (two / file.name).read_bytes() == file.read_bytes()
+
+
+def test_what_is_no_table_is_not_unpacked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    assert main(["lab", "unpack", "--tables", str(tmp_path / "no"), "--store", str(runs)]) == 1
+    assert "runs.parquet cannot be read" in capsys.readouterr().err
+    assert not runs.exists()
+
+
 def test_pandas_reads_a_row_for_each_place(store: Store, tmp_path: Path) -> None:
     write_tables(tmp_path, list(store.runs()), store)
     for kind, columns in (

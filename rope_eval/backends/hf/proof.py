@@ -27,8 +27,8 @@ from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.replay import HIDDEN, Extra, Parts
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope import methods
-from rope_eval.rope.method import SHORTEST_LENGTH
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.rope.values import SHORTEST_LENGTH
 
 TOKENS = 12
 REFERENCE = 4.0  # tokens: T_ref of the probe: its last queries are in the second octave past it

@@ -14,8 +14,8 @@ import torch
 from rope_eval.backends.checkpoint import check_checkpoint, is_from_hub
 from rope_eval.backends.gguf import location
 from rope_eval.errors import SpecError
-from rope_eval.rope.method import flag
 from rope_eval.rope.spec import FIELDS
+from rope_eval.rope.values import flag
 from rope_eval.setting import Caller, Setting, resolve
 
 _TYPES: Mapping[str, type | None] = MappingProxyType(

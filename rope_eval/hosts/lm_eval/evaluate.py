@@ -1,16 +1,17 @@
-"""One task of lm-eval on a loaded model, read as `rope-eval import` reads lm-eval's own files."""
+"""Tasks of lm-eval on a loaded model, read as `rope-eval import` reads lm-eval's own files."""
 
 from __future__ import annotations
 
 import functools
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lm_eval import simple_evaluate
 from lm_eval.api.model import LM
+from lm_eval.api.task import Task
 from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
@@ -19,43 +20,97 @@ from rope_eval.hosts.lm_eval.task_files import task_folder
 from rope_eval.results.imports import Imported, read_lm_eval
 
 
-def evaluate(
-    lm: LM,
-    task: str,
-    *,
-    limit: int | None = None,
-    num_fewshot: int | None = None,
-    metadata: Mapping[str, Any] | None = None,
-) -> Imported:
-    """Run a task or a group, and return what `rope-eval import` would make of its files.
+def parts_of(task: str, metadata: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+    """Return the tasks of a group, in its order, or a task's own name; no data set is loaded.
 
     Args:
-        lm: the model.
-        task: its name, of lm-eval's or of this package's.
-        limit: the first so many items of each task; None for all.
-        num_fewshot: examples before each; None for the task's own number.
+        task: a task's, group's or tag's name, of lm-eval's or of this package's.
         metadata: what the task takes.
 
     Raises:
         DataError: for a task that is not there.
-        RopeEvalError: any other of its kinds, of the model and the tasks of this package.
     """
-    given = dict(metadata or {})
-    manager = _manager(json.dumps(given, sort_keys=True))
+    manager = _manager(_text(metadata))
     if task not in manager.all_tasks:
         raise DataError(
             f"lm-eval has no task {task!r}.{did_you_mean(task, manager.all_tasks)} "
             "`rope-eval lm-eval ls tasks` shows them all"
         )
+    return tuple(dict.fromkeys(_leaves(task, manager)))
+
+
+def _leaves(name: str, manager: TaskManager, group: str = "") -> Iterator[str]:
+    """Yield the names that lm-eval gives to the tasks of a task, a tag or a group."""
+    entry = manager.task_index.get(name)
+    if entry is None:
+        yield f"{group}::{name}"  # defined within its group
+    elif name in manager.all_tags:
+        yield from sorted(entry.tags)
+    elif name in manager.all_groups:
+        yield from _members((entry.cfg or {}).get("task"), manager, name)
+    else:
+        yield name
+
+
+def _members(members: Any, manager: TaskManager, group: str) -> Iterator[str]:
+    for member in members if isinstance(members, list) else []:
+        if isinstance(member, str):
+            yield from _leaves(member, manager, group)
+        elif (inner := member.get("group")) is None:
+            if "task" not in member:
+                raise DataError(f"lm-eval's group {group} has a member without a name: {member}")
+            yield from _leaves(member["task"], manager, group)
+        elif inner in manager.all_groups:
+            yield from _leaves(inner, manager, group)
+        else:
+            yield from _members(member.get("task"), manager, f"{group}::{inner}")
+
+
+def load_tasks(task: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Task]:
+    """Return the tasks of `parts_of` by their names, with what their group says of them.
+
+    Args:
+        task: as for `parts_of`.
+        metadata: as for `parts_of`.
+
+    Raises:
+        DataError: for a task that is not there.
+        RopeEvalError: any other of its kinds, of the tasks of this package.
+    """
+    names = parts_of(task, metadata)
+    found: dict[str, Task] = _manager(_text(metadata)).load([task])["tasks"]
+    return {name: found[name] for name in names}
+
+
+def evaluate(
+    lm: LM,
+    task: Task,
+    *,
+    limit: int | None = None,
+    num_fewshot: int | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Imported:
+    """Run a task, and return what `rope-eval import` would make of its files.
+
+    Args:
+        lm: the model.
+        task: one of `load_tasks`.
+        limit: the first so many items; None for all.
+        num_fewshot: examples before each; None for the task's own number.
+        metadata: what the task takes.
+
+    Raises:
+        RopeEvalError: of the kind that fits, of the model and the tasks of this package.
+    """
     with tempfile.TemporaryDirectory() as folder:
         tracker = EvaluationTracker(output_path=folder)
         found = simple_evaluate(
             lm,
             tasks=[task],
-            task_manager=manager,
+            task_manager=_manager(_text(metadata)),
             limit=limit,
             num_fewshot=num_fewshot,
-            metadata=given,
+            metadata=dict(metadata or {}),
             evaluation_tracker=tracker,
             bootstrap_iters=0,
         )
@@ -65,6 +120,10 @@ def evaluate(
             tracker.save_results_samples(task_name=name, samples=samples[name])
         (imported,) = read_lm_eval(Path(folder))
     return imported
+
+
+def _text(metadata: Mapping[str, Any] | None) -> str:
+    return json.dumps(dict(metadata or {}), sort_keys=True)
 
 
 @functools.lru_cache(maxsize=8)

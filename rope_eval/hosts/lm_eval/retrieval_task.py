@@ -23,7 +23,7 @@ VARIETY = 4  # times the text that the longest probe needs, for samples to be of
 
 
 class RetrievalTask(LocalTask):
-    """Exact match and NLL of a needle at every length, over depths.
+    """Exact match and NLL of a needle at every length, over depths; exact match at each too.
 
     Its YAML gives the defaults in ``metadata``: ``lengths``, ``depths``, ``samples``, ``facts`` and
     ``probe_seed`` as in `ProbePlan`, and ``filler``, a source of `rope_eval.data.books`;
@@ -122,7 +122,7 @@ class RetrievalTask(LocalTask):
     def process_results(
         self, doc: Mapping[str, Any], results: Sequence[tuple[str, float, bool, int]]
     ) -> dict[str, float | Sums]:
-        """Mark a sample at each length, over its depths."""
+        """Mark a sample at each length, over its depths and at each."""
         scores: dict[str, float | Sums] = {}
         for length in self._plan.lengths:
             some = [
@@ -137,12 +137,18 @@ class RetrievalTask(LocalTask):
             scores[f"nll@{length}"] = total(
                 [Sums(nll=nll, tokens=tokens) for _, nll, _, tokens in some]
             )
+        if len(self._plan.depths) > 1:
+            for place, (text, *_) in zip(self._places(), results, strict=True):
+                scores[_at_depth(*place)] = float(first_word(text) == doc["value"])
         return scores
 
     def aggregation(self) -> dict[str, Callable[[Sequence[Any]], float]]:
         """Return how each number comes from the samples'."""
         kinds = {"accuracy": mean, "greedy": mean, "nll": _pooled_nll}
-        return {f"{name}@{n}": how for name, how in kinds.items() for n in self._plan.lengths}
+        found = {f"{name}@{n}": how for name, how in kinds.items() for n in self._plan.lengths}
+        if len(self._plan.depths) > 1:
+            found |= {_at_depth(*place): mean for place in self._places()}
+        return found
 
     def higher_is_better(self) -> dict[str, bool]:
         """Return which way is up."""
@@ -210,6 +216,11 @@ def first_word(text: str) -> str:
     """
     found = re.search(r"\w+", text)
     return found[0] if found else ""
+
+
+def _at_depth(length: int, depth: float) -> str:
+    text = f"{depth:.6f}".rstrip("0").rstrip(".")
+    return f"accuracy_depth_{text}@{length}"
 
 
 def _pooled_nll(sums: Sequence[Sums]) -> float:

@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from rope_eval.lengths import check_lengths
 from rope_eval.paths import asset
 from rope_eval.protocols.truncation import SIDES
 from rope_eval.rope.spec import FIELDS
-from rope_eval.setting import resolve
+from rope_eval.setting import Setting, resolve
 
 HOST = ("abbr", "batch_size", "max_out_len", "min_out_len", "pred_postprocessor", "run_cfg")
 MODEL = replace(
@@ -51,11 +52,27 @@ def models(*names: str, **settings: Any) -> list[dict[str, Any]]:
     return [_model(name, settings) for name in names]
 
 
+def model_at(path: str, **settings: Any) -> dict[str, Any]:
+    """Return a model that is in no catalogue as a model of OpenCompass.
+
+    Args:
+        path: a directory, a GGUF file, or a name on the hub.
+        **settings: as for `models`.
+
+    Raises:
+        SpecError: for a RoPE setting that makes no sense.
+    """
+    return _configured(Path(path).name, resolve(path, None, settings, caller=MODEL), settings)
+
+
 def _model(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     setting = resolve(settings.get("path"), name, settings, caller=MODEL)
+    return _configured(name, setting, {"config": name, **settings})
+
+
+def _configured(name: str, setting: Setting, settings: Mapping[str, Any]) -> dict[str, Any]:
     defaults = {
         "type": f"{HERE}.model.ScalingRope",
-        "config": name,
         "max_seq_len": 16384,
         "truncation": os.environ.get(TRUNCATION, "left"),
         "max_out_len": 100,

@@ -9,6 +9,7 @@ attention       attention scores by relative position (Figs. 6, 8, 10)
 contexts        measured max contexts against the bound (Fig. 7) and the base (Fig. 9)
 bases           perplexity against the base, with the pivots (Theorem 1)
 retrieval       up to where B(m) ≥ 0, retrieval and perplexity hold (arXiv 2405.14591)
+drawn           figures of any runs, of the data of `rope_eval.report.series`
 style           size, colours for the colour-blind, axes, saving: what all of them share
 ==============  ================================================================================
 """

@@ -82,7 +82,15 @@ def draw_against_bound(
             same = round(point.bound, 3)
             x = point.bound * 1.05 ** seen.setdefault(same, 0)
             seen[same] += 1
-            _draw_point(axes, x, point, colour, marker, filled=point.above)
+            draw_point(
+                axes,
+                x,
+                (point.value, point.low, point.high),
+                colour,
+                marker,
+                filled=point.above,
+                beyond=point.beyond,
+            )
             axes.annotate(
                 names[point.base],
                 (x, point.value),
@@ -118,7 +126,8 @@ def draw_against_base(laws: Sequence[Law], *, shortest: float, longest: float) -
     for axes, law in zip(panels, laws, strict=True):
         axes.plot(law.bases, law.bounds, color=style.BLUE, lw=2, alpha=0.8)
         for point in law.contexts:
-            _draw_point(axes, point.base, point, style.RED, "o", filled=True)
+            value = (point.value, point.low, point.high)
+            draw_point(axes, point.base, value, style.RED, "o", filled=True, beyond=point.beyond)
         for pivot in law.pivots:
             axes.axvline(pivot, color=style.GREEN, ls=":", lw=1.2)
         axes.axvline(law.critical_base, color=style.BLACK, ls="--", lw=1.2)
@@ -137,15 +146,21 @@ def draw_against_base(laws: Sequence[Law], *, shortest: float, longest: float) -
     return figure
 
 
-def _draw_point(
-    axes: Axes, x: float, point: MeasuredContext, colour: str, marker: str, *, filled: bool
+def draw_point(
+    axes: Axes,
+    x: float,
+    value: tuple[float, float, float],
+    colour: str,
+    marker: str,
+    *,
+    filled: bool,
+    beyond: bool,
 ) -> None:
+    """Draw a measured context with its interval (value, low, high), and an arrow where beyond."""
     style.error_bar(
         axes,
         x,
-        point.value,
-        point.low,
-        point.high,
+        *value,
         color=colour,
         marker=marker,
         mfc=colour if filled else "white",
@@ -154,11 +169,11 @@ def _draw_point(
         capsize=2.5,
         zorder=3,
     )
-    if point.beyond:
+    if beyond:
         axes.annotate(
             "",
-            (x, point.value * 1.4),
-            (x, point.value),
+            (x, value[0] * 1.4),
+            (x, value[0]),
             zorder=2,
             arrowprops={"arrowstyle": "->", "color": colour, "lw": 1.4},
         )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
@@ -100,19 +102,65 @@ def draw_depths(
     return figure
 
 
-def _draw_map(figure: Figure, axes: Axes, lengths: npt.NDArray[np.float64], one: HeatMap) -> None:
+def map_cells(
+    axes: Axes,
+    lengths: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
+    limits: tuple[float, float],
+    *,
+    perplexity: bool,
+) -> QuadMesh:
+    """Draw a map's cells, those without a number (NaN) hatched.
+
+    Args:
+        axes: where.
+        lengths: tokens, increasing, [L].
+        values: [R, L].
+        limits: values of the first and the last colour.
+        perplexity: whether colours are of its logarithm, high ones dark.
+    """
     # Cells reach halfway to the neighbouring lengths, on the logarithmic scale.
     middles = np.sqrt(lengths[1:] * lengths[:-1])
     edges = np.concatenate([lengths[:1], middles, lengths[-1:]])
-    values = np.asarray(one.values, dtype=np.float64)
-    low, high = one.limits or (float(values.min()), float(values.max()))
-    norm = LogNorm(low, high) if one.perplexity else Normalize(low, high)
-    cmap = "magma_r" if one.perplexity else "viridis"
+    norm = LogNorm(*limits) if perplexity else Normalize(*limits)
+    cmap = "magma_r" if perplexity else "viridis"
     rows = np.arange(len(values) + 1) - 0.5
-    mesh = axes.pcolormesh(edges, rows, values, cmap=cmap, norm=norm)
-    bar = figure.colorbar(mesh, ax=axes, location="top", shrink=0.9, pad=0.02, label=one.label)
-    if one.perplexity:
+    if np.isnan(values).any():
+        axes.patch.set(hatch="////", edgecolor=style.GREY, lw=0)
+    return axes.pcolormesh(edges, rows, values, cmap=cmap, norm=norm)
+
+
+def colour_bar(
+    figure: Figure,
+    mesh: QuadMesh,
+    axes: Any,
+    label: str,
+    *,
+    perplexity: bool,
+    shrink: float = 0.9,
+) -> None:
+    """Draw the scale of a map's colours above it.
+
+    Args:
+        figure: what it belongs to.
+        mesh: of `map_cells`.
+        axes: one panel, or all that share it.
+        label: the score.
+        perplexity: whether there are round perplexities at it.
+        shrink: its length, as a part of the panels'.
+    """
+    bar = figure.colorbar(mesh, ax=axes, location="top", shrink=shrink, pad=0.02, label=label)
+    if perplexity:
+        low, high = mesh.get_clim()
         marks = [s * 10.0**d for d in range(-1, 12) for s in (1, 2, 3, 5)]
-        bar.ax.xaxis.set_major_locator(FixedLocator([m for m in marks if low <= m <= high][:9]))
+        there = style.round_numbers(low * (1 - 1e-9), high * (1 + 1e-9), marks)
+        bar.ax.xaxis.set_major_locator(FixedLocator(there[:9]))
         bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         bar.ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _draw_map(figure: Figure, axes: Axes, lengths: npt.NDArray[np.float64], one: HeatMap) -> None:
+    values = np.asarray(one.values, dtype=np.float64)
+    limits = one.limits or (float(values.min()), float(values.max()))
+    mesh = map_cells(axes, lengths, values, limits, perplexity=one.perplexity)
+    colour_bar(figure, mesh, axes, one.label, perplexity=one.perplexity)

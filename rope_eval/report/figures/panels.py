@@ -76,6 +76,7 @@ def draw_panels(
     height: float = 2.6,
     legend: Literal["figure", "columns"] = "figure",
     legend_title: str | None = None,
+    legend_columns: int | None = None,
 ) -> Figure:
     """Draw scores against length, which all panels share.
 
@@ -87,6 +88,7 @@ def draw_panels(
         height: of a row, in inches.
         legend: one for the figure, above it, or one for each column, below its last panel.
         legend_title: what the names of the lines are, where each column has its legend.
+        legend_columns: how many names stand beside each other there; None for 3 or 4.
     """
     columns = max(map(len, rows))
     figure = style.new_figure(height * len(rows) + 0.8)
@@ -126,7 +128,7 @@ def draw_panels(
             title=legend_title,
             loc="upper center",
             bbox_to_anchor=(0.5, -0.65 / height),
-            ncols=4 if columns < 3 else 3,
+            ncols=legend_columns or (4 if columns < 3 else 3),
             fontsize="small",
             frameon=False,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -40,16 +41,7 @@ def draw_periods(
             for n, turn in enumerate(turns)
         ]
         longest = max(turns[-1], train_length) * 1.6
-        axes.axvspan(1, train_length, color=style.GREY, alpha=0.16, lw=0)
-        middles = [2 * n + 1 for n in range(len(turns))]
-        axes.barh(middles, [t - 1 for t in turns], left=1, height=1.5, color=colours)
-        axes.axhline(critical_dimension, color=style.BLACK, ls="--", lw=1.2)
-        axes.set_xscale("log", base=2)
-        axes.set_xlim(1, longest)
-        powers = [2.0**n for n in range(24) if 2**n <= longest]
-        axes.xaxis.set_major_locator(FixedLocator(powers[:: max(1, len(powers) // 5)]))
-        axes.xaxis.set_major_formatter(FuncFormatter(_short))
-        axes.xaxis.set_minor_locator(NullLocator())
+        draw_bars(axes, turns, colours, train_length, critical_dimension, longest)
         axes.set_title(title)
     head_dim = 2 * len(next(iter(periods.values())))
     panels[0].set_ylim(0, head_dim)
@@ -60,6 +52,38 @@ def draw_periods(
     handles = [Patch(color=colour, label=label) for colour, label in KINDS.items()]
     style.legend(figure, handles, 3)
     return figure
+
+
+def draw_bars(
+    axes: Axes,
+    turns: Sequence[float],
+    colours: Sequence[str],
+    train_length: float,
+    critical_dimension: int | None,
+    longest: float,
+) -> None:
+    """Draw the periods of pairs as bars; an infinite one reaches the edge.
+
+    Args:
+        axes: where.
+        turns: tokens in which each pair turns once, [F].
+        colours: of the bars, [F].
+        train_length: shaded from 1 to there, in tokens.
+        critical_dimension: d_extra, drawn dashed, or None.
+        longest: where the axis ends, in tokens.
+    """
+    axes.axvspan(1, train_length, color=style.GREY, alpha=0.16, lw=0)
+    middles = [2 * n + 1 for n in range(len(turns))]
+    widths = [min(turn, longest) - 1 for turn in turns]
+    axes.barh(middles, widths, left=1, height=1.5, color=colours)
+    if critical_dimension is not None:
+        axes.axhline(critical_dimension, color=style.BLACK, ls="--", lw=1.2)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(1, longest)
+    powers = [2.0**n for n in range(24) if 2**n <= longest]
+    axes.xaxis.set_major_locator(FixedLocator(powers[:: max(1, len(powers) // 5)]))
+    axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _short(tokens: float, _: int) -> str:

@@ -10,11 +10,20 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
 from PIL import Image
+
+from rope_eval.safe_text import shown
 
 DPI = 110
 WIDTH = 8.2  # inches: 900 pixels
@@ -25,21 +34,23 @@ YELLOW, BLUE, RED, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#777777"
 COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
 MARKERS = ("o", "s", "^", "D", "v", "P")
+_AS_TEXT: Any = {"svg.fonttype": "none", "svg.hashsalt": "rope-eval", "pdf.fonttype": 42}
+_UNDATED: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 
-def new_figure(height: float) -> Figure:
-    """Return an empty figure of full width; the height is in inches."""
-    return Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+def new_figure(height: float, width: float = WIDTH) -> Figure:
+    """Return an empty figure; sizes are in inches."""
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
 def save(figure: Figure, file: Path) -> None:
-    """Write a figure; its suffix says the format.
+    """Write a figure; its suffix says the format, and its bytes depend on nothing but the figure.
 
-    A PNG has 256 colours, which is a third of the bytes, and its bytes depend on nothing but the
-    figure.
+    A PNG has 256 colours, which is a third of the bytes. SVG and PDF have text as text.
     """
     if file.suffix != ".png":
-        figure.savefig(file)
+        with rc_context(_AS_TEXT):
+            figure.savefig(file, metadata=_UNDATED.get(file.suffix))
         return
     whole = BytesIO()
     figure.savefig(whole, format="png", dpi=DPI, metadata={"Software": None})
@@ -47,12 +58,19 @@ def save(figure: Figure, file: Path) -> None:
     colours.save(file, format="png", optimize=True)
 
 
+def plain_text(text: str) -> str:
+    """Return a text of someone else's as it is to be drawn: no formula begins in it."""
+    return shown(text).replace("$", r"\$")
+
+
 def shades(count: int) -> list[Any]:
     """Return colours from dark to light, for what is ordered, such as bases."""
     return list(colormaps["viridis"](np.linspace(0.0, 0.88, count)))
 
 
-def length_axis(axes: Axes, low: float, high: float, label: str, *, y: bool = False) -> None:
+def length_axis(
+    axes: Axes, low: float, high: float, label: str, *, y: bool = False, most: int = 8
+) -> None:
     """Make an axis logarithmic, with plain numbers at powers of two.
 
     Args:
@@ -61,6 +79,7 @@ def length_axis(axes: Axes, low: float, high: float, label: str, *, y: bool = Fa
         high: its end, in tokens.
         label: what stands at it.
         y: whether it is the vertical one.
+        most: numbers that stand at it; where there are more powers of two, every second one.
     """
     axis, limits, scale = (
         (axes.yaxis, axes.set_ylim, axes.set_yscale)
@@ -69,7 +88,7 @@ def length_axis(axes: Axes, low: float, high: float, label: str, *, y: bool = Fa
     )
     scale("log", base=2)
     powers = range(math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9) + 1)
-    step = 1 if len(powers) <= 8 else 2
+    step = 1 if len(powers) <= most else 2 if len(powers) <= 2 * most else 4
     axis.set_major_locator(FixedLocator([2.0**n for n in powers][::-step][::-1]))
     _plain(axis)
     limits(low, high)
@@ -93,11 +112,20 @@ def perplexity_axis(axes: Axes, low: float, high: float) -> None:
     wide = high > 30 * low
     steps = (1, 3) if wide else (1, 1.5, 2, 3, 4, 5, 7) if high > 2 * low else np.arange(1, 10, 0.5)
     decades = [10.0**d for d in range(-1, 12)]
-    axes.set_ylim(low / 1.04, high * 1.08)
+    limits = (low / 1.04, high * 1.08)
+    axes.set_ylim(*limits)
     axes.yaxis.set_major_locator(
-        FixedLocator([s * d for d in decades for s in steps if low / 1.04 < s * d < high * 1.08])
+        FixedLocator(round_numbers(*limits, [s * d for d in decades for s in steps]))
     )
     _plain(axes.yaxis)
+
+
+def round_numbers(low: float, high: float, preferred: Sequence[float]) -> list[float]:
+    """Return those of the preferred numbers that lie between, or others where these are too few."""
+    there = [number for number in preferred if low < number < high]
+    if len(there) < 2:
+        there = [float(n) for n in MaxNLocator(5).tick_values(low, high) if low < n < high]
+    return there
 
 
 def grid_lines(axes: Axes) -> None:

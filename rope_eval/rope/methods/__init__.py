@@ -2,9 +2,10 @@
 
 To add a method:
 
-1. Write ``rope_eval/rope/methods/<name>.py`` with ``METHOD = Method(...)``: its fields, what it
-   does to the numbers (`rope_eval.rope.method` names all there is), the lengths it needs, what
-   vLLM cannot serve, the source. Import torch inside functions: a setting is read without it.
+1. Write ``rope_eval/rope/methods/<name>.py`` with ``METHOD = Method(...)``: its fields (their
+   readers are in `rope_eval.rope.values`), what it does to the numbers (`rope_eval.rope.method`
+   names all there is), the lengths it needs, what vLLM cannot serve, the source. Import torch
+   inside functions: a setting is read without it.
 2. Give ``examples`` (they must move a tiny model's scores by 0.3 nats), ``neutral`` settings (they
    must change nothing, bit for bit), and for each field a ``live`` pair of settings.
 3. Write its float64 brute force in ``tests/helpers/brute_force.py``, from the paper and not from
@@ -29,7 +30,8 @@ from typing import Any
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Setting
-from rope_eval.rope.method import BaseChanges, Field, Method, NotServed
+from rope_eval.rope.method import BaseChanges, Method, NotServed
+from rope_eval.rope.values import Field
 
 
 def _found() -> tuple[Method, ...]:
@@ -64,10 +66,9 @@ def kept_still(spec: Setting, count: int) -> frozenset[int]:
 
 
 def parts(spec: Any) -> tuple[Any, Any]:
-    """Return what of a `RopeSpec` layers that rotate take, in a model that has others, and those.
+    """Return what layers that rotate take of a `RopeSpec`, and what layers that do not.
 
-    A method that is of the layers without rotation alone is in the second part, others in the
-    first.
+    It is of a model that has both: a method is of the one or of the other.
     """
     of_rotating, of_still = (
         {

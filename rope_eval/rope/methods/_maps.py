@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Setting
-from rope_eval.rope.method import NotServed, number
+from rope_eval.rope.method import NotServed
+from rope_eval.rope.values import number
 
 
 def whole(least: int) -> Callable[[str, object], int]:

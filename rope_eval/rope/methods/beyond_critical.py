@@ -6,7 +6,8 @@ import math
 from typing import TYPE_CHECKING, Literal
 
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import Effect, Field, Method, choice
+from rope_eval.rope.method import Effect, Method
+from rope_eval.rope.values import Field, choice
 
 if TYPE_CHECKING:
     from torch import Tensor

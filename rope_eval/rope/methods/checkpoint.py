@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from rope_eval.errors import SpecError
-from rope_eval.rope.method import Field, Method, length, number, optional
+from rope_eval.rope.method import Method
+from rope_eval.rope.values import Field, length, number, optional
 
 
 def _reference_length(name: str, value: object) -> object:

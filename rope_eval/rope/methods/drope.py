@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
-from rope_eval.rope.method import Effect, Field, Method, flag, number, optional
+from rope_eval.rope.method import Effect, Method
+from rope_eval.rope.values import Field, flag, number, optional
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,17 +11,8 @@ from typing import Literal
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
-from rope_eval.rope.method import (
-    BaseChanges,
-    ConfigForm,
-    Effect,
-    Field,
-    Method,
-    NotServed,
-    Schedule,
-    choice,
-    number,
-)
+from rope_eval.rope.method import BaseChanges, ConfigForm, Effect, Method, NotServed, Schedule
+from rope_eval.rope.values import Field, choice, number
 
 DynamicNtk = Literal[False, "per_query", "per_sequence"]
 NtkFormula = Literal["octave", "continuous", "qwen"]

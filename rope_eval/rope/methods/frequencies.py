@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Facts, Setting
-from rope_eval.rope.method import Effect, Field, Method, number, numbers, one_a_pair, optional
+from rope_eval.rope.method import Effect, Method
+from rope_eval.rope.values import Field, number, numbers, one_a_pair, optional
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from rope_eval.rope.method import Field, Method, choice
+from rope_eval.rope.method import Method
+from rope_eval.rope.values import Field, choice
 
 METHOD = Method(
     name="the layers",

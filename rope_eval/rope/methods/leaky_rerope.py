@@ -6,9 +6,10 @@ import math
 
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import Effect, Field, Method, number, optional
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.methods._maps import checks, refused, whole
 from rope_eval.rope.position_maps import leaky_rerope
+from rope_eval.rope.values import Field, number, optional
 
 
 def _effect(facts: Facts) -> Effect:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import ConfigForm, Effect, Field, Method, number
+from rope_eval.rope.method import ConfigForm, Effect, Method
+from rope_eval.rope.values import Field, number
 
 
 def _effect(facts: Facts) -> Effect:

@@ -8,20 +8,9 @@ from typing import TYPE_CHECKING
 from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
-from rope_eval.rope.method import (
-    BaseChanges,
-    ConfigForm,
-    Effect,
-    Field,
-    Method,
-    Schedule,
-    number,
-    one_a_pair,
-    optional,
-    regimes,
-    with_ratio,
-)
+from rope_eval.rope.method import BaseChanges, ConfigForm, Effect, Method, Schedule, with_ratio
 from rope_eval.rope.methods._maps import whole
+from rope_eval.rope.values import Field, number, one_a_pair, optional, regimes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -168,7 +157,7 @@ METHOD = Method(
     examples=(
         f"longrope_factors={_SHORT}/{_LONG}",
         f"longrope_factors={_LONG}/{_LONG.replace('9', '40')},longrope_ratio=4",
-        f"longrope_factors={_LONG},longrope_kept=16",
+        f"longrope_factors={_LONG},longrope_ratio=4,longrope_kept=16",
     ),
     neutral=(
         "longrope_factors=none",

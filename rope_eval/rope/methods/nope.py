@@ -7,8 +7,9 @@ from typing import Any
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.facts import Setting
-from rope_eval.rope.method import Effect, Field, Method, numbers, optional
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.methods._maps import whole
+from rope_eval.rope.values import Field, numbers, optional
 
 EVERY, LAYERS = "nope_every", "nope_layers"
 INTERVAL, ROTATING = "no_rope_layer_interval", "no_rope_layers"  # the words of SmolLM3's config
@@ -42,11 +43,13 @@ def _check(spec: Setting) -> None:
 
 def still_in(values: Mapping[str, Any]) -> list[int] | None:
     """Return the decoder layers, from 0, that a config says do not rotate; None if it cannot."""
-    if values.get("model_type") not in FAMILIES:
+    count, rotating = values.get("num_hidden_layers"), values.get(ROTATING)
+    if values.get("model_type") not in FAMILIES or not isinstance(count, int):
         return None
-    count, rotating = values["num_hidden_layers"], values.get(ROTATING)
-    every = values.get(INTERVAL, 4)  # as in both of these families
-    return [n for n in range(count) if not (rotating[n] if rotating else (n + 1) % every)]
+    if isinstance(rotating, list) and rotating:
+        return [n for n, rotates in enumerate(rotating[:count]) if not rotates]
+    every = values.get(INTERVAL) or 4  # as in both of these families
+    return list(range(every - 1, count, every)) if isinstance(every, int) else None
 
 
 def _of_config(values: Mapping[str, Any]) -> dict[str, Any]:

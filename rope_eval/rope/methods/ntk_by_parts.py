@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import Effect, Field, Method, number
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.methods.yarn import pair_with_rotations, ramp
+from rope_eval.rope.values import Field, number
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import ConfigForm, Effect, Field, Method, number
+from rope_eval.rope.method import ConfigForm, Effect, Method
+from rope_eval.rope.values import Field, number
 
 if TYPE_CHECKING:
     from torch import Tensor

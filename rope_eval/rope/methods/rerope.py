@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import Effect, Field, Method, optional
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.methods._maps import checks, refused, whole
 from rope_eval.rope.position_maps import rerope
+from rope_eval.rope.values import Field, optional
 
 
 def _effect(facts: Facts) -> Effect:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import Effect, Field, Method, flag
+from rope_eval.rope.method import Effect, Method
+from rope_eval.rope.values import Field, flag
 
 if TYPE_CHECKING:
     from torch import Tensor

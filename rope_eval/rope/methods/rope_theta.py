@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.method import Effect, Field, Method, number, optional
+from rope_eval.rope.method import Effect, Method
+from rope_eval.rope.values import Field, number, optional
 
 
 def _effect(facts: Facts) -> Effect:

@@ -7,9 +7,10 @@ import math
 from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
-from rope_eval.rope.method import Effect, Field, Method, optional
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.methods._maps import checks, refused, whole
 from rope_eval.rope.position_maps import self_extend
+from rope_eval.rope.values import Field, optional
 
 
 def _effect(facts: Facts) -> Effect:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
-from rope_eval.rope.method import Effect, Field, Method, choice, number, optional
+from rope_eval.rope.method import Effect, Method
 from rope_eval.rope.methods.nope import still_in
+from rope_eval.rope.values import Field, choice, number, optional
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +36,10 @@ def _effect(facts: Facts) -> Effect:
 
 
 def _of_config(values: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if (beta := parameters.get(BETA)) is not None:
+        floor_scale = parameters.get("original_max_position_embeddings")
+        return {FIELD: "ministral3", **dict(zip(NUMBERS, (beta, floor_scale), strict=True))}
     if not values.get(TUNING) or not still_in(values):
         return {}
     return {FIELD: "llama4", **{name: values[name] for name in NUMBERS if name in values}}
@@ -47,11 +52,10 @@ def _to_config(spec: Setting, values: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def _check_config(spec: Setting, values: Mapping[str, Any]) -> None:
-    scaled = spec.attn_temperature is not None
-    if scaled and (_of_config(values) or BETA in (values.get("rope_parameters") or {})):
+    if spec.attn_temperature is not None and _of_config(values):
         raise SpecError(
             f"{FIELD}={spec.attn_temperature} would be put on top of the checkpoint's own: its "
-            f"config has {TUNING if _of_config(values) else BETA}; leave it out"
+            f"config has {TUNING if values.get(TUNING) else BETA}; leave it out"
         )
 
 
@@ -103,6 +107,7 @@ METHOD = Method(
     effect=_effect,
     check_config=_check_config,
     of_config=_of_config,
+    of_parameters=(BETA,),
     to_config=_to_config,
     of_still=lambda spec: spec.attn_temperature == "llama4",
     examples=(

@@ -13,17 +13,13 @@ from rope_eval.rope.method import (
     BaseChanges,
     ConfigForm,
     Effect,
-    Field,
     Method,
     NotServed,
     Schedule,
-    choice,
-    flag,
-    number,
-    optional,
     with_ratio,
 )
 from rope_eval.rope.methods.dynamic_ntk import octave
+from rope_eval.rope.values import Field, choice, flag, number, optional
 
 if TYPE_CHECKING:
     from torch import Tensor

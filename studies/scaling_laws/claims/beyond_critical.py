@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from rope_eval.errors import DataError
+from rope_eval.local_loss import WINDOW
 from rope_eval.report.figures import style
 from rope_eval.report.figures.panels import Line, Panel, Scale, draw_panels
 from studies.scaling_laws import scores
@@ -97,7 +98,7 @@ def rows(laboratory: Laboratory, found: Sequence[Experiment]) -> list[Row]:
     for one in found:
         for name, curve in one.curves.items():
             for length in laboratory.multiples(*FACTORS):
-                span = [s for s in scores.windows(curve) if curve.lengths[s[1]] == length]
+                span = [s for s in scores.windows(curve.lengths) if curve.lengths[s[1]] == length]
                 against = scores.compare(laboratory, curve, one.curves[AS_TRAINED], length)
                 measured.append(
                     Row(
@@ -150,7 +151,7 @@ def find(laboratory: Laboratory) -> Finding:
         definitions=(
             "Clip: the dimensions beyond the critical one see positions clipped at T_train − 1, "
             "at inference; drop: they are removed from q and k, at inference or in tuning too. "
-            f"Local perplexity is that of the tokens in (L / {scores.WINDOW:.3g}, L].",
+            f"Local perplexity is that of the tokens in (L / {WINDOW:.3g}, L].",
         ),
     )
 

@@ -16,12 +16,12 @@ from rope_eval.labels import base_label
 from rope_eval.report.figures import style
 from rope_eval.report.figures.panels import Line, Panel, Scale, draw_panels
 from rope_eval.report.figures.retrieval import Reach, draw_reaches
-from rope_eval.report.stats import Interval, wilson
+from rope_eval.results.stats import Interval, wilson
 from studies.scaling_laws.claim import Check, Finding, Picture, length, percent, table, tokens
 from studies.scaling_laws.contexts import DEFINITION, Held, held
-from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.measurements import AS_TRAINED, IN_RETRIEVAL
 from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory, Retrieval
-from studies.scaling_laws.sampling import Estimate, Sample, plain
+from studies.scaling_laws.sampling import Estimate, Floats, Sample, plain
 from studies.scaling_laws.scores import MARGIN, excess_curve
 
 ENOUGH = 0.5
@@ -126,24 +126,32 @@ class Kept:
         }
 
 
+def reached(retrieval: Retrieval, sample: Sample) -> Floats:
+    """Return the length up to which every accuracy is at least `ENOUGH`, the needle first, [K].
+
+    0 where that of the shortest is not.
+    """
+    marks = sample.weights @ retrieval.right[:, :, 0] / sample.totals  # [K, L]
+    holds = np.cumprod(marks >= ENOUGH, axis=1)
+    return np.asarray((holds * np.array(retrieval.lengths, dtype=np.float64)).max(1))
+
+
 def kept(laboratory: Laboratory, retrieval: Retrieval) -> Kept:
     """Work out what a checkpoint keeps."""
     sample = Sample(len(retrieval.right), laboratory.sets)
     right = retrieval.right[:, :, 0]
-    marks = sample.weights @ right / sample.totals  # [K, L]
-    reached = np.cumprod(marks >= ENOUGH, axis=1)
-    lengths = np.array(retrieval.lengths, dtype=np.float64)
+    marks = right.mean(0)
     checkpoint = retrieval.checkpoint
     curve = laboratory.trained(checkpoint)
     first = theory.first_negative(checkpoint.base, curve.lengths[-1], checkpoint.head_dim)
     return Kept(
         retrieval=retrieval,
         curves=(curve, laboratory.in_window(checkpoint)),
-        accuracy=tuple(float(mark) for mark in marks[0]),
-        intervals=tuple(wilson(float(mark), len(right)) for mark in marks[0]),
+        accuracy=tuple(float(mark) for mark in marks),
+        intervals=tuple(wilson(float(mark), len(right)) for mark in marks),
         answer_nll=tuple(float(x) for x in retrieval.nll[:, :, 0].mean(0)),
         feasible=None if first is None else first - 1,
-        retrieves=sample.estimate((reached * lengths).max(1)),
+        retrieves=sample.estimate(reached(retrieval, sample)),
         held=held(laboratory, checkpoint),
     )
 
@@ -287,9 +295,13 @@ def _accuracies(found: Sequence[Kept]) -> str:
 
 def _under_methods(laboratory: Laboratory) -> str:
     """Return the accuracies of what was also probed under methods of inference."""
-    probed = {name for name, method in laboratory.retrieval if method != AS_TRAINED}
+    probed = {name for name, method in laboratory.retrieval if method in IN_RETRIEVAL}
     rows_of = [c.name for c in laboratory.checkpoints if c.name in probed]
-    some = {key: one for key, one in laboratory.retrieval.items() if key[0] in rows_of}
+    some = {
+        (name, method): one
+        for (name, method), one in laboratory.retrieval.items()
+        if name in rows_of and method in (AS_TRAINED, *IN_RETRIEVAL)
+    }
     if not some:
         return "Under methods of inference: not measured."
     lengths = sorted({n for one in some.values() for n in one.lengths})

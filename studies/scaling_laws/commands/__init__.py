@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from studies.scaling_laws.commands import measure, pack, show, train
+from studies.scaling_laws.commands import measure, pack, show, train, unpack
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     verbs = lab.add_subparsers(dest="lab_command", metavar="VERB", required=True)
-    for verb in (train, measure, pack, show):
+    for verb in (train, measure, pack, unpack, show):
         verb.add_parser(verbs)
     return lab
 

@@ -21,7 +21,7 @@ QUICK_STORE = Path("results", "lab-quick")  # of other text: one store has one t
 
 EXAMPLE = """\
 examples:
-  rope-eval lab measure --checkpoints lab               # all of the grid, 113 CPU minutes
+  rope-eval lab measure --checkpoints lab               # all of the grid, 131 CPU minutes
   rope-eval lab measure --checkpoints model_configs/lab --quick
 
 What is in the store already is not measured again: the same command goes on where it stopped, and

@@ -23,10 +23,10 @@ from rope_eval.results.store import Run, Store, run_key
 from rope_eval.scores import TokenScores, sums_at
 from rope_eval.scoring.attention_profile import bin_edges
 from rope_eval.scoring.attention_scores import attention_by_distance
+from rope_eval.scoring.in_window import score_in_windows
 from rope_eval.scoring.tokens import score_lengths
 from studies.scaling_laws.measurements import SETS, Kind, Measurement
 from studies.scaling_laws.measuring.evaluation import EvaluationText
-from studies.scaling_laws.measuring.in_window import score_in_windows
 from studies.scaling_laws.measuring.probing import DEPTHS, lab_probes, marks
 from studies.scaling_laws.measuring.protocol import Protocol
 from studies.scaling_laws.recipes.grids import GRIDS, HEAD_DIM, PRETRAIN_THETA

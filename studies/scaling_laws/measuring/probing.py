@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from rope_eval.data.probes import Probe, ProbePlan
+from rope_eval.scoring.in_window import TOKENS_AT_ONCE
 from rope_eval.scoring.logits import score_logits
-from studies.scaling_laws.measuring.in_window import TOKENS_AT_ONCE
 from studies.scaling_laws.measuring.probe import LAB
 from studies.scaling_laws.measuring.protocol import Protocol
 from studies.scaling_laws.recipes.model import BOUNDARY_ID

@@ -173,6 +173,8 @@ class Grid:
         with_retrieval: the checkpoints that are also asked for needles under methods of
             inference.
         with_attention: those whose attention scores are measured (Figs. 6, 8, 10).
+        with_extensions: those that are also run under the methods that are to extend a model.
+        with_some_extensions: those that are run under a few of them.
     """
 
     recipes: tuple[Recipe, ...]
@@ -181,6 +183,8 @@ class Grid:
     layers: int
     with_retrieval: frozenset[str]
     with_attention: frozenset[str]
+    with_extensions: frozenset[str]
+    with_some_extensions: frozenset[str]
 
 
 GRIDS = {
@@ -197,6 +201,8 @@ GRIDS = {
             {"pretrained", "base-1e4-512", "base-1e5-512", "base-3e6-512"}
             | {f"base-{base}" for base in ("20", "81", "1e4", "1e5", "1e6")}
         ),
+        with_extensions=frozenset({"pretrained"}),
+        with_some_extensions=frozenset({"base-1e5"}),
     ),
     "gpu": Grid(
         recipes=GPU,
@@ -211,6 +217,8 @@ GRIDS = {
             {"pretrained", "base-1e4-2048", "base-1e5-2048", "base-1e7-2048"}
             | {f"base-{base}" for base in ("81", "326", "1e4", "1e5", "1e6")}
         ),
+        with_extensions=frozenset({"pretrained"}),
+        with_some_extensions=frozenset({"base-1e5"}),
     ),
 }
 """The grids by the name of the preset."""

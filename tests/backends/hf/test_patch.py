@@ -20,8 +20,8 @@ from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.probe import geometry
 from rope_eval.backends.hf.proof import prove
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
-from rope_eval.rope.method import Field
 from rope_eval.rope.methods import FIELDS, METHODS
+from rope_eval.rope.values import Field
 
 NATS = 1e-4  # float32 over two layers is within 4e-5 of float64; every knob moves 0.3 and more
 REFERENCE = 16

@@ -270,6 +270,8 @@ def test_a_model_that_reads_is_right(right_every: int, accuracy: float) -> None:
         assert scores[f"accuracy@{length},none"] == accuracy
         assert scores[f"greedy@{length},none"] == 1.0
         assert scores[f"nll@{length},none"] == 1.0
+        by_depth = [scores[f"accuracy_depth_{depth}@{length},none"] for depth in (0.2, 0.9)]
+        assert sum(by_depth) / 2 == accuracy
     metadata = found["configs"]["retrieval"]["metadata"]
     assert (metadata["lengths"], metadata["facts"]) == ([301, 512], 2)
     assert len(metadata["filler_sha256"]) == 64
@@ -345,11 +347,14 @@ def test_the_command_gives_what_scoring_gives(
     )
     nll: dict[int, list[float]] = {96: [], 200: []}
     hits: dict[int, list[bool]] = {96: [], 200: []}
+    first: dict[int, list[bool]] = {96: [], 200: []}
     for probe in some.probes(encode):
         answer = slice(-probe.value_tokens, None)
         measured = score_tokens(model, torch.tensor(probe.tokens))
         nll[probe.length] += measured.nll[answer].tolist()
         hits[probe.length].append(bool(measured.hit[answer].all()))
+        if probe.depth == 0:
+            first[probe.length].append(hits[probe.length][-1])
     for length in (96, 200):
         assert scores[f"nll@{length},none"] == pytest.approx(
             sum(nll[length]) / len(nll[length]), rel=1e-4
@@ -357,6 +362,9 @@ def test_the_command_gives_what_scoring_gives(
         accuracy = sum(hits[length]) / len(hits[length])
         assert scores[f"greedy@{length},none"] == pytest.approx(accuracy)
         assert scores[f"accuracy@{length},none"] == pytest.approx(accuracy)
+        of_first = sum(first[length]) / len(first[length])
+        assert scores[f"accuracy_depth_0@{length},none"] == pytest.approx(of_first)
+        assert scores[f"accuracy_depth_0.6@{length},none"] == pytest.approx(2 * accuracy - of_first)
 
     assert main(["import", str(tmp_path), "--results", str(tmp_path / "runs")]) == 0
     assert "1 of them with samples" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 
 from helpers.models import build, config_of, log_probabilities, tiny, token_ids
 from rope_eval import RopeSpec
+from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.patch import patched
 from rope_eval.rope import methods
 
@@ -330,11 +331,12 @@ def test_a_forward_pass_is_the_authors(reference: Reference) -> None:
 @torch.no_grad()
 def test_decoding_is_the_authors(reference: Reference) -> None:
     tokens, model = token_ids(96), model_of(reference.model)
+    name = cache_argument(model)
     with patched(model, RopeSpec.parse(reference.setting)):
         cached = model(tokens[:, :PROMPT], use_cache=True)
         logits = [cached.logits]
         for t in range(PROMPT, tokens.shape[1]):
-            cached = model(tokens[:, t : t + 1], past_key_values=cached.past_key_values)
+            cached = model(tokens[:, t : t + 1], **{name: cached.past_key_values})
             logits.append(cached.logits)
     found = next_log_p(torch.cat(logits, dim=1).double().log_softmax(-1), tokens)
     assert found == pytest.approx(reference.log_p, abs=TOLERANCE)

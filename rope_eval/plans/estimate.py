@@ -1,0 +1,130 @@
+"""What the rest of a plan costs: operations, memory, and time by what stored units took."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from rope_eval.errors import RopeEvalError
+from rope_eval.plans.cell import Cell
+from rope_eval.plans.context import Prospect
+from rope_eval.results.resolved import resolved_dtype
+from rope_eval.rope.methods import base_changes
+from rope_eval.scoring.cost import BYTES, Cost, usual_chunk
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Estimate:
+    """What a cell costs; None for what is not known before.
+
+    Attributes:
+        flops: floating-point operations of the units that are missing.
+        weights: bytes of the model.
+        memory: bytes in all, at the longest text.
+        done: operations and seconds of each stored unit of this machine.
+    """
+
+    flops: float | None = None
+    weights: int | None = None
+    memory: int | None = None
+    done: tuple[tuple[float | None, float], ...] = ()
+
+
+class Estimates:
+    """Estimates of cells; each model's config is read once."""
+
+    def __init__(self) -> None:
+        self._costs: dict[tuple[str, bool], Cost | None] = {}
+
+    def of(self, cell: Cell, found: Prospect) -> Estimate:
+        """Return what is known of a cell's cost: of a model that transformers knows.
+
+        Args:
+            cell: the cell.
+            found: what of it is stored.
+        """
+        cost = self._cost(cell)
+        if cost is None:
+            return Estimate(done=tuple((None, seconds) for _, seconds in found.timed))
+        dtype = resolved_dtype(cell.setting.checkpoint, cell.loading.dtype, cell.loading.backend)
+        weights = cost.weights(dtype) if dtype in BYTES else None
+        memory = None
+        if weights is not None and cell.loading.backend == "hf" and cell.measurement.longest:
+            memory = weights + _working(cell, cost, cell.measurement.longest, dtype)
+        passes = found.passes
+        return Estimate(
+            flops=None if passes is None else sum(map(cost.flops, passes)),
+            weights=weights,
+            memory=memory,
+            done=tuple((None if n is None else cost.flops(n), s) for n, s in found.timed),
+        )
+
+    def _cost(self, cell: Cell) -> Cost | None:
+        of = (cell.setting.checkpoint, cell.loading.trust_remote_code)
+        if of not in self._costs:
+            from rope_eval.backends.hf.loading import load_config
+
+            try:
+                self._costs[of] = Cost.of(load_config(of[0], trust_remote_code=of[1]))
+            except RopeEvalError:  # a config that makes no model: what is wrong is said elsewhere
+                self._costs[of] = None
+        return self._costs[of]
+
+
+def _working(cell: Cell, cost: Cost, longest: int, dtype: str) -> int:
+    chunk = cell.loading.chunk_size or usual_chunk(cell.loading.device)
+    cached = cell.measurement.keeps_cache
+    return cost.working(
+        longest,
+        dtype,
+        chunk_size=longest if cached else chunk,
+        unrotated=base_changes(cell.setting.rope) == "per_query",
+        cached=cached,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remaining:
+    """What of a cell is left to do.
+
+    Attributes:
+        kind: of its measurement.
+        units: that are to be done; 0 where it is over, or cannot be done.
+        estimate: what they cost, and what stored ones took.
+    """
+
+    kind: type
+    units: int
+    estimate: Estimate
+
+
+def seconds_left(cells: Sequence[Remaining]) -> tuple[float, int] | None:
+    """Return how long one worker needs on this machine, by what stored units took here.
+
+    Where operations are known, they take what those of the stored units took; a unit of an unknown
+    length takes the mean of those of its kind.
+
+    Returns:
+        Seconds, and how many cells are not in them; None where nothing is stored to go by.
+    """
+    done = [(one.kind, *pair) for one in cells for pair in one.estimate.done]
+    if not done:
+        return None
+    known = [(flops, seconds) for _, flops, seconds in done if flops]
+    rate = sum(s for _, s in known) / sum(f for f, _ in known) if known else None
+    by_kind: dict[type, list[float]] = defaultdict(list)
+    for kind, _, seconds in done:
+        by_kind[kind].append(seconds)
+    left, unknown = 0.0, 0
+    for one in cells:
+        if not one.units:
+            continue
+        if rate is not None and one.estimate.flops is not None:
+            left += rate * one.estimate.flops
+        elif one.kind in by_kind:
+            left += one.units * fmean(by_kind[one.kind])
+        else:
+            unknown += 1
+    return left, unknown

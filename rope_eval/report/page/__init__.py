@@ -1,0 +1,1 @@
+"""One page about a store: `build` makes its model, `html` and `markdown` write it down."""

@@ -1,0 +1,188 @@
+"""The longest context that a model was measured to hold, against the bound of the laws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rope_eval.errors import SpecError
+from rope_eval.local_loss import MARGIN, WINDOW, Floats, local_nll, max_context, windows
+from rope_eval.report.series.data import Axis, FigureData
+from rope_eval.report.series.lines import table
+from rope_eval.report.series.local import (
+    SHORTEST,
+    grid,
+    interval,
+    resampled,
+    token_losses,
+    whole_books,
+)
+from rope_eval.report.series.source import Line, Source, labelled
+from rope_eval.results.documents import TokenLosses
+
+DEFINITION = (
+    "The measured max context is where the first window, from the training length on, begins whose "
+    f"local loss (nats a token in (L / {WINDOW:.3g}, L], pooled over documents) is more than "
+    f"{MARGIN} nats above {{}}. It is beyond the longest length measured where no window is lost."
+)
+SAME = "that of the same tokens, each with the last T/2 to T tokens as its whole context"
+OWN = "that of the tokens in (T/2, T], T the training length"
+IN_WINDOW = "in_window"
+_ALIKE = ("fingerprint", "rope", "dtype")  # of the requests, where losses are of one model
+COLUMNS = (
+    "panel",
+    "series",
+    "row",
+    "model",
+    "setting",
+    "task",
+    "base",
+    "bound",
+    "train_length",
+    "above",
+    "value",
+    "low",
+    "high",
+    "beyond",
+    "reference",
+    "longest",
+    "n",
+    "key",
+)
+"""Of the frame: ``value`` is the context, ``above`` whether the bound is past the training,
+``reference`` what the local loss is compared with."""
+
+
+def contexts(source: Source, metric: str) -> FigureData:
+    """Return the measured contexts of runs of whole books, a point a row.
+
+    Raises:
+        DataError: where none has a context and a bound.
+        SpecError: where lengths were chosen.
+    """
+    if source.lengths:
+        raise SpecError("a measured context is of all lengths of a run: leave the lengths out")
+    points: list[Line] = []
+    for line in labelled(whole_books(source)):
+        law = source.laws.of(line["key"])
+        if law.bound is None or law.train_length is None:
+            source.notes.add("not drawn, as its bound is not known", [line["label"]])
+            continue
+        losses = token_losses(source, line)
+        if losses is None:
+            continue
+        if losses.each_length:
+            source.notes.add(
+                "not drawn, as each of its lengths is a pass of its own", [line["label"]]
+            )
+            continue
+        held = _held(losses, int(law.train_length), _in_windows(source, line, law.train_length))
+        if held is None:
+            source.notes.add(
+                "not drawn, as it was measured up to less than two windows past its training "
+                "length",
+                [line["label"]],
+            )
+            continue
+        points.append(
+            line
+            | held
+            | {
+                "panel": line["task"],
+                "series": f"trained at {law.train_length:g}",
+                "row": line["label"],
+                "base": law.base,
+                "bound": law.bound,
+                "train_length": law.train_length,
+                "above": law.bound > law.train_length,
+            }
+        )
+    if not points:
+        raise source.nothing(
+            "nothing to draw: no run of whole books has a measured context and a bound: measure "
+            "with `rope-eval ppl`, to several times the training length"
+        )
+    points.sort(key=lambda point: (point["panel"], point["train_length"], point["bound"]))
+    return FigureData(
+        kind="contexts",
+        mark="points",
+        title="Measured max context against the bound",
+        frame=table(points, COLUMNS),
+        x=Axis(column="bound", label="predicted bound, tokens", scale="length"),
+        y=Axis(column="value", label="measured max context, tokens", scale="length"),
+        series="series",
+        notes=(*source.notes.lines(), *_definitions(points)),
+    )
+
+
+def _in_windows(source: Source, line: Line, train_length: float) -> Floats | None:
+    """Return what the tokens of a run cost in windows of the training length, [D, T − 1].
+
+    It is of a plan's `in_window` with the same model, setting and documents; None where there is
+    none.
+    """
+    run = source.runs[line["key"]]
+    lost = {one["sha256"] for one in run.results.get("failed", [])}
+    wanted = [d["sha256"] for d in run.request["documents"] if d["sha256"] not in lost]
+    for other in source.runs.values():
+        if other.kind != IN_WINDOW or other.status != "done":
+            continue
+        there = [document["sha256"] for document in other.request["documents"]]
+        alike = all(other.request.get(name) == run.request.get(name) for name in _ALIKE)
+        if alike and set(wanted) <= set(there) and train_length - other.request["window"] in (0, 1):
+            rows = list(dict.fromkeys(there))  # a document that is there twice is measured once
+            nll = source.store.arrays(other.key)["nll"]
+            return np.stack([nll[rows.index(digest)] for digest in wanted])
+    return None
+
+
+def _held(
+    losses: TokenLosses, train_length: int, in_windows: Floats | None
+) -> dict[str, Any] | None:
+    """Return the measured context and its interval, or None where it was not measured so far."""
+    half, longest = train_length // 2, losses.longest
+    if in_windows is not None:
+        longest = min(longest, in_windows.shape[1] + 1)
+    lengths = sorted({n for n in (*grid(SHORTEST, longest), half, train_length) if n > 1})
+    past = [span for span in windows(lengths) if lengths[span[0]] >= train_length]
+    if half < 2 or train_length > longest or len(past) < 2:
+        return None
+    weights = resampled(losses.documents)
+    local = local_nll(_sums(losses.at(longest), lengths), lengths, past, weights)
+    if in_windows is not None:
+        local -= local_nll(_sums(in_windows, lengths), lengths, past, weights)
+    else:
+        own = [(lengths.index(half), lengths.index(train_length))]
+        local -= local_nll(_sums(losses.at(longest), lengths), lengths, own, weights)
+    values = max_context(local, lengths, past)
+    low, high = interval(values)
+    return {
+        "value": float(values[0]),
+        "low": low,
+        "high": high,
+        "beyond": bool(values[0] >= longest),
+        "reference": OWN if in_windows is None else SAME,
+        "longest": longest,
+        "n": losses.documents,
+    }
+
+
+def _sums(nll: npt.NDArray[np.floating], lengths: list[int]) -> Floats:
+    """Return nats up to each length, [D, L], of nats of each token but the first."""
+    found: Floats = np.cumsum(nll, axis=1, dtype=np.float64)[:, np.array(lengths) - 2]
+    return found
+
+
+def _definitions(points: list[Line]) -> list[str]:
+    """Return the definition, or both where some points have no in-window losses."""
+    there = dict.fromkeys(point["reference"] for point in points)
+    if OWN not in there:
+        return [DEFINITION.format(SAME)]
+    without = [point["row"] for point in points if point["reference"] == OWN]
+    unpaired = (
+        "not paired: the text itself may cost more at some places than at others, so take many "
+        "documents, or measure a plan's `in_window` on the same ones: " + "; ".join(without)
+    )
+    return [DEFINITION.format(reference) for reference in there] + [unpaired]

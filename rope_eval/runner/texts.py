@@ -1,0 +1,138 @@
+"""What is asked of whole books, and their documents and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rope_eval.results import identity
+from rope_eval.results.documents import TokenCount, TokenCounts
+from rope_eval.results.resolved import resolved_dtype, resolved_laws
+from rope_eval.results.store import Store
+from rope_eval.rope.spec import RopeSpec
+from rope_eval.scoring.books import first_documents
+from rope_eval.scoring.documents import Loading
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rope_eval.data.books import Document
+
+PROTOCOL = 1  # of whole documents; another way to score or to count is another number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CumulativeRequest:
+    """The cumulative perplexity of a model under a spec, on books, at lengths.
+
+    Attributes:
+        model: a directory or a name on the hub.
+        rope: the RoPE setting.
+        books: a source of `rope_eval.data.books.read_books`.
+        lengths: tokens seen, BOS included, increasing.
+        documents: how many documents to score, the first that are long enough; None for all.
+        loading: the backend, and how the model is loaded into it.
+        row: the row of the catalogue that was asked for, if one was.
+    """
+
+    model: str
+    rope: RopeSpec
+    books: str
+    lengths: tuple[int, ...]
+    documents: int | None = None
+    loading: Loading = field(default_factory=Loading)
+    row: str | None = None
+
+
+def setting_of(request: CumulativeRequest) -> dict[str, Any]:
+    """Return all of a request that determines the scores of a document."""
+    loading = request.loading
+    dtype = resolved_dtype(request.model, loading.dtype, loading.backend)
+    return identity.request(
+        "document",
+        request.model,
+        request.rope,
+        backend=loading.backend,
+        dtype=dtype,
+        protocol=PROTOCOL,
+        laws=resolved_laws(request.model, request.rope),
+        **loading.changing(dtype),
+    )
+
+
+class Texts:
+    """The documents of a request and their tokens.
+
+    The tokenizer is loaded when a count is not known yet.
+
+    Args:
+        request: of its lengths the longest counts.
+        store: which knows counts.
+        force: count anew.
+    """
+
+    def __init__(self, request: CumulativeRequest, store: Store, *, force: bool = False) -> None:
+        self.request = request
+        self.store = store
+        self._setting = setting_of(request)
+        self._counts = TokenCounts(store, self._setting, forget=force)
+        self._tokenizer: Any = None
+        self._ids: dict[str, Tensor] = {}
+
+    def documents(self) -> list[Document]:
+        """Return the first documents that are long enough.
+
+        Raises:
+            DataError: for a model or books that cannot be read.
+            LengthError: where there are fewer than asked for, or none.
+        """
+        request = self.request
+        return first_documents(request.books, request.lengths[-1], self.count, request.documents)
+
+    def count(self, document: Document) -> int:
+        """Return how many tokens a document has, counted as far as the longest length."""
+        known = self._counts.known
+        kept = known.get(document.digest)
+        if kept is None or not (kept.whole or kept.tokens >= self.request.lengths[-1]):
+            known[document.digest] = self._tokenise(document)
+        return known[document.digest].tokens
+
+    def ids(self, document: Document) -> Tensor:
+        """Return its tokens up to the longest length."""
+        if document.digest not in self._ids:
+            self._tokenise(document)
+        return self._ids.pop(document.digest)
+
+    def setting(self) -> dict[str, Any]:
+        """Return the request's setting; what loading the tokenizer brought of the hub counts."""
+        if self._tokenizer is not None and "commit" in self._setting:
+            known = self._counts.known
+            self._setting = setting_of(self.request)
+            self._counts = TokenCounts(self.store, self._setting)
+            self._counts.known.update(known)
+        return self._setting
+
+    def keep_counts(self, record: Mapping[str, Any]) -> None:
+        """Store the counts that are new."""
+        self._counts.keep(record)
+
+    def _tokenise(self, document: Document) -> TokenCount:
+        from rope_eval.backends.hf.encoding import first_tokens
+        from rope_eval.backends.hf.loading import check_checkpoint, load_tokenizer
+
+        loading = self.request.loading
+        if self._tokenizer is None:
+            check_checkpoint(
+                self.request.model,
+                trust_remote_code=loading.trust_remote_code,
+                allow_pickle=loading.allow_pickle,
+            )
+            self._tokenizer = load_tokenizer(
+                self.request.model, trust_remote_code=loading.trust_remote_code
+            )
+        longest = self.request.lengths[-1]
+        ids = first_tokens(self._tokenizer, document.text, longest)
+        if len(ids) == longest:
+            self._ids[document.digest] = ids
+        return TokenCount(tokens=len(ids), whole=len(ids) < longest)

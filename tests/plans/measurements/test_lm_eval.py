@@ -1,0 +1,91 @@
+"""lm-eval's tasks in a plan: the scores of lm-eval itself, stored as an import is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lm_eval import simple_evaluate
+from lm_eval.tasks import TaskManager
+
+from rope_eval.hosts.lm_eval import evaluate
+from rope_eval.hosts.lm_eval.model import ScalingRopeLM
+from rope_eval.paths import asset
+from rope_eval.plans import survey
+from rope_eval.plans.measurements.lm_eval import Task
+from rope_eval.plans.plan import Plan
+from rope_eval.plans.worker import work
+from rope_eval.results.frame import frame
+from rope_eval.results.store import Store
+
+LAB = asset("model_configs") / "lab"
+METADATA = {"lengths": [32, 64]}
+PLAN = f"""\
+loading: {{device: cpu}}
+models: [{LAB}/base-20]
+settings: [{{}}, {{rope_theta: 1e6}}]
+measurements:
+  - lm_eval: {{tasks: [builtin_cumulative, nosuch], limit: 1, metadata: {{lengths: [32, 64]}}}}
+  - perplexity: {{books: builtin-chapters, lengths: [32], docs: 1}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out lm-eval's own tasks: reading their files takes seconds."""
+    monkeypatch.setattr(
+        evaluate,
+        "TaskManager",
+        lambda **options: TaskManager(**options, include_defaults=False),
+    )
+    evaluate._manager.cache_clear()
+
+
+def test_a_task_is_lm_evals_own_score(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(PLAN)
+    plan, store = Plan.read(file), Store(tmp_path / "runs")
+    done = work(plan, store)
+    assert (done.units, done.cells, done.loads, len(done.failed)) == (4, 4, 1, 2)
+    assert all("no task 'nosuch'" in why for why in done.failed.values())
+    runs = [run for run in store.runs() if run.kind == "lm_eval"]
+    assert len(runs) == 2
+    manager = TaskManager(
+        include_path=str(asset("tasks")), include_defaults=False, metadata=METADATA
+    )
+    for run, spec in zip(runs, ({}, {"rope_theta": 1e6}), strict=True):
+        lm = ScalingRopeLM(pretrained=str(LAB / "base-20"), device="cpu", **spec)
+        with lm:
+            own = simple_evaluate(
+                lm, tasks=["builtin_cumulative"], task_manager=manager, limit=1, bootstrap_iters=0
+            )
+        theirs = own["results"]["builtin_cumulative"]
+        found = run.results["tasks"]["builtin_cumulative"]
+        assert found["metrics"] == {name: theirs[name] for name in found["metrics"] if "," in name}
+        assert found["metrics"]["perplexity@64,none"] > 1
+        assert run.request["rope"] == spec
+        assert run.provenance["ran"][0]["dtype"] == "float32"
+        arrays = store.arrays(run.key)
+        assert all(np.isfinite(a).all() for name, a in arrays.items() if not name.endswith("docs"))
+    rows = frame(store)
+    of_tasks = rows[rows["kind"] == "lm_eval"]
+    assert set(of_tasks["task"]) == {"builtin_cumulative"}
+    assert of_tasks["row"].nunique() == 2
+    again = work(plan, store)
+    assert (again.units, again.loads) == (0, 0)
+    assert [one.state for one in survey.survey(plan, store)] == ["done", "failed", "done"] * 2
+
+
+def test_retrieval_is_a_task_with_its_lengths(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        f"models: [{LAB}/base-20]\n"
+        "measurements:\n  - retrieval: {lengths: [300, 1k], depths: [0.5], samples: 2}\n"
+    )
+    (cell,) = Plan.read(file).cells
+    assert cell.measurement == Task(
+        task="retrieval",
+        max_length=1024,
+        metadata={"lengths": [300, 1024], "depths": [0.5], "samples": 2},
+    )

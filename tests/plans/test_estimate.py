@@ -1,0 +1,68 @@
+"""The time that is left: by operations where they are known, by the kind of unit elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rope_eval.paths import asset
+from rope_eval.plans.estimate import Estimate, Remaining, seconds_left
+from rope_eval.plans.plan import Plan
+from rope_eval.plans.survey import remaining, survey
+from rope_eval.plans.worker import work
+from rope_eval.results import provenance
+from rope_eval.results.store import Store
+
+MODEL = asset("model_configs") / "lab" / "base-20"
+PLAN = f"""\
+models: [{MODEL}]
+loading: {{device: cpu}}
+measurements:
+  - perplexity: {{books: builtin-chapters, lengths: [64], docs: 2}}
+"""
+
+
+def cell(
+    kind: type, units: int, flops: float | None, *done: tuple[float | None, float]
+) -> Remaining:
+    return Remaining(kind=kind, units=units, estimate=Estimate(flops=flops, done=done))
+
+
+def test_without_a_stored_unit_there_is_nothing_to_go_by() -> None:
+    assert seconds_left([cell(int, 3, 1e9)]) is None
+
+
+def test_operations_take_what_they_took() -> None:
+    stored = cell(int, 0, 0.0, (1e9, 2.0), (3e9, 4.0))  # 1.5 s a 1e9
+    assert seconds_left([stored, cell(int, 2, 8e9)]) == (12.0, 0)
+    assert seconds_left([stored, cell(str, 2, 8e9), cell(str, 0, 8e9)]) == (12.0, 0)
+
+
+def test_units_of_an_unknown_length_take_the_mean_of_their_kind() -> None:
+    stored = cell(str, 1, None, (None, 5.0), (None, 7.0))
+    assert seconds_left([stored, cell(str, 3, None), cell(int, 9, None)]) == (4 * 6.0, 1)
+
+
+def test_only_this_machines_units_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(PLAN)
+    store = Store(tmp_path / "runs")
+    work(Plan.read(file), store)
+    file.write_text(PLAN.replace("docs: 2", "docs: 4").replace("[64]", "[64, 128]"))
+    made = Plan.read(file)
+    (standing,) = survey(made, store)
+    assert (standing.units, standing.stored, standing.tokens) == (4, 0, 4 * 128)
+    assert seconds_left(remaining([standing])) is None  # none is long enough for this plan
+    file.write_text(PLAN.replace("docs: 2", "docs: 4"))
+    made = Plan.read(file)
+    (standing,) = survey(made, store)
+    seconds = [
+        run.provenance["duration_s"] for run in store.documents.runs() if run.kind == "document"
+    ]
+    left = seconds_left(remaining([standing]))
+    assert left is not None and left[0] == pytest.approx(sum(seconds))
+    monkeypatch.setattr(provenance.os, "cpu_count", lambda: 999)
+    (standing,) = survey(made, store)
+    assert standing.stored == 2
+    assert seconds_left(remaining([standing])) is None

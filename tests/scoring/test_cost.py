@@ -1,0 +1,124 @@
+"""The cost of scoring, from a config alone, against what is counted and measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+)
+
+from helpers.families.build import NAMED, config_of
+from rope_eval import RopeSpec, patched
+from rope_eval.scoring.continuation import continuation
+from rope_eval.scoring.cost import Cost
+from rope_eval.scoring.tokens import score_tokens
+
+T = 2048
+
+
+def shape(hidden: int, heads: int, wide: int, vocabulary: int) -> dict[str, int]:
+    return {
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": wide,
+        "vocab_size": vocabulary,
+    }
+
+
+WIDE = shape(64, 4, 2048, 300)
+LONG = shape(64, 8, 64, 300)
+WORDS = shape(64, 2, 64, 32000)
+DEEP = shape(512, 8, 512, 300)
+
+
+def config(sizes: dict[str, int], layers: int = 2, **more: Any) -> LlamaConfig:
+    return LlamaConfig(num_hidden_layers=layers, max_position_embeddings=512, **sizes, **more)
+
+
+def peak(work: Any) -> int:
+    """Return the bytes that are allocated at most at a time."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        work()
+    now = most = 0
+    for event in profiled.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    return most
+
+
+@pytest.mark.parametrize(
+    ("sizes", "chunk", "rope", "dtype"),
+    [
+        (WIDE, 1024, "", "float32"),
+        (WIDE, 1024, "", "bfloat16"),
+        (LONG, 256, "dynamic_ntk=per_query", "float32"),
+        (WORDS, 512, "", "float32"),
+        (DEEP, 256, "", "float32"),
+    ],
+)
+def test_memory_is_within_a_quarter_of_what_is_measured(
+    sizes: dict[str, int], chunk: int, rope: str, dtype: str
+) -> None:
+    made = config(sizes)
+    model = LlamaForCausalLM(made).to(getattr(torch, dtype)).eval()
+    ids = torch.randint(0, 300, (T,))
+    with patched(model, RopeSpec.parse(rope)):
+        measured = peak(lambda: score_tokens(model, ids, chunk_size=chunk))
+    cost = Cost.of(made)
+    unrotated = "per_query" in rope
+    said = cost.working(T, dtype, chunk_size=chunk, unrotated=unrotated, cached=False)
+    assert 0.8 < said / measured < 1.25
+    held = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    assert cost.weights(dtype) == held
+
+
+def test_a_continuation_holds_the_keys_of_all_layers() -> None:
+    made = config(LONG, layers=12)
+    model = LlamaForCausalLM(made).eval()
+    ids = torch.randint(0, 300, (T,))
+    with patched(model, RopeSpec()):
+        measured = peak(lambda: continuation(model, ids, 2))
+    said = Cost.of(made).working(T + 2, "float32", chunk_size=T, unrotated=False, cached=True)
+    assert 0.7 < said / measured < 1.3
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_operations_are_those_that_torch_counts(tied: bool) -> None:
+    made = config(DEEP, tie_word_embeddings=tied, attn_implementation="eager")
+    model = LlamaForCausalLM(made).eval()
+    ids = torch.randint(0, 300, (1, 256))
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(ids)
+    products = 4 * 2 * 8 * 64 * 256 * 255 / 2  # of what is masked, which the scorer leaves out
+    assert Cost.of(made).flops(256) + products == pytest.approx(counter.get_total_flops())
+
+
+def test_where_layers_differ_the_widest_counts() -> None:
+    made = config_of(NAMED["gemma4_text"])
+    weights = AutoModelForCausalLM.from_config(made).named_parameters()
+    queries = {len(w) for name, w in weights if name.endswith("q_proj.weight")}
+    assert len(queries) == 2
+    assert Cost.of(made).heads * Cost.of(made).head_dim == max(queries)
+
+
+def test_of_experts_those_count_that_a_token_is_sent_to() -> None:
+    sizes = LONG | {"num_hidden_layers": 2, "num_local_experts": 4}
+    models = [
+        MixtralConfig(num_experts_per_tok=n, num_key_value_heads=2, **sizes) for n in (1, 2, 4)
+    ]
+    costs = [Cost.of(one) for one in models]
+    expert = 3 * 64 * 64  # gate, up and down
+    assert costs[1].multiplied - costs[0].multiplied == 2 * expert
+    assert costs[2].multiplied - costs[1].multiplied == 2 * 2 * expert
+    whole = sum(weight.numel() for weight in MixtralForCausalLM(models[0]).parameters())
+    assert {cost.parameters for cost in costs} == {whole}
