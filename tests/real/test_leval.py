@@ -1,4 +1,4 @@
-"""L-Eval's own answers, marked by our rules: ROPE_EVAL_LEVAL says where its repository keeps them."""
+"""L-Eval's published answers, marked by our rules, where ROPE_EVAL_LEVAL says that they are."""
 
 from __future__ import annotations
 
