@@ -16,8 +16,8 @@ import pytest
 from helpers import servers
 from rope_eval.cli import main
 from rope_eval.errors import DataError, StoreError
+from rope_eval.results import frame
 from rope_eval.results.folders import LocalFolder
-from rope_eval.results.frame import frame
 from rope_eval.results.remote import RemoteFolder, folder_at
 from rope_eval.results.store import Entry, Run, Store, run_key
 

@@ -10,9 +10,9 @@ from rope_eval.files import Place
 from rope_eval.report.runs import lines_of
 from rope_eval.report.series.source import Source
 from rope_eval.results import identity
-from rope_eval.results.frame import HARNESSES
 from rope_eval.results.naming import Names
 from rope_eval.results.store import Entry, Run, Store
+from rope_eval.results.tidy import HARNESSES
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.setting import Setting
 
