@@ -108,10 +108,9 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
     documents = texts.documents()
     kept = Documents(store, texts.setting())
     keys = {d.digest: kept.key(d.digest) for d in documents}
-    found = [keys[d] for d in keys if kept.read(d, request.lengths) is not None]
     each = request.lengths if kept.each_length else request.lengths[-1:]
-    runs = [kept.store.get(key) for key in found]
-    here = [run for run in runs if run is not None and of_this_machine(run.provenance)]
+    found = [one for digest in keys if (one := kept.found(digest, request.lengths)) is not None]
+    here = [run for _, run in found if of_this_machine(run.provenance)]
     return Prospect(
         run=store.get(identity.run_key(_asked(request, texts.setting(), documents))),
         documents=tuple(keys.values()),
