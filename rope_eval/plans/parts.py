@@ -93,6 +93,7 @@ class Whole:
         missing = [] if run else [part for part in self.parts if kept[part.key] is None]
         tokens = [part.tokens for part in missing if part.tokens is not None]
         return Prospect(
+            key=self.key,
             state="open" if run is None else "done",
             units=tuple(kept),
             stored=len(kept) - len(missing),
