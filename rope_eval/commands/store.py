@@ -169,7 +169,7 @@ def export(args: argparse.Namespace) -> int:
     """
     from rope_eval.errors import DataError
     from rope_eval.files import check_output
-    from rope_eval.results.frame import for_spreadsheets, frame
+    from rope_eval.results.tidy import for_spreadsheets, frame
 
     store = existing_store(args.results)
     if args.format == "inspect":

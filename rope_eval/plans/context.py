@@ -52,7 +52,8 @@ class Prospect:
     """What of a cell is stored.
 
     Attributes:
-        state: of its run: "done", "partly failed", "failed", or "open" where there is none.
+        key: of its run, stored or not.
+        state: of the run: "done", "partly failed", "failed", or "open" where there is none.
         units: the key of each.
         stored: how many of them are.
         passes: tokens of each text that is to go through the model, None where that is not known
@@ -61,6 +62,7 @@ class Prospect:
         why: it failed, or empty.
     """
 
+    key: str
     state: RunState
     units: tuple[str, ...]
     stored: int

@@ -93,6 +93,7 @@ class Whole:
         missing = [] if run else [part for part in self.parts if kept[part.key] is None]
         tokens = [part.tokens for part in missing if part.tokens is not None]
         return Prospect(
+            key=self.key,
             state="open" if run is None else "done",
             units=tuple(kept),
             stored=len(kept) - len(missing),
@@ -129,7 +130,8 @@ class Whole:
         if old is not None:
             return 0, old
         kept = context.store.documents
-        missing = [part for part in self.parts if kept.get(part.key) is None]
+        there = kept.have(part.key for part in self.parts)
+        missing = [part for part in self.parts if part.key not in there]
         failed: dict[str, str] = {}
         computed = 0
         if missing:
@@ -154,19 +156,17 @@ class Whole:
             name, why = next(iter(failed.items()))
             others = f" (and {len(failed) - 1} more parts)" if len(failed) > 1 else ""
             raise ScoreError(why if len(self.parts) == 1 else f"{name}{others}: {why}")
-        if left := sum(kept.get(part.key) is None for part in self.parts):
-            raise LeftToOthersError(f"other processes are at {left} of the parts", computed)
+        if computed < len(missing):
+            there = kept.have(part.key for part in self.parts)
+            if left := sum(part.key not in there for part in self.parts):
+                raise LeftToOthersError(f"other processes are at {left} of the parts", computed)
         return computed, self._assembled(cell, context, assemble)
 
     def _assembled(self, cell: Cell, context: Context, assemble: Assemble) -> Run:
         kept = context.store.documents
-        runs = [_read(kept, part.key) for part in self.parts]
-        found = [
-            Found(results=run.results, arrays=kept.arrays(run.key), record=run.provenance)
-            for run in runs
-        ]
+        found = [_read(kept, part.key) for part in self.parts]
         whole = assemble(found)
-        seconds = [run.provenance["duration_s"] for run in runs]
+        seconds = [one.record["duration_s"] for one in found]
         record = provenance() | {"row": cell.setting.row, "duration_s": sum(seconds)}
         run = Run(
             key=self.key,
@@ -195,8 +195,9 @@ def _keep(part: Part, cell: Cell, kept: Store, compute: Compute, report: Report)
     kept.put(run, found.arrays)
 
 
-def _read(kept: Store, key: str) -> Run:
-    run = kept.get(key)
-    if run is None:
+def _read(kept: Store, key: str) -> Found:
+    whole = kept.whole(key)
+    if whole is None:
         raise StoreError(f"the part {key} was removed from {kept.root} meanwhile: run it again")
-    return run
+    run, arrays = whole
+    return Found(results=run.results, arrays=arrays, record=run.provenance)

@@ -30,6 +30,7 @@ class Standing:
         tokens: to be scored; None where that is not known before.
         estimate: what they cost.
         why: it failed, or cannot be done.
+        key: of its run, stored or not; None where that is not known.
     """
 
     cell: Cell
@@ -40,6 +41,7 @@ class Standing:
     tokens: int | None = 0
     estimate: Estimate = field(default_factory=Estimate)
     why: str = ""
+    key: str | None = None
 
     @property
     def is_over(self) -> bool:
@@ -96,6 +98,7 @@ def _standing(
         tokens=None if found.passes is None else sum(found.passes),
         estimate=estimates.of(cell, found),
         why=why,
+        key=found.key,
     )
 
 

@@ -170,6 +170,24 @@ def entries_of(protocol: str, name: str) -> tuple[str, ...]:
     )
 
 
+def at_hand(
+    protocol: str, name: str, data_dir: str | Path | None
+) -> Iterator[tuple[Task, str | None]]:
+    """Yield the tasks of an entry or a group, and of a group's why they are left out, or None.
+
+    What is asked for by its own name is never left out: that it has no data is an error then.
+
+    Args:
+        protocol: of prompts.yaml.
+        name: of `GROUPS`, or an entry.
+        data_dir: a folder to read instead of the hub.
+    """
+    of_group = (protocol, name) in GROUPS
+    for entry in entries_of(protocol, name):
+        for task in tasks_of(protocol, entry):
+            yield task, task.missing(data_dir) if of_group else None
+
+
 def _known(what: str, name: str, names: Mapping[str, Any] | tuple[str, ...]) -> None:
     if name not in names:
         raise SpecError(

@@ -16,7 +16,7 @@ from rope_eval.report.formats import Cell, Interval, Place, Table
 from rope_eval.report.notes import Notes
 from rope_eval.report.runs import Row
 from rope_eval.results.conditions import CONDITIONS
-from rope_eval.results.frame import HARNESSES
+from rope_eval.results.tidy import HARNESSES
 
 _K, _M = 1024, 1024**2
 

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 
 from rope_eval.results.conditions import recorded
 from rope_eval.results.documents import of_known_shape
-from rope_eval.results.frame import HARNESSES
 from rope_eval.results.metrics import plain
 from rope_eval.results.samples import scores_of
 from rope_eval.results.store import Store
+from rope_eval.results.tidy import HARNESSES
 
 _Sums: TypeAlias = tuple[float, float, float]  # nats, hits, tokens
 _DOCUMENTS = re.compile(r" \([0-9]+( of [0-9]+)? documents?, [0-9a-f]{6}\)$")  # in the frame's task

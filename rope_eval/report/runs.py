@@ -13,12 +13,12 @@ from rope_eval.protocols.columns import ITEMS, TASKS, metric_of
 from rope_eval.protocols.tasks import OWN_PROTOCOLS
 from rope_eval.report.pooled import Pooled, column_of, is_pooled, pooled_of
 from rope_eval.results.conditions import CONDITIONS, recorded
-from rope_eval.results.frame import HARNESSES, OWN_HOST, frame
 from rope_eval.results.metrics import is_fraction
 from rope_eval.results.naming import Names
 from rope_eval.results.samples import scores_of
 from rope_eval.results.stats import Interval, Z, mean_variance, wilson
 from rope_eval.results.store import Store
+from rope_eval.results.tidy import HARNESSES, OWN_HOST, frame
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,9 +18,9 @@ from rope_eval.report.measured import length_text
 from rope_eval.report.notes import Notes
 from rope_eval.report.runs import lines_of
 from rope_eval.results.conditions import CONDITIONS
-from rope_eval.results.frame import LENGTH_NOT_RUN, frame
 from rope_eval.results.metrics import part_of, plain
 from rope_eval.results.store import Store
+from rope_eval.results.tidy import LENGTH_NOT_RUN, frame
 
 if TYPE_CHECKING:
     import pandas as pd

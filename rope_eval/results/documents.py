@@ -81,22 +81,27 @@ class Documents:
         Raises:
             StoreError: its file is damaged.
         """
-        key = self.key(digest)
-        kept = self.store.get(key)
-        if kept is None:
+        found = self.found(digest, lengths)
+        return None if found is None else found[0]
+
+    def found(self, digest: str, lengths: Sequence[int]) -> tuple[Scored, Run] | None:
+        """Return what `read` does, and the document's own run."""
+        whole = self.store.whole(self.key(digest))
+        if whole is None:
             return None
+        kept, arrays = whole
         with of_known_shape(kept):
             passes = kept.results["passes"]
             if self.each_length and not set(lengths) <= set(passes):
                 return None
             if lengths[-1] > max(passes):
                 return None
-            arrays = self.store.arrays(key)
-            return Scored(
+            scored = Scored(
                 sums=tuple(sums_at(_scores(arrays, passes, length), length) for length in lengths),
                 facts=dict(kept.results["facts"]),
                 ran=dict(kept.provenance["ran"]),
             )
+        return scored, kept
 
     def keep(
         self,
@@ -135,8 +140,8 @@ class Documents:
     def _other_lengths(self, key: str) -> tuple[set[int], dict[str, npt.NDArray[Any]]]:
         """Return the passes that stay, where each length has one of its own, and their arrays."""
         with suppress(StoreError):  # what is damaged gives way
-            if self.each_length and (kept := self.store.get(key)) is not None:
-                return set(kept.results["passes"]), self.store.arrays(key)
+            if self.each_length and (whole := self.store.whole(key)) is not None:
+                return set(whole[0].results["passes"]), whole[1]
         return set(), {}
 
 
@@ -180,14 +185,14 @@ class TokenLosses:
         return np.stack([row[: length - 1] for row in rows])
 
     def _read(self, documents: Store, key: str) -> dict[int, npt.NDArray[np.float32]]:
-        run = documents.get(key)
-        if run is None:
+        whole = documents.whole(key)
+        if whole is None:
             raise StoreError(
                 f"the scores of document {key} are no longer in the store: run it again with "
                 "--force"
             )
+        run, arrays = whole
         with of_known_shape(run):
-            arrays = documents.arrays(key)
             return {n: arrays[f"nll_{n}"] for n in run.results["passes"]}
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError
-from rope_eval.results.frame import HARNESSES
 from rope_eval.results.metrics import NOT_RUN, is_of_ruler, plain
 from rope_eval.results.naming import Names, setting_text
 from rope_eval.results.samples import scores_of
 from rope_eval.results.store import Run, Store
+from rope_eval.results.tidy import HARNESSES
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample

@@ -134,11 +134,11 @@ def decode(data: bytes) -> Run:
     return run
 
 
-def decode_arrays(data: bytes) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a file by name; for bytes that are not whole `DamagedError`."""
-    _, arrays, archive = _opened(data)
+def decode_whole(data: bytes) -> tuple[Run, dict[str, npt.NDArray[Any]]]:
+    """Return the run of a file and its arrays by name; as `decode` for other bytes."""
+    run, arrays, archive = _opened(data)
     try:
-        return {name: _array(archive, name, said) for name, said in arrays.items()}
+        return run, {name: _array(archive, name, said) for name, said in arrays.items()}
     except _UNREADABLE as error:
         raise DamagedError(str(error)) from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,11 +23,12 @@ from rope_eval.files import Place
 from rope_eval.results.folders import Folder
 from rope_eval.results.identity import KEY_DIGITS, run_key
 from rope_eval.results.remote import folder_at
-from rope_eval.results.run_file import SUFFIX, DamagedError, Run, decode, decode_arrays, encode
+from rope_eval.results.run_file import SUFFIX, DamagedError, Run, decode, decode_whole, encode
 from rope_eval.safe_text import shown
 
 __all__ = ["DEFAULT_ROOT", "Entry", "Run", "Store", "run_key"]
 
+Arrays = dict[str, npt.NDArray[Any]]
 DEFAULT_ROOT = Path("results", "runs")
 DOCUMENTS = "documents"
 SWEEP_SECONDS = 600.0  # no write takes so long: what is older was left behind
@@ -120,20 +121,33 @@ class Store:
         except DamagedError as error:
             raise self._damaged(name, error) from error
 
-    def arrays(self, key: str) -> dict[str, npt.NDArray[Any]]:
+    def whole(self, key: str) -> tuple[Run, Arrays] | None:
+        """Return the run of this key and its arrays by name, its file read once; or None.
+
+        Raises:
+            StoreError: the run is damaged, or the key is none.
+        """
+        name = self._name(key)
+        try:
+            data = self.folder.read(name)
+            return None if data is None else _named(name, decode_whole(data))
+        except DamagedError as error:
+            raise self._damaged(name, error) from error
+
+    def arrays(self, key: str) -> Arrays:
         """Return the arrays of a run by name, as they were given to `put`.
 
         Raises:
             StoreError: there is no such run, or it is damaged.
         """
-        name = self._name(key)
-        try:
-            data = self.folder.read(name)
-            if data is None:
-                raise StoreError(f"no run {key} in {self.root}")
-            return decode_arrays(data)
-        except DamagedError as error:
-            raise self._damaged(name, error) from error
+        if (found := self.whole(key)) is None:
+            raise StoreError(f"no run {key} in {self.root}")
+        return found[1]
+
+    def have(self, keys: Iterable[str]) -> set[str]:
+        """Return those of the keys under which there is a file; none is read."""
+        names = set(self.folder.names())
+        return {key for key in keys if self._name(key) in names}
 
     def runs(self) -> Iterator[Run]:
         """Yield all runs, oldest first by the start in their provenance.
@@ -283,7 +297,12 @@ class Store:
 
 
 def _decoded(name: str, data: bytes) -> Run:
-    run = decode(data)
+    return _named(name, (decode(data), {}))[0]
+
+
+def _named(name: str, found: tuple[Run, Arrays]) -> tuple[Run, Arrays]:
+    """Return what was found in a file; another run than the file's name says is damage."""
+    run, _ = found
     if f"{run.key}{SUFFIX}" != name:
         raise DamagedError(f"it is the run {run.key}, under another name")
-    return run
+    return found

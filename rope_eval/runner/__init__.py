@@ -82,6 +82,7 @@ class Prospect:
     """What a request comes to, before anything is scored.
 
     Attributes:
+        key: of the run.
         run: the run in the store, done or failed, or None.
         documents: the key of each document.
         stored: how many of them have their scores.
@@ -89,6 +90,7 @@ class Prospect:
         timed: of the stored documents of this machine the tokens of a pass, and the seconds.
     """
 
+    key: str
     run: Run | None
     documents: tuple[str, ...]
     stored: int
@@ -108,12 +110,13 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
     documents = texts.documents()
     kept = Documents(store, texts.setting())
     keys = {d.digest: kept.key(d.digest) for d in documents}
-    found = [keys[d] for d in keys if kept.read(d, request.lengths) is not None]
     each = request.lengths if kept.each_length else request.lengths[-1:]
-    runs = [kept.store.get(key) for key in found]
-    here = [run for run in runs if run is not None and of_this_machine(run.provenance)]
+    found = [one for digest in keys if (one := kept.found(digest, request.lengths)) is not None]
+    here = [run for _, run in found if of_this_machine(run.provenance)]
+    key = identity.run_key(_asked(request, texts.setting(), documents))
     return Prospect(
-        run=store.get(identity.run_key(_asked(request, texts.setting(), documents))),
+        key=key,
+        run=store.get(key),
         documents=tuple(keys.values()),
         stored=len(found),
         passes=(len(keys) - len(found)) * each,

@@ -70,3 +70,22 @@ def test_where_and_how_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "make it first" in capsys.readouterr().err
     assert main([*given, "-o", str(tmp_path / "x.md")]) == 0
     assert (tmp_path / "x.md").read_text(encoding="utf-8").startswith("## ")
+
+
+def test_the_page_of_a_plan_has_its_own_runs_unless_all_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one, other = Path("one.yaml"), Path("other.yaml")
+    one.write_text(PLAN)
+    other.write_text(PLAN.replace("[64, 128]", "[32]"))
+    assert main(["run", "one.yaml"]) == main(["run", "other.yaml"]) == 0
+    capsys.readouterr()
+    for words, runs in (("one.yaml", 2), ("other.yaml", 2), ("one.yaml --all", 4)):
+        assert main(["report", *words.split(), "--format", "markdown"]) == 0
+        assert f"2 cells of the plan: 2 done; {runs} runs, " in capsys.readouterr().out
+    one.write_text(PLAN.replace("builtin-chapters", "/nowhere"))  # another machine's books
+    assert main(["report", "one.yaml", "--format", "markdown"]) == 0
+    assert "2 cells of the plan: 2 cannot; 4 runs, " in capsys.readouterr().out
+    assert main(["report", "--all", "--format", "markdown"]) == 2
+    assert "--all goes with a plan" in capsys.readouterr().err

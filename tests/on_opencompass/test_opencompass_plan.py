@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,12 +13,14 @@ import pytest
 
 from helpers import fixtures_paper
 from rope_eval.backends.hf.loading import encode, load_model, load_tokenizer
-from rope_eval.hosts.opencompass.process import version_in
+from rope_eval.errors import ScoreError, SpecError
+from rope_eval.hosts.opencompass.process import Session, parts_in, version_in
 from rope_eval.paths import asset
 from rope_eval.plans import survey
 from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
-from rope_eval.results.frame import frame
+from rope_eval.protocols.tasks import at_hand
+from rope_eval.results import frame
 from rope_eval.results.store import Store
 from rope_eval.scoring.tokens import score_tokens
 
@@ -30,8 +34,8 @@ PLAN = """\
 loading: {{device: cpu}}
 models: [{model}]
 measurements:
-  - opencompass: {{datasets: [rope_paper_piqa, ARC_e_ppl_a450bd, nosuch], data_dir: {data}}}
-  - lm_eval: {{tasks: [rope_paper_piqa], max_length: 16384, metadata: {{data_dir: {data}}}}}
+  - opencompass: {{datasets: [rope_paper_super_glue, ARC_e_ppl_a450bd, nosuch], data_dir: {data}}}
+  - lm_eval: {{tasks: [rope_paper_super_glue], max_length: 16384, metadata: {{data_dir: {data}}}}}
 """
 
 
@@ -47,18 +51,21 @@ def test_a_plan_runs_its_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     file = tmp_path / "plan.yaml"
     file.write_text(PLAN.format(model=MODEL, data="../data"))
     plan, store = Plan.read(file), Store(tmp_path / "runs")
+    parts = [task.name for task, _ in at_hand("paper", "super_glue", "../data")]
+    assert len(parts) == 10
     done = work(plan, store)
-    assert (done.units, done.cells) == (3, 3), done.failed
+    assert (done.units, done.cells) == (21, 3), done.failed
     assert not list((tmp_path / "here").iterdir())
     (why,) = done.failed.values()
-    assert "nosuch" in why
+    assert why == "OpenCompass has no data set 'nosuch'."
     theirs, stock = (
         next(run for run in store.runs() if run.request.get("datasets") == [name])
-        for name in ("rope_paper_piqa", "ARC_e_ppl_a450bd")
+        for name in ("rope_paper_super_glue", "ARC_e_ppl_a450bd")
     )
     (ours,) = [run for run in store.runs() if run.kind == "lm_eval"]
-    for name in ("acc,none", "docs"):
-        arrays = [store.arrays(run.key)[f"rope_paper_piqa/{name}"] for run in (theirs, ours)]
+    assert list(theirs.results["tasks"]) == sorted(parts)
+    for name in (f"{part}/{array}" for part in parts for array in ("acc,none", "docs")):
+        arrays = [store.arrays(run.key)[name] for run in (theirs, ours)]
         assert np.array_equal(*arrays) and len(arrays[0])
     assert theirs.kind == "opencompass"
     assert theirs.request["opencompass"] == version_in(sys.executable)
@@ -71,8 +78,37 @@ def test_a_plan_runs_its_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (value,) = rows[rows["task"] == "ARC-e"]["value"]
     assert value == task["metrics"]["accuracy,opencompass"]
     assert work(plan, store).units == 0
-    states = [one.state for one in survey.survey(plan, store)]
-    assert states == ["done", "done", "failed", "done"]
+    standings = list(survey.survey(plan, store))
+    assert [one.state for one in standings] == ["done", "done", "failed", "done"]
+    assert [one.units for one in standings] == [10, 1, 0, 10]
+
+
+def test_a_part_that_fails_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fixtures_paper.write(tmp_path / "data")
+    (tmp_path / "data" / "super_glue" / "boolq.jsonl").write_text("no JSON\n")
+    monkeypatch.chdir(tmp_path)
+    with Session(
+        sys.executable, "rope_paper_super_glue", {"path": str(MODEL), "device": "cpu"}, "data"
+    ) as session:
+        with pytest.raises(ScoreError, match="boolq"):
+            session.measure("rope_paper_boolq")
+        found = session.measure("rope_paper_copa")
+        assert found.tasks["rope_paper_copa"]["n"] == len(found.arrays["rope_paper_copa/docs"]) > 0
+        folder = session._folder
+        os.kill(session._process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+        with pytest.raises(ScoreError, match="opencompass ended with -9"):
+            session.measure("rope_paper_copa")
+    assert not folder.exists()
+
+
+def test_the_parts_of_a_data_set_of_opencompass() -> None:
+    parts = parts_in(sys.executable, "mmlu_ppl_ac766d")
+    assert len(parts) == len(set(parts)) == 57
+    assert parts[0] == "lukaemon_mmlu_college_biology"
+    with pytest.raises(SpecError, match="Did you mean 'mmlu_ppl_ac766d'"):
+        parts_in(sys.executable, "mmlu_ppl_ac766")
 
 
 def row(question: str, choices: list[str], answer: str) -> dict[str, object]:

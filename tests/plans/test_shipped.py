@@ -19,6 +19,7 @@ from rope_eval.plans.measurements.perplexity import Perplexity
 from rope_eval.plans.plan import Plan, shipped
 from rope_eval.protocols.columns import TASKS
 from rope_eval.report.published import published
+from rope_eval.theory import critical_dimension
 
 LAB = asset("model_configs") / "lab"
 OF_BOOKS = ("table-1", "figure-1", "figure-2", "figure-3", "figure-4", "figure-9", "figure-11")
@@ -88,17 +89,22 @@ def test_the_bases_are_those_of_the_figures() -> None:
             found.setdefault(size, set()).add(cell.setting.rope.rope_theta or 1e4)
         return found
 
-    smaller = {500, 652, 1304, 2608, 1e4}
+    smaller = {500, 652, 1304, 2608, 1e4}  # of the tables; Figure 3 has 8000 too
     larger = {1e4, 4e4, 8e4, 1.6e5, 4e5, 6e5, 1e6}
     of_16k = {500, 1e4, 4e4, 8e4, 1.2e5, 1e6}
     for size in ("llama2-7b", "llama2-13b"):
         assert bases("figure-2")[size] == larger
-        assert bases("figure-3")[size] == smaller
+        assert bases("figure-3")[size] == smaller | {8000}
         assert bases("figure-4")[size] == smaller | larger
         assert bases("figure-9")[size] == of_16k
     assert bases("figure-11") == {"llama2-7b": smaller | larger - {1e6}}
-    of_7b = len(bases("figure-11")["llama2-7b"]) + 1  # base 1e4 tuned, and as it came
-    assert len(Plan.read(Path("figure-11")).cells) == of_7b * 8
+    cells = Plan.read(Path("figure-11")).cells
+    of_7b = len(bases("figure-11")["llama2-7b"]) + 2  # base 1e4 tuned, as it came, and cut
+    assert len(cells) == of_7b * 8
+    cut = [cell.setting for cell in cells if cell.setting.rope.beyond_critical == "drop"]
+    assert [one.row for one in cut] == ["llama2-7b/base-10000-drop"] * 8
+    assert {one.rope.log_scale for one in cut} == {False, True}
+    assert critical_dimension(128, 4096) == 128 - 36  # appendix B.1: the last 36 are cut
 
 
 @pytest.mark.parametrize("name", [*OF_BOOKS, *OF_TASKS, "embedded"])

@@ -12,7 +12,7 @@ import pytest
 
 from helpers import lm_eval_files
 from helpers.book_runs import put_sums
-from rope_eval.results.frame import frame
+from rope_eval.results import frame
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.stats import RESAMPLES, SEED, Z, paired_bootstrap, ratio_bootstrap, wilson
 from rope_eval.results.store import Store

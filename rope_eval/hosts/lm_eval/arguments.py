@@ -120,10 +120,17 @@ def take_setting(
 def check_device(asked: Any, got: Any) -> None:
     """Raise `SpecError` where a model is elsewhere than asked: lm-eval takes what it can use.
 
-    CUDA is lm-eval's default, so that nobody need have asked for it where there is none.
+    The first CUDA device is lm-eval's default, so that nobody need have asked for it where there is
+    none; any other one somebody has.
     """
-    if asked is not None and str(asked).partition(":")[0] not in (got.type, "cuda"):
-        raise SpecError(f"the device {str(asked)!r} cannot be used here, or not under lm-eval")
+    if asked is None or str(asked) in ("cuda", "cuda:0"):
+        return
+    kind, _, index = str(asked).partition(":")
+    if kind != got.type or (index and index != str(got.index)):
+        raise SpecError(
+            f"the device {str(asked)!r} cannot be used here, or not under lm-eval, which took "
+            f"{str(got)!r}"
+        )
 
 
 def take_gguf(pretrained: str, arguments: dict[str, Any]) -> tuple[str, dict[str, Any]]:

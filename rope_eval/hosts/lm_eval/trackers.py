@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rope_eval.errors import DataError, SpecError
-from rope_eval.results.frame import rows
 from rope_eval.results.store import Run
+from rope_eval.results.tidy import rows
 from rope_eval.safe_text import masked
 
 Kind = Literal["trackio", "wandb"]

@@ -14,7 +14,7 @@ from mmengine.config import Config, ConfigDict
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.hosts.opencompass.environment import DATA_DIR
 from rope_eval.protocols.datasets import PROMPTS
-from rope_eval.protocols.tasks import GROUPS, Task, entries_of, tasks_of
+from rope_eval.protocols.tasks import GROUPS, Task, at_hand
 
 HERE = "rope_eval.hosts.opencompass"
 TEMPLATE = "opencompass.openicl.icl_prompt_template.PromptTemplate"
@@ -48,16 +48,15 @@ def paper(entry: str, data_dir: str | None = None) -> list[dict[str, Any]]:
     if entry not in known:
         raise SpecError(f"protocol paper has no {entry!r}.{did_you_mean(entry, known)}")
     chosen = []
-    for one in entries_of("paper", entry):
-        stock = _stock_of(one)
-        for task in tasks_of("paper", one):
-            if entry in groups and (missing := task.missing(data_dir)):
-                log.warning("%s is left out: %s", task.name, missing)
-            else:
-                chosen.append(_dataset(task, stock[task.subject], data_dir))
+    for task, missing in at_hand("paper", entry, data_dir):
+        if missing:
+            log.warning("%s is left out: %s", task.name, missing)
+        else:
+            chosen.append(_dataset(task, _stock_of(task.entry)[task.subject], data_dir))
     return chosen
 
 
+@functools.cache
 def _stock_of(entry: str) -> dict[str | None, Any]:
     """Return OpenCompass's configurations of an entry's tasks, by their subjects."""
     strings = PROMPTS["paper"][entry]

@@ -20,6 +20,11 @@ BOOKS = {
     "rope_pg19_cumulative": "pg19_cumulative",
     "rope_builtin_cumulative": "builtin_cumulative",
 }
+COLUMNS = {
+    group_name("paper", entry): entry
+    for entry in (*PROMPTS["paper"], *(name for of, name in GROUPS if of == "paper"))
+}
+"""The paper's columns, their parts and groups: entries by the names of their data sets."""
 # `__import__`, as OpenCompass's reader makes a placeholder of what an import statement names
 _FILE = """\
 _configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["models"])
@@ -52,10 +57,8 @@ def config_files() -> dict[str, str]:
             )
         rows[name] = row
         files[f"models/{name}.py"] = _FILE.format(name="models", call=f"models({row!r})")
-    calls = {
-        group_name("paper", entry): f"paper({entry!r})"
-        for entry in (*PROMPTS["paper"], *(name for of, name in GROUPS if of == "paper"))
-    } | {name: f"books({task!r})" for name, task in BOOKS.items()}
+    calls = {name: f"paper({entry!r})" for name, entry in COLUMNS.items()}
+    calls |= {name: f"books({task!r})" for name, task in BOOKS.items()}
     for name, call in calls.items():
         files[f"datasets/{name}.py"] = _FILE.format(name=f"{name}_datasets", call=call)
     return files

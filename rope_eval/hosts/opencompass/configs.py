@@ -20,7 +20,7 @@ import yaml
 
 from rope_eval.errors import DataError, SpecError
 from rope_eval.hosts.opencompass.columns import HERE, RETRIEVER, TEMPLATE, paper
-from rope_eval.hosts.opencompass.environment import BOOKS, LENGTHS, TRUNCATION
+from rope_eval.hosts.opencompass.environment import BOOKS, LENGTHS, TRUNCATION, check_environment
 from rope_eval.hosts.opencompass.model import CALLER
 from rope_eval.lengths import check_lengths
 from rope_eval.paths import asset
@@ -49,6 +49,7 @@ def models(*names: str, **settings: Any) -> list[dict[str, Any]]:
         DataError: for an unknown row, or one without a checkpoint.
         SpecError: for a RoPE setting that makes no sense.
     """
+    check_environment()
     return [_model(name, settings) for name in names]
 
 

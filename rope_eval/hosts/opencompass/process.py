@@ -1,4 +1,4 @@
-"""One data set of OpenCompass on one model, in a process of an environment that has it.
+"""A data set of OpenCompass on one model, in a process of an environment that has it.
 
 Nothing of OpenCompass is imported here: its environment excludes that of lm-eval's newest.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -20,10 +21,13 @@ from typing import Any
 import numpy.typing as npt
 
 from rope_eval.errors import ScoreError, SpecError
-from rope_eval.hosts.opencompass.config_files import config_files
+from rope_eval.hosts.opencompass.config_files import BOOKS, COLUMNS, config_files
+from rope_eval.hosts.opencompass.environment import DATA_DIR
+from rope_eval.protocols.tasks import at_hand
 from rope_eval.results.store import Store
 
 MODEL = "rope_eval_plan_model"
+SAID = "said.txt"
 # `__import__` and a literal, as OpenCompass's reader makes a placeholder of an import statement
 _FILE = """\
 _configs = __import__("rope_eval.hosts.opencompass.configs", fromlist=["model_at"])
@@ -34,10 +38,10 @@ del _configs
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measured:
-    """What OpenCompass made of a data set.
+    """What OpenCompass made of a part of a data set.
 
     Attributes:
-        tasks: records of its parts, as those of `rope_eval.results.imports`.
+        tasks: its record, as those of `rope_eval.results.imports`.
         arrays: as those of an import.
         provenance: what is recorded of the process.
     """
@@ -73,36 +77,126 @@ def version_in(python: str) -> str:
     return done.stdout.strip()
 
 
-def measure(
-    python: str, dataset: str, settings: Mapping[str, Any], data_dir: str | None = None
-) -> Measured:
-    """Run a data set, and return what was measured.
+def parts_in(python: str, dataset: str, data_dir: str | None = None) -> list[str]:
+    """Return the parts of a data set by name: of MMLU 57, of most one.
+
+    Args:
+        python: the interpreter of the environment.
+        dataset: its name, of OpenCompass's ``--datasets``.
+        data_dir: a folder of data sets instead of the hub, for those of this package; what a group
+            has no data of is left out, as in `rope_eval.hosts.opencompass.columns.paper`.
+
+    Raises:
+        SpecError: where there is no such data set, or it is of whole books.
+    """
+    if dataset in BOOKS:
+        raise SpecError("whole books are the measurement perplexity of a plan, not opencompass")
+    if dataset not in COLUMNS:
+        return _stock_parts(python, dataset)
+    found = at_hand("paper", COLUMNS[dataset], data_dir or os.environ.get(DATA_DIR))
+    return [task.name for task, missing in found if not missing]
+
+
+@functools.cache
+def _stock_parts(python: str, dataset: str) -> list[str]:
+    words = [python, "-m", "rope_eval.hosts.opencompass.stock", dataset]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise SpecError((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+    parts: list[str] = json.loads(done.stdout)
+    return parts
+
+
+class Session:
+    """A model in OpenCompass, in a process that measures parts of a data set one after another.
+
+    As a context manager it ends the process, and all that this has started. The model is loaded
+    with the first part.
 
     Args:
         python: the interpreter of the environment.
         dataset: its name, of OpenCompass's ``--datasets``.
         settings: arguments of `rope_eval.hosts.opencompass.configs.model_at`.
         data_dir: a folder of data sets instead of the hub, for those of this package.
-
-    Raises:
-        ScoreError: where a part of the work failed, with the reason.
     """
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        files = config_files() | {f"models/{MODEL}.py": _FILE.format(settings=_placed(settings))}
-        for path, text in files.items():
-            file = folder / "configs" / path
+
+    def __init__(
+        self, python: str, dataset: str, settings: Mapping[str, Any], data_dir: str | None = None
+    ) -> None:
+        self._words = [_absolute(python), "-m", "rope_eval.hosts.opencompass.session"]
+        self._dataset = dataset
+        self._model = _FILE.format(settings=_placed(settings))
+        self._data_dir = data_dir
+        self._process: subprocess.Popen[str] | None = None
+        self._folder = Path()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def measure(self, part: str) -> Measured:
+        """Measure a part of `parts_in`.
+
+        Raises:
+            ScoreError: where it failed, with the reason.
+        """
+        process = self._process or self._start()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            print(json.dumps(part), file=process.stdin, flush=True)
+            reply = process.stdout.readline()
+        except BrokenPipeError:
+            reply = ""
+        if not reply:
+            code, why = process.wait(), _last_error(self._folder / SAID)
+            self._end()  # the next part has a process of its own
+            raise ScoreError(f"opencompass ended with {code}: {why}")
+        if why := json.loads(reply).get("error"):
+            raise ScoreError(why)
+        return _read(self._folder, part)
+
+    def _start(self) -> subprocess.Popen[str]:
+        """Start the process, in a folder of its own.
+
+        OpenCompass writes into the current directory, and looks for data sets below it: where
+        nothing else is said, these are looked for below ours.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="rope-eval-"))
+        for path, text in (config_files() | {f"models/{MODEL}.py": self._model}).items():
+            file = self._folder / "configs" / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-        words = [
-            *(_absolute(python), "-m", "rope_eval", "opencompass"),
-            *("--models", MODEL, "--datasets", dataset),
-            *("--config-dir", str(folder / "configs"), "--work-dir", str(folder / "out")),
-            *("--results", str(folder / "runs")),
-            *(("--data-dir", _absolute(data_dir)) if data_dir else ()),
-        ]
-        said = _run(words, folder)
-        return _read(folder, said)
+        environment = {"COMPASS_DATA_CACHE": str(Path.cwd()), **os.environ}
+        if self._data_dir:
+            environment[DATA_DIR] = _absolute(self._data_dir)
+        with (self._folder / SAID).open("w", encoding="utf-8") as said:
+            self._process = subprocess.Popen(
+                [*self._words, str(self._folder), MODEL, self._dataset],
+                cwd=self._folder,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=said,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        return self._process
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # its work is read already
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _placed(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,60 +210,25 @@ def _absolute(path: str) -> str:
     return str(Path(path).absolute()) if os.sep in path or Path(path).exists() else path
 
 
-def _run(words: list[str], folder: Path) -> str:
-    """Run a command in a folder, and return what it said; the processes that it starts end with it.
-
-    OpenCompass writes into the current directory, and looks for data sets below it: where nothing
-    else is said, these are looked for below ours.
-    """
-    with subprocess.Popen(
-        words,
-        cwd=folder,
-        env={"COMPASS_DATA_CACHE": str(Path.cwd()), **os.environ},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        try:
-            said, _ = process.communicate()
-        except BaseException:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            raise
-    if process.returncode:
-        raise ScoreError(f"opencompass ended with {process.returncode}: {_reason(folder, said)}")
-    return said
+def _last_error(said: Path) -> str:
+    """Return the last line that names an error, or the last one."""
+    lines = said.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = [line.strip() for line in lines if line.strip() and "it/s" not in line]
+    errors = [line for line in lines if "Error" in line]
+    return (errors or lines or ["no reason given"])[-1]
 
 
-def _reason(folder: Path, said: str) -> str:
-    """Return the last line of the first log of inference or evaluation, or of what was said."""
-    logs = [*folder.glob("out/*/logs/infer/*/*.out"), *folder.glob("out/*/logs/eval/*/*.out")]
-    texts = [log.read_text(encoding="utf-8", errors="replace") for log in logs]
-    of_errors = [text for text in texts if "Error" in text] or [said]
-    lines = [line.strip() for line in of_errors[0].splitlines() if "it/s" not in line]
-    errors = [line for line in lines if "Error" in line or line.startswith("rope-eval: error")]
-    return ([*lines[-1:], *errors] or ["no reason given"])[-1]
-
-
-def _read(folder: Path, said: str) -> Measured:
+def _read(folder: Path, part: str) -> Measured:
+    """Return what is in the folder of a part: of ours a run, else what OpenCompass wrote."""
     store = Store(folder / "runs")
-    tasks: dict[str, Any] = {}
-    arrays: dict[str, npt.NDArray[Any]] = {}
-    record: dict[str, Any] = {}
     for run in store.runs():
-        if run.kind != "opencompass":
-            raise SpecError("whole books are the measurement perplexity of a plan, not opencompass")
-        tasks |= run.results["tasks"]
-        arrays |= store.arrays(run.key)
-        record = {name: run.provenance[name] for name in ("versions", "proof")}
-    for file in sorted(folder.glob("out/*/results/*/*.json")):
-        if file.stem not in tasks:
-            tasks[file.stem] = _stock(file)
-    if not tasks:
-        raise ScoreError(f"opencompass has measured nothing: {_reason(folder, said)}")
-    return Measured(tasks=tasks, arrays=arrays, provenance=record)
+        if part in run.results["tasks"]:
+            record = {name: run.provenance[name] for name in ("versions", "proof")}
+            return Measured(
+                tasks=run.results["tasks"], arrays=store.arrays(run.key), provenance=record
+            )
+    (file,) = folder.glob(f"out/results/*/{part}.json")
+    return Measured(tasks={part: _stock(file)}, arrays={}, provenance={})
 
 
 def _stock(file: Path) -> dict[str, Any]:

@@ -58,37 +58,51 @@ class StoreSummarizer(DefaultSummarizer):
         super().summarize(output_path, time_str)
         failures: list[str] = []
         for model in self.model_cfgs:
-            results = {cfg["abbr"]: self._result(model, cfg) for cfg in self.dataset_cfgs}
-            failures += [
-                f"{model['abbr']}, {abbr}: {result['error']}"
-                for abbr, result in results.items()
-                if "error" in result
-            ]
-            for run, arrays in _runs(model, self.dataset_cfgs, results):
+            runs, failed = runs_of(model, self.dataset_cfgs, self.work_dir)
+            failures += [f"{model['abbr']}, {why}" for why in failed]
+            for run, arrays in runs:
                 stored = self.store.put(run, arrays)
                 print(f"rope-eval: {stored.key} {stored.kind} {model['abbr']} in {self.store.root}")
         if failures:
             print("rope-eval: error: failed work:", *failures, sep="\n  ", file=sys.stderr)
             raise SystemExit(1)
 
-    def _result(self, model: Mapping[str, Any], dataset: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the evaluation wrote, or the reason why there is nothing."""
-        for stage in ("predictions", "results"):
-            file = Path(get_infer_output_path(model, dataset, str(Path(self.work_dir, stage))))
-            parts = file.with_name(f"{file.stem}_0{file.suffix}")
-            if not (file.is_file() or (stage == "predictions" and parts.is_file())):
-                log = f"{self.work_dir}/logs/{'infer' if stage == 'predictions' else 'eval'}"
-                return {"error": f"no {stage}: the reason is below {log}/{model['abbr']}"}
-        result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if _is(dataset, "PaperDataset") and not {"details", "error"} & result.keys():
-            return {"error": "without its items: leave out --dump-eval-details False"}
-        return result
+
+def runs_of(
+    model: Mapping[str, Any], datasets: list[Any], work_dir: str
+) -> tuple[list[tuple[Run, Arrays]], list[str]]:
+    """Return the runs that a model's results make: one of all columns, and one a set of books.
+
+    Args:
+        model: its configuration.
+        datasets: the configurations of the data sets; those of OpenCompass itself make no run.
+        work_dir: with OpenCompass's predictions and results.
+
+    Returns:
+        The runs, and why data sets have no result.
+    """
+    results = {cfg["abbr"]: _result(model, cfg, work_dir) for cfg in datasets}
+    failed = [f"{abbr}: {one['error']}" for abbr, one in results.items() if "error" in one]
+    return _runs(model, datasets, results), failed
+
+
+def _result(model: Mapping[str, Any], dataset: Mapping[str, Any], work_dir: str) -> dict[str, Any]:
+    """Return what the evaluation wrote, or the reason why there is nothing."""
+    for stage in ("predictions", "results"):
+        file = Path(get_infer_output_path(model, dataset, str(Path(work_dir, stage))))
+        parts = file.with_name(f"{file.stem}_0{file.suffix}")
+        if not (file.is_file() or (stage == "predictions" and parts.is_file())):
+            log = f"{work_dir}/logs/{'infer' if stage == 'predictions' else 'eval'}"
+            return {"error": f"no {stage}: the reason is below {log}/{model['abbr']}"}
+    result: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if _is(dataset, "PaperDataset") and not {"details", "error"} & result.keys():
+        return {"error": "without its items: leave out --dump-eval-details False"}
+    return result
 
 
 def _runs(
     model: Mapping[str, Any], datasets: list[Any], results: Mapping[str, dict[str, Any]]
 ) -> list[tuple[Run, Arrays]]:
-    """Return the runs that a model's results make: one of all columns, and one a set of books."""
     runs = []
     columns = {cfg["abbr"]: cfg for cfg in datasets if _is(cfg, "PaperDataset")}
     if columns:

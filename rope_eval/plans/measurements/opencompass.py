@@ -1,4 +1,4 @@
-"""Data sets of OpenCompass in a plan: a unit is what one name of ``--datasets`` holds."""
+"""Data sets of OpenCompass in a plan: a unit is one of what a name of ``--datasets`` holds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from rope_eval.errors import SpecError
-from rope_eval.hosts.opencompass.process import measure, version_in
+from rope_eval.hosts.opencompass.process import Session, parts_in, version_in
 from rope_eval.plans.cell import Cell, Kind, Measurement
 from rope_eval.plans.context import Context, Outcome, Prospect
 from rope_eval.plans.document import Value
@@ -22,6 +22,7 @@ from rope_eval.results.resolved import resolved_laws
 from rope_eval.results.store import Store
 
 KIND_OF_RUN = "opencompass"
+KIND_OF_PART = "opencompass_part"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +51,23 @@ class DataSet(Measurement):
         return f"{self.name} of OpenCompass"
 
     def check(self) -> None:
-        """Raise `SpecError` where there is no OpenCompass."""
+        """Raise `SpecError` where there is no OpenCompass, or no such data set."""
         if self.python is None and find_spec("opencompass") is None:
             raise SpecError(
                 "OpenCompass is not in this environment: give python: of one that has it, see "
                 "docs/opencompass.md"
             )
         version_in(self._python)
+        parts_in(self._python, self.name, self.data_dir)
 
     def prospect(self, cell: Cell, store: Store) -> Prospect:
-        """Say whether it is stored."""
+        """Say which parts are stored."""
         return self._whole(cell).prospect(store)
 
     def measure(self, cell: Cell, context: Context) -> Outcome:
-        """Run it if it is not stored; what changes nothing is said by the process."""
-        computed, run = self._whole(cell).measure(cell, context, lambda: self._opened(cell), _alone)
+        """Run the parts that are not stored."""
+        whole = self._whole(cell)
+        computed, run = whole.measure(cell, context, lambda: self._opened(cell), _together)
         return Outcome(units=computed, key=run.key)
 
     @property
@@ -93,8 +96,13 @@ class DataSet(Measurement):
             opencompass=version_in(self._python),
             laws=resolved_laws(cell.setting.checkpoint, cell.setting.rope),
         )
-        part = Part(name=self.name, asked=asked | {"kind": f"{KIND_OF_RUN}_part"})
-        return Whole(asked=asked, parts=(part,))
+        parts = tuple(
+            Part(name=name, asked=asked | {"kind": KIND_OF_PART, "part": name})
+            for name in parts_in(self._python, self.name, self.data_dir)
+        )
+        if not parts:
+            raise SpecError(f"{self.name} has no part whose data are at hand")
+        return Whole(asked=asked, parts=parts)
 
     @contextmanager
     def _opened(self, cell: Cell) -> Iterator[Compute]:
@@ -115,22 +123,30 @@ class DataSet(Measurement):
             **cell.setting.rope.to_dict(),
         }
 
-        def compute(part: Part, report: Report) -> Found:
-            found = measure(self._python, self.name, settings, self.data_dir)
-            protocols = sorted({task["protocol"] for task in found.tasks.values()})
-            return Found(
-                results={"row": None, "protocols": protocols, "tasks": found.tasks},
-                arrays=found.arrays,
-                record=found.provenance,
-            )
+        with Session(self._python, self.name, settings, self.data_dir) as session:
 
-        yield compute
+            def compute(part: Part, report: Report) -> Found:
+                found = session.measure(part.name)
+                protocols = sorted({task["protocol"] for task in found.tasks.values()})
+                return Found(
+                    results={"row": None, "protocols": protocols, "tasks": found.tasks},
+                    arrays=found.arrays,
+                    record=found.provenance,
+                )
+
+            yield compute
 
 
-def _alone(parts: Sequence[Found]) -> Found:
-    (part,) = parts
-    kept = {name: part.record[name] for name in ("versions", "proof") if name in part.record}
-    return Found(results=part.results, arrays=part.arrays, record=kept)
+def _together(parts: Sequence[Found]) -> Found:
+    """Return the run of all parts."""
+    tasks = {name: task for part in parts for name, task in part.results["tasks"].items()}
+    protocols = {protocol for part in parts for protocol in part.results["protocols"]}
+    last = parts[-1].record
+    return Found(
+        results={"row": None, "protocols": sorted(protocols), "tasks": tasks},
+        arrays={name: array for part in parts for name, array in part.arrays.items()},
+        record={name: last[name] for name in ("versions", "proof") if name in last},
+    )
 
 
 def _read(value: Value) -> list[DataSet]:

@@ -47,6 +47,7 @@ class Perplexity(Measurement):
         elif run is not None:
             state = "partly failed" if failed else "done"
         return Prospect(
+            key=found.key,
             state=state,
             units=found.documents,
             stored=found.stored,

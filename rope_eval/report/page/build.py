@@ -12,7 +12,7 @@ from rope_eval.report.page.findings import Findings
 from rope_eval.report.page.model import Page, Part, Section, State, csv_text
 from rope_eval.report.page.samples import samples
 from rope_eval.report.page.scores import score_tables
-from rope_eval.results.frame import COLUMNS
+from rope_eval.results.tidy import COLUMNS
 
 
 def page_of(found: Findings, *, made: datetime | None = None) -> Page:

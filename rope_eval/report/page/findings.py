@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.files import Place
 from rope_eval.report.runs import lines_of
 from rope_eval.report.series.source import Source
 from rope_eval.results import identity
-from rope_eval.results.frame import HARNESSES
 from rope_eval.results.naming import Names
 from rope_eval.results.store import Entry, Run, Store
+from rope_eval.results.tidy import HARNESSES
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.setting import Setting
 
@@ -46,13 +46,19 @@ class Findings:
     standings: Sequence[Standing] = field(default=())
 
 
-def find(store: Store, plan: Plan | None = None) -> Findings:
-    """Read a store, of a plan only what its models under its settings have there.
+def find(store: Store, plan: Plan | None = None, *, others: bool = False) -> Findings:
+    """Read a store, of a plan its own runs.
+
+    Args:
+        store: the runs.
+        plan: which is asked about.
+        others: take all that the store has of the plan's models under its settings.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    own = _Chosen(store.root, None if plan is None else _settings(plan))
+    standings = [] if plan is None else _survey(plan, store)
+    own = _Chosen(store, None if plan is None else partial(_is_of, *_wanted(standings, others)))
     source = Source(own)
     return Findings(
         source=source,
@@ -61,26 +67,23 @@ def find(store: Store, plan: Plan | None = None) -> Findings:
         lines=list(lines_of(source.measured)),
         left_out=own.left_out,
         plan=plan,
-        standings=[] if plan is None else _survey(plan, store),
+        standings=standings,
     )
 
 
 class _Chosen(Store):
-    """The same store, of which only the runs of some settings are seen, read once."""
+    """The same store, of which only some of the runs are seen, read once."""
 
-    def __init__(self, root: Place, settings: set[tuple[str, str]] | None) -> None:
+    def __init__(self, store: Store, wanted: Callable[[Run], bool] | None) -> None:
         self.left_out: list[Entry] = []
-        super().__init__(root, on_bad=self.left_out.append)
-        self._settings = settings
+        super().__init__(store.folder, on_bad=self.left_out.append)
+        self._wanted = wanted
         self._runs: list[Run] | None = None
 
     def runs(self) -> Iterator[Run]:
-        """Yield the runs of these settings, oldest first."""
+        """Yield the runs that are wanted, oldest first."""
         if self._runs is None:
-            wanted = self._settings
-            self._runs = [
-                r for r in super().runs() if wanted is None or run_setting_key(r) in wanted
-            ]
+            self._runs = [run for run in super().runs() if not self._wanted or self._wanted(run)]
         return iter(self._runs)
 
 
@@ -101,8 +104,19 @@ def _survey(plan: Plan, store: Store) -> list[Standing]:
     return list(survey(plan, store))
 
 
-def _settings(plan: Plan) -> set[tuple[str, str]]:
-    return {setting_key(cell.setting) for cell in plan.cells}
+def _wanted(
+    standings: Sequence[Standing], others: bool
+) -> tuple[set[str | None], set[tuple[str, str]]]:
+    """Return the keys of a plan's runs, and the settings of which all runs are taken.
+
+    Where a cell's key is not known, as on a machine without its books, its setting's runs are.
+    """
+    whole = {setting_key(one.cell.setting) for one in standings if others or one.key is None}
+    return {one.key for one in standings}, whole
+
+
+def _is_of(keys: set[str | None], settings: set[tuple[str, str]], run: Run) -> bool:
+    return run.key in keys or run_setting_key(run) in settings
 
 
 def setting_key(setting: Setting) -> tuple[str, str]:

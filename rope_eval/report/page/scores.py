@@ -13,8 +13,8 @@ from rope_eval.report.page.model import EMPTY, Cell, Note, Part, Table
 from rope_eval.report.series.source import labelled
 from rope_eval.report.tables import number
 from rope_eval.results.conditions import CONDITIONS
-from rope_eval.results.frame import COLUMNS
 from rope_eval.results.metrics import plain
+from rope_eval.results.tidy import COLUMNS
 
 Line = Mapping[str, Any]
 _CAPTION = "Behind a number its 95 % interval. A marked cell has its reason in a note."

@@ -16,9 +16,9 @@ from rope_eval.report.runs import lines_of
 from rope_eval.report.series.data import Notes
 from rope_eval.report.series.laws import RunLaws
 from rope_eval.results.conditions import CONDITIONS
-from rope_eval.results.frame import frame
 from rope_eval.results.naming import Names, setting_text, weights
 from rope_eval.results.store import Run, Store
+from rope_eval.results.tidy import frame
 from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:

@@ -74,5 +74,10 @@ def test_cuda_is_lm_evals_default_and_need_not_have_been_asked_for() -> None:
     cpu = torch.device("cpu")
     for asked in (None, "cuda", "cuda:0", "cpu"):
         check_device(asked, cpu)
-    with pytest.raises(SpecError, match="the device 'meta' cannot be used"):
-        check_device("meta", cpu)
+    for asked in ("meta", "cuda:1", "cuda:x", "cudda"):
+        with pytest.raises(SpecError, match=f"the device '{asked}' cannot be used.*took 'cpu'"):
+            check_device(asked, cpu)
+    check_device("cuda:1", torch.device("cuda:1"))
+    for got in ("cuda", "cuda:0"):
+        with pytest.raises(SpecError, match=f"the device 'cuda:1' cannot be used.*took '{got}'"):
+            check_device("cuda:1", torch.device(got))

@@ -16,7 +16,7 @@ from rope_eval.plans import survey
 from rope_eval.plans.measurements.lm_eval import Task
 from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
-from rope_eval.results.frame import frame
+from rope_eval.results import frame
 from rope_eval.results.store import Store
 
 LAB = asset("model_configs") / "lab"

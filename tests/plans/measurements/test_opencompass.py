@@ -12,7 +12,7 @@ import pytest
 
 from rope_eval.cli import main
 from rope_eval.errors import RopeEvalError, ScoreError, SpecError
-from rope_eval.hosts.opencompass import process
+from rope_eval.hosts.opencompass.process import Session, parts_in, version_in
 from rope_eval.paths import asset
 from rope_eval.plans.measurements.opencompass import DataSet
 from rope_eval.plans.plan import Plan
@@ -63,44 +63,62 @@ def test_without_opencompass_it_is_refused_in_a_line(
         assert says in capsys.readouterr().out
 
 
-def script(tmp_path: Path, text: str) -> list[str]:
+def session(tmp_path: Path, text: str) -> Session:
+    """Return a session of another program in the place of OpenCompass."""
     file = tmp_path / "command.py"
-    file.write_text(text)
-    return [sys.executable, str(file)]
+    file.write_text("import json, os, pathlib, sys\n" + text)
+    made = Session(sys.executable, "a", {"path": "me/model"})
+    made._words = [sys.executable, str(file)]
+    return made
 
 
-def test_a_failure_has_the_reason_of_its_log(tmp_path: Path) -> None:
-    log = tmp_path / "out" / "1" / "logs" / "infer" / "model" / "a.out"
-    log.parent.mkdir(parents=True)
-    log.write_text("loading\nTraceback\nSpecError: rope_theta must be above 1\n")
-    words = script(tmp_path, "print('failed work'); raise SystemExit(1)")
-    with pytest.raises(ScoreError, match="ended with 1: SpecError: rope_theta must be above 1"):
-        process._run(words, tmp_path)
-    log.unlink()
-    with pytest.raises(ScoreError, match="ended with 1: failed work"):
-        process._run(words, tmp_path)
+def test_a_part_is_read_where_opencompass_wrote_it(tmp_path: Path) -> None:
+    text = (
+        "for line in sys.stdin:\n"
+        "    part = json.loads(line)\n"
+        "    found = {'results': {'accuracy': 25.0, 'n': 4}, 'predictions': {'0': 1}}\n"
+        "    for kind, what in found.items():\n"
+        "        file = pathlib.Path(sys.argv[1], 'out', kind, 'm', part + '.json')\n"
+        "        file.parent.mkdir(parents=True, exist_ok=True)\n"
+        "        file.write_text(json.dumps(what))\n"
+        "    print(json.dumps({} if part == 'b' else {'error': 'no ' + part}), flush=True)\n"
+    )
+    with session(tmp_path, text) as opened:
+        found = opened.measure("b")
+        assert found.tasks["b"]["metrics"] == {"accuracy,opencompass": 25.0, "n,opencompass": 4}
+        assert found.tasks["b"]["n"] == 1
+        with pytest.raises(ScoreError, match=r"^no a$"):
+            opened.measure("a")
+        first = opened._process
+        assert opened.measure("b") == found and opened._process is first
+        folder = opened._folder
+    assert not folder.exists()
 
 
-def test_an_interrupt_ends_the_processes_that_were_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_process_that_ends_is_said_with_its_reason_and_another_goes_on(tmp_path: Path) -> None:
+    text = (
+        "print('loading\\nSpecError: rope_theta must be above 1\\nbye', file=sys.stderr)\n"
+        "raise SystemExit(3)\n"
+    )
+    with session(tmp_path, text) as opened:
+        for _ in range(2):
+            with pytest.raises(ScoreError, match=r"ended with 3: SpecError: rope_theta must be ab"):
+                opened.measure("a")
+
+
+def test_an_interrupt_ends_the_processes_that_were_started(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
-    words = script(
-        tmp_path,
-        "import subprocess, sys, pathlib\n"
+    text = (
+        "import subprocess\n"
         "one = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         f"pathlib.Path({str(inner)!r}).write_text(str(one.pid))\n"
-        "one.wait()\n",
+        "one.wait()\n"
     )
-
-    def interrupted(self: object, *args: object, **options: object) -> None:
+    with pytest.raises(KeyboardInterrupt), session(tmp_path, text) as opened:
+        opened._start()
         while not (inner.exists() and inner.read_text()):
             time.sleep(0.05)
         raise KeyboardInterrupt
-
-    monkeypatch.setattr(process.subprocess.Popen, "communicate", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        process._run(words, tmp_path)
     stat = Path(f"/proc/{inner.read_text()}/stat")
     for _ in range(100):
         if not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX":
@@ -110,6 +128,16 @@ def test_an_interrupt_ends_the_processes_that_were_started(
     pytest.fail("it lives on")
 
 
+def test_the_parts_of_our_own_data_sets(tmp_path: Path) -> None:
+    assert parts_in("no/python", "rope_paper_piqa") == ["rope_paper_piqa"]
+    assert len(parts_in("no/python", "rope_paper_mmlu")) == 57
+    (tmp_path / "super_glue").mkdir()
+    (tmp_path / "super_glue" / "boolq.jsonl").touch()
+    assert parts_in("no/python", "rope_paper_super_glue", str(tmp_path)) == ["rope_paper_boolq"]
+    with pytest.raises(SpecError, match="whole books are the measurement perplexity"):
+        parts_in("no/python", "rope_builtin_cumulative")
+
+
 def test_a_python_without_it_is_named() -> None:
     with pytest.raises(SpecError, match="/no/python cannot be run"):
-        process.version_in("/no/python")
+        version_in("/no/python")

@@ -15,8 +15,8 @@ from rope_eval.plans.plan import Plan
 from rope_eval.report.page.build import page_of
 from rope_eval.report.page.findings import find
 from rope_eval.report.page.model import Cell, Note, Page, Sample, Table
-from rope_eval.results.frame import COLUMNS
 from rope_eval.results.store import Store
+from rope_eval.results.tidy import COLUMNS
 
 
 @pytest.fixture

@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 
 from helpers import lm_eval_files
-from rope_eval.results import identity
-from rope_eval.results.frame import COLUMNS, for_spreadsheets, frame
+from rope_eval import results
+from rope_eval.results import frame, identity, tidy
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.store import Entry, Run, Store
+from rope_eval.results.tidy import COLUMNS, for_spreadsheets
 from rope_eval.rope.spec import RopeSpec
 
 
@@ -50,6 +51,14 @@ def put_curve(store: Store, documents: Sequence[str] = ("a",), **changes: Any) -
         **fields,
     )
     return store.put(run).key
+
+
+def test_the_room_has_the_two_public_names() -> None:
+    assert results.frame is tidy.frame
+    assert results.Store is Store
+    assert {"Store", "frame"} <= set(dir(results))
+    with pytest.raises(AttributeError, match="has no attribute 'frames'"):
+        _ = results.frames
 
 
 def test_curves(store: Store) -> None:
