@@ -72,3 +72,43 @@ def test_what_cannot_be_answered_is_refused(
     put_books(store, "me/short", lengths=(64, 128, 140))
     assert main(["context", "--rows", "me/short"]) == 2
     assert "two windows past its training length: me/short" in capsys.readouterr().err
+
+
+def test_a_published_curve_is_held_against_the_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["context", "--curve", "proof-pile-128k", "--format", "json"]) == 0
+    rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
+    assert rows["NousResearch/CodeLlama-7b-hf"]["lost window"] == "110592 to 118784"
+    assert rows["NousResearch/CodeLlama-7b-hf"]["lost / bound"] == 0.92
+
+
+def test_a_curve_of_ones_own_is_read_as_it_is_said_to_be_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("model,4k,8k,12k,16k,20k,24k\nmine,5,4,3.8,3.7,3.8,8\n")
+    words = "--head-dim 128 --pretrain-theta 1e4 --train-length 4k --rope-theta 4e4 --steps 1"
+    assert main(["context", "--curve", str(file), "--format", "json", *words.split()]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["bound"], row["base"], row["trained at"]) == (12762, 40000, 4096)
+    assert row["lost window"] == "20480 to 24576"
+    assert main(["context", "--curve", str(file), "--format", "json", "--tune-length", "16k"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert (row["bound"], row["trained at"]) == (None, 16384)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--curve proof-pile-128k --results x", "--results has no meaning with --curve"),
+        ("--curve proof-pile-128k --lengths 4k", "--lengths has no meaning with --curve"),
+        ("--steps 4", "--steps is of --curve"),
+        ("--rope-theta 1e6", "--rope-theta is of --curve"),
+        ("--curve proof-pile-12k", "Did you mean"),
+        ("--curve proof-pile-128k --steps 0", "--steps must be 1 or more"),
+    ],
+)
+def test_options_of_the_other_reading_are_refused(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["context", *words.split()]) == 2
+    assert message.lower() in capsys.readouterr().err.lower()

@@ -8,9 +8,12 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from rope_eval.errors import DataError, SpecError
+from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.files import read_small
 from rope_eval.lengths import parse_lengths
+from rope_eval.paths import asset
+
+SHIPPED = asset("results") / "published"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +35,7 @@ class PublishedCurve:
 
 
 def read_curves(file: Path) -> tuple[PublishedCurve, ...]:
-    """Read a table of curves; blank cells are left out.
+    """Read a table of curves, or one of those that ship by its name; blank cells are left out.
 
     The first line has the lengths (``4096`` or ``4k``) behind a cell that may be blank, and each
     other one a model's name and its perplexities.
@@ -40,6 +43,7 @@ def read_curves(file: Path) -> tuple[PublishedCurve, ...]:
     Raises:
         DataError: for a file that cannot be read, or is no such table, with the line.
     """
+    file = _found(file)
     try:
         text = read_small(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -59,6 +63,19 @@ def read_curves(file: Path) -> tuple[PublishedCurve, ...]:
         if names.count(name) > 1:
             raise DataError(f"{file}: {name!r} stands twice")
     return tuple(curves)
+
+
+def _found(file: Path) -> Path:
+    """Return the file of a table, which may be named as one that ships."""
+    if file.exists() or file != Path(file.name) or file.suffix:
+        return file
+    ours = {path.stem: path for path in sorted(SHIPPED.glob("proof-*.csv"))}
+    if file.name not in ours:
+        raise DataError(
+            f"there is no file {file}, and no table of curves of that name ships."
+            f"{did_you_mean(file.name, ours)} These do: {', '.join(ours)}"
+        )
+    return ours[file.name]
 
 
 def _curve(file: Path, number: int, lengths: tuple[int, ...], line: list[str]) -> PublishedCurve:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rope_eval import theory
 from rope_eval.files import read_small
-from rope_eval.paths import asset
+from rope_eval.report.published_curves.file import SHIPPED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +75,7 @@ class Trained:
 
 def known() -> dict[str, Trained]:
     """Return the models of the curves in results/published, by name."""
-    text = read_small(asset("results") / "published" / "models.csv").decode()
+    text = read_small(SHIPPED / "models.csv").decode()
     return {row["model"]: _trained(row) for row in csv.DictReader(io.StringIO(text))}
 
 
