@@ -1,6 +1,7 @@
 """The subcommands of rope-eval: one module a command, each with add_parser and run."""
 
 from rope_eval.commands import (
+    advise,
     attention,
     compare,
     context,
@@ -28,6 +29,7 @@ from rope_eval.commands import (
 
 COMMANDS = (
     theory,
+    advise,
     spec,
     list,
     ppl,
