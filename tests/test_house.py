@@ -19,7 +19,7 @@ ROOMS = (  # a module may import from its own room and from those above it in th
     ("catalogue", "data"),
     ("setting", "protocols", "backends"),
     ("scoring", "results"),
-    ("runner", "hosts", "tuning"),
+    ("runner", "hosts", "tuning", "advice"),
     ("plans",),
     ("report",),
     ("api",),

@@ -202,7 +202,7 @@ def test_the_wheel_has_what_the_package_needs_and_nothing_else(installed: Path) 
     assert modules <= here
     assert "rope_eval/py.typed" in here
     assets = installed / "rope_eval" / "_assets"
-    for folder in ("tasks", "results/paper"):
+    for folder in ("tasks", "results/paper", "results/published"):
         source = {p.relative_to(ROOT / folder) for p in (ROOT / folder).rglob("*.[pcy][ysa]*")}
         shipped = {p.relative_to(assets / folder) for p in (assets / folder).rglob("*.[pcy][ysa]*")}
         assert {p for p in source if "__pycache__" not in p.parts} == shipped

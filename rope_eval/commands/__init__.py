@@ -1,8 +1,10 @@
 """The subcommands of rope-eval: one module a command, each with add_parser and run."""
 
 from rope_eval.commands import (
+    advise,
     attention,
     compare,
+    context,
     continuation,
     data,
     demo,
@@ -27,6 +29,7 @@ from rope_eval.commands import (
 
 COMMANDS = (
     theory,
+    advise,
     spec,
     list,
     ppl,
@@ -40,6 +43,7 @@ COMMANDS = (
     import_runs,
     table,
     compare,
+    context,
     figure,
     report,
     store,

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval import theory
+from rope_eval.commands.configs import read_config
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.rope import laws
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.geometry import RopeConfig, RotaryGeometry
+from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.safe_text import shown
 
@@ -129,17 +130,6 @@ class _Setting:
         )
 
 
-def _config(model: Path) -> RopeConfig:
-    if model.is_dir() or model.suffix.lower() != ".gguf":
-        return RopeConfig.read(model)
-    from rope_eval.backends.checkpoint import check_checkpoint
-    from rope_eval.backends.config import rope_config
-    from rope_eval.backends.hf.loading import load_config
-
-    check_checkpoint(str(model))
-    return rope_config(load_config(str(model)))
-
-
 def _facts(args: argparse.Namespace) -> tuple[Facts, str]:
     """Put the flags and the model's config together, flags first; also say where the config is."""
     given = {
@@ -158,7 +148,7 @@ def _facts(args: argparse.Namespace) -> tuple[Facts, str]:
             train_length=None,
         )
         return Facts(spec, geometry), ""
-    config = _config(args.model)
+    config = read_config(args.model)
     if config.differs_by_layer:
         for flag in ("--head-dim", "--rope-theta", "--pretrain-theta"):
             if getattr(args, flag[2:].replace("-", "_")) is None:

@@ -193,6 +193,10 @@ def _published(name: str, protocol: str) -> Table:
     table = paper.published(name)
     if name == "2":
         raise SpecError("table 2 is text, of which no run measures anything: use --source paper")
+    if name == "1-repository":
+        raise SpecError(
+            "what is measured is beside the numbers of table 1: use it, or --source paper"
+        )
     if protocol not in PROTOCOLS:
         raise SpecError(
             f"there is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}."

@@ -165,6 +165,9 @@ class Method:
             not go together with.
         not_served: why an engine with rotated keys in its cache (vLLM) cannot serve it, or None.
         examples: settings of it that move the scores of a tiny model.
+        untuned: (the length that a checkpoint is made for, a longer one) to its setting that reads
+            the longer one without tuning, at its authors' sizes; None where it needs a tuning, or
+            is not meant to lengthen.
         neutral: settings of it, or next to it, that change nothing there, bit for bit.
         config: how a model's config asks for it in its rope_parameters, or None where none can.
         of_config: the fields that a whole config amounts to, by its other words.
@@ -190,6 +193,7 @@ class Method:
     check_config: Callable[[Setting, Mapping[str, Any]], None] = lambda spec, values: None
     not_served: Callable[[Setting], NotServed | None] = lambda spec: None
     examples: tuple[str, ...] = ()
+    untuned: Callable[[int, int], str] | None = None
     neutral: tuple[str, ...] = ()
     config: ConfigForm | None = None
     of_config: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda values: {}

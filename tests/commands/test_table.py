@@ -80,7 +80,7 @@ def test_every_format_has_its_own_form(style: str, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("6",), "no table '6': choose one of 1, 2, 3, 3\\+4, 4, 5"),
+        (("6",), "no table '6': choose one of 1, 1-repository, 2, 3, 3\\+4, 4, 5"),
         (("3+1",), "no table '3\\+1'"),
         (("3", "--format", "excel"), "no format 'excel': choose one of text, markdown, csv, json"),
     ],

@@ -18,6 +18,7 @@ from rope_eval.errors import DataError, SpecError
 from rope_eval.paths import asset
 from rope_eval.protocols.columns import ITEMS
 from rope_eval.report import published as paper
+from rope_eval.report.choice import Choice
 from rope_eval.report.formats import FORMATS, Cell, Table, render
 
 BASES = ["500", "652", "1304", "2608", "10000"]
@@ -298,7 +299,7 @@ def with_paper(
 
 @pytest.mark.parametrize("name", ["6", "3+5", "4+3", "", "../table1"])
 def test_an_unknown_table(name: str) -> None:
-    with pytest.raises(SpecError, match="choose one of 1, 2, 3, 3\\+4, 4, 5"):
+    with pytest.raises(SpecError, match="choose one of 1, 1-repository, 2, 3, 3\\+4, 4, 5"):
         paper.published(name)
 
 
@@ -463,7 +464,7 @@ def test_every_format_is_read_back() -> None:
     assert set(FORMATS) == {*READERS, "json"}
 
 
-@pytest.mark.parametrize("name", ["1", "2", "3", "4", "5"])
+@pytest.mark.parametrize("name", ["1", "1-repository", "2", "3", "4", "5"])
 def test_csv_is_the_stored_file(name: str) -> None:
     stored = (asset("results") / "paper" / f"table{name}.csv").read_bytes()
     assert render(paper.published(name), "csv").encode() + b"\n" == stored
@@ -568,3 +569,26 @@ def test_latex_is_booktabs_with_a_rule_between_the_sizes() -> None:
 def test_markdown_sets_numbers_right_and_text_left() -> None:
     rule = render(paper.published("1"), "markdown").splitlines()[1]
     assert re.fullmatch(r"(\|:-+){2}(\|-+:){4}\|", rule)
+
+
+def test_the_authors_repository_has_another_table_1() -> None:
+    printed, own = (paper.published(name) for name in ("1", "1-repository"))
+    assert (own.header, len(own.rows)) == (printed.header, 3)
+    differ = {
+        (row[1], column): (row[at], other[at])
+        for row, other in zip(printed.rows, own.rows, strict=True)
+        for at, column in enumerate(own.header)
+        if row[at] != other[at]
+    }
+    assert differ == {
+        ("base=500", "128K"): (Decimal("9.49"), Decimal("9.15")),
+        ("base=500", "512K"): (Decimal("23.99"), Decimal("22.78")),
+        ("base=1000000", "512K"): (Decimal("1755.87"), Decimal("1520.41")),
+        ("base=1000000", "1M"): (Decimal("4914.81"), Decimal("8349.9")),
+    }
+    chosen = paper.chosen_table("1-repository", Choice(lengths=[1 << 19]))
+    assert [row[2] for row in chosen.rows] == [
+        Decimal("22.78"),
+        Decimal("12.07"),
+        Decimal("1520.41"),
+    ]

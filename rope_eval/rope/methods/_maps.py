@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from rope_eval.errors import SpecError
@@ -67,3 +68,11 @@ def refused(field: str) -> Callable[[Setting], NotServed]:
         why="its cache keeps keys rotated once, and a position map turns them in several ways",
         instead="dynamic_ntk=per_sequence",
     )
+
+
+def fitting_ratio(window: int, made_for: int, length: int) -> int:
+    """Return by how much distances past a window must grow slower for a length to stay known.
+
+    It is the least whole number k ≥ 2 with window + (length − window)/k ≤ made_for, all in tokens.
+    """
+    return max(2, math.ceil((length - window) / (made_for - window)))

@@ -60,6 +60,7 @@ METHOD = Method(
     check=checks("dual_chunk_size", "dual_chunk_limit", also=_reaches),
     not_served=refused("dual_chunk_size"),
     examples=("dual_chunk_size=20", "dual_chunk_size=10,dual_chunk_limit=17"),
+    untuned=lambda made_for, length: f"dual_chunk_size={made_for * 5 // 8}",
     neutral=("dual_chunk_size=none", "dual_chunk_size=4096"),
     checked=(
         Checked(

@@ -164,6 +164,7 @@ METHOD = Method(
     base_changes=_base_changes,
     check=_check,
     not_served=_not_served,
+    untuned=lambda made_for, length: "dynamic_ntk=per_sequence",
     examples=(
         "dynamic_ntk=per_query",
         "dynamic_ntk=per_sequence",

@@ -7,7 +7,7 @@ import math
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts
 from rope_eval.rope.method import Effect, Method
-from rope_eval.rope.methods._maps import checks, refused, whole
+from rope_eval.rope.methods._maps import checks, fitting_ratio, refused, whole
 from rope_eval.rope.position_maps import leaky_rerope
 from rope_eval.rope.values import Field, number, optional
 
@@ -50,6 +50,10 @@ METHOD = Method(
     check=checks("leaky_rerope_window", "leaky_rerope_factor"),
     not_served=refused("leaky_rerope_window"),
     examples=("leaky_rerope_window=16,leaky_rerope_factor=7.5",),
+    untuned=lambda made_for, length: (
+        f"leaky_rerope_window={made_for // 4},"
+        f"leaky_rerope_factor={fitting_ratio(made_for // 4, made_for, length)}"
+    ),
     neutral=("leaky_rerope_window=8", "leaky_rerope_window=4096,leaky_rerope_factor=16"),
     checked=(
         Checked(

@@ -67,6 +67,7 @@ METHOD = Method(
     ),
     effect=_effect,
     examples=("ntk_parts_factor=4",),
+    untuned=lambda made_for, length: f"ntk_parts_factor={length / made_for:.4g}",
     neutral=("ntk_parts_factor=1",),
     checked=(
         Checked(

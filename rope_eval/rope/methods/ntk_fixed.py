@@ -31,6 +31,7 @@ METHOD = Method(
     ),
     effect=_effect,
     examples=("ntk_alpha=8",),
+    untuned=lambda made_for, length: f"ntk_alpha={length / made_for:.4g}",
     neutral=("ntk_alpha=1",),
     checked=(
         Checked(

@@ -35,6 +35,7 @@ METHOD = Method(
     check=checks("rerope_window"),
     not_served=refused("rerope_window"),
     examples=("rerope_window=16",),
+    untuned=lambda made_for, length: f"rerope_window={made_for // 4}",
     neutral=("rerope_window=none", "rerope_window=4096"),
     checked=(
         Checked(

@@ -8,7 +8,7 @@ from rope_eval.errors import SpecError
 from rope_eval.rope.checked import Checked
 from rope_eval.rope.facts import Facts, Setting
 from rope_eval.rope.method import Effect, Method
-from rope_eval.rope.methods._maps import checks, refused, whole
+from rope_eval.rope.methods._maps import checks, fitting_ratio, refused, whole
 from rope_eval.rope.position_maps import self_extend
 from rope_eval.rope.values import Field, optional
 
@@ -27,6 +27,12 @@ def _divides(spec: Setting) -> None:
             f"self_extend_window={window} must be a multiple of self_extend_group={group}: where "
             "it is not, the authors' flash prefill and flash decoding disagree"
         )
+
+
+def _untuned(made_for: int, length: int) -> str:
+    """Return groups for which a quarter of the length, in whole groups, is the window."""
+    group = fitting_ratio(made_for // 4, made_for, length)
+    return f"self_extend_window={max(1, made_for // 4 // group) * group},self_extend_group={group}"
 
 
 METHOD = Method(
@@ -60,6 +66,7 @@ METHOD = Method(
     check=checks("self_extend_window", "self_extend_group", also=_divides),
     not_served=refused("self_extend_window"),
     examples=("self_extend_window=16,self_extend_group=8",),
+    untuned=_untuned,
     neutral=("self_extend_window=8", "self_extend_window=4096,self_extend_group=8"),
     checked=(
         Checked(

@@ -249,6 +249,7 @@ METHOD = Method(
     base_changes=_base_changes,
     check=_check,
     not_served=_not_served,
+    untuned=lambda made_for, length: "dynamic_yarn=octave",
     examples=(
         "yarn_factor=4",
         "yarn_factor=8,beta_fast=4,beta_slow=0.1,mscale=6,mscale_all_dim=2,yarn_truncate=false",
