@@ -3,6 +3,7 @@
 from rope_eval.commands import (
     attention,
     compare,
+    context,
     continuation,
     data,
     demo,
@@ -40,6 +41,7 @@ COMMANDS = (
     import_runs,
     table,
     compare,
+    context,
     figure,
     report,
     store,

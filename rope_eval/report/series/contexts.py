@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from rope_eval.results.documents import TokenLosses
 DEFINITION = (
     "The measured max context is where the first window, from the training length on, begins whose "
     f"local loss (nats a token in (L / {WINDOW:.3g}, L], pooled over documents) is more than "
-    f"{MARGIN} nats above {{}}. It is beyond the longest length measured where no window is lost."
+    "{margin:g} nats above {reference}. It is beyond the longest length measured where no window "
+    "is lost."
 )
 SAME = "that of the same tokens, each with the last T/2 to T tokens as its whole context"
 OWN = "that of the tokens in (T/2, T], T the training length"
@@ -64,41 +66,14 @@ def contexts(source: Source, metric: str) -> FigureData:
     """
     if source.lengths:
         raise SpecError("a measured context is of all lengths of a run: leave the lengths out")
-    points: list[Line] = []
+    bounded = []
     for line in labelled(whole_books(source)):
         law = source.laws.of(line["key"])
         if law.bound is None or law.train_length is None:
             source.notes.add("not drawn, as its bound is not known", [line["label"]])
-            continue
-        losses = token_losses(source, line)
-        if losses is None:
-            continue
-        if losses.each_length:
-            source.notes.add(
-                "not drawn, as each of its lengths is a pass of its own", [line["label"]]
-            )
-            continue
-        held = _held(losses, int(law.train_length), _in_windows(source, line, law.train_length))
-        if held is None:
-            source.notes.add(
-                "not drawn, as it was measured up to less than two windows past its training "
-                "length",
-                [line["label"]],
-            )
-            continue
-        points.append(
-            line
-            | held
-            | {
-                "panel": line["task"],
-                "series": f"trained at {law.train_length:g}",
-                "row": line["label"],
-                "base": law.base,
-                "bound": law.bound,
-                "train_length": law.train_length,
-                "above": law.bound > law.train_length,
-            }
-        )
+        else:
+            bounded.append(line)
+    points = measured(source, bounded)
     if not points:
         raise source.nothing(
             "nothing to draw: no run of whole books has a measured context and a bound: measure "
@@ -113,8 +88,81 @@ def contexts(source: Source, metric: str) -> FigureData:
         x=Axis(column="bound", label="predicted bound, tokens", scale="length"),
         y=Axis(column="value", label="measured max context, tokens", scale="length"),
         series="series",
-        notes=(*source.notes.lines(), *_definitions(points)),
+        notes=(*source.notes.lines(), *definitions(points)),
     )
+
+
+def measured(
+    source: Source,
+    lines: Sequence[Line],
+    *,
+    margin: float = MARGIN,
+    train_length: int | None = None,
+) -> list[Line]:
+    """Return the measured contexts of runs of whole books; a run without one is noted.
+
+    Args:
+        source: of the lines.
+        lines: of `whole_books`, with their labels.
+        margin: nats a token that a window may cost more before its context counts as lost.
+        train_length: from which windows count, in tokens; None for that of each run's training.
+
+    Returns:
+        The lines, with `COLUMNS` and, where a window is lost, its ``window`` (L / 1.19, L].
+    """
+    points: list[Line] = []
+    for line in lines:
+        law = source.laws.of(line["key"])
+        trained = train_length or law.train_length
+        if trained is None:
+            source.notes.add(
+                "no context, as the length of its training is not known", [line["label"]]
+            )
+            continue
+        losses = token_losses(source, line)
+        if losses is None:
+            continue
+        if losses.each_length:
+            source.notes.add(
+                "not drawn, as each of its lengths is a pass of its own", [line["label"]]
+            )
+            continue
+        held = _held(losses, int(trained), _in_windows(source, line, trained), margin)
+        if held is None:
+            source.notes.add(
+                "not drawn, as it was measured up to less than two windows past its training "
+                "length",
+                [line["label"]],
+            )
+            continue
+        points.append(
+            line
+            | held
+            | {
+                "panel": line["task"],
+                "series": f"trained at {trained:g}",
+                "row": line["label"],
+                "base": law.base,
+                "bound": law.bound,
+                "train_length": trained,
+                "above": law.bound is not None and law.bound > trained,
+            }
+        )
+    return points
+
+
+def definitions(points: Sequence[Line], margin: float = MARGIN) -> list[str]:
+    """Return the definition, or both where some points have no in-window losses."""
+    there = dict.fromkeys(point["reference"] for point in points)
+    said = [DEFINITION.format(margin=margin, reference=reference) for reference in there]
+    if OWN not in there:
+        return said
+    without = [point["row"] for point in points if point["reference"] == OWN]
+    return [
+        *said,
+        "not paired: the text itself may cost more at some places than at others, so take many "
+        "documents, or measure a plan's `in_window` on the same ones: " + "; ".join(without),
+    ]
 
 
 def _in_windows(source: Source, line: Line, train_length: float) -> Floats | None:
@@ -139,7 +187,7 @@ def _in_windows(source: Source, line: Line, train_length: float) -> Floats | Non
 
 
 def _held(
-    losses: TokenLosses, train_length: int, in_windows: Floats | None
+    losses: TokenLosses, train_length: int, in_windows: Floats | None, margin: float
 ) -> dict[str, Any] | None:
     """Return the measured context and its interval, or None where it was not measured so far."""
     half, longest = train_length // 2, losses.longest
@@ -156,13 +204,16 @@ def _held(
     else:
         own = [(lengths.index(half), lengths.index(train_length))]
         local -= local_nll(_sums(losses.at(longest), lengths), lengths, own, weights)
-    values = max_context(local, lengths, past)
+    values = max_context(local, lengths, past, margin)
     low, high = interval(values)
     return {
         "value": float(values[0]),
         "low": low,
         "high": high,
         "beyond": bool(values[0] >= longest),
+        "window": next(
+            ((lengths[i], lengths[j]) for i, j in past if lengths[i] == values[0]), None
+        ),
         "reference": OWN if in_windows is None else SAME,
         "longest": longest,
         "n": losses.documents,
@@ -173,16 +224,3 @@ def _sums(nll: npt.NDArray[np.floating], lengths: list[int]) -> Floats:
     """Return nats up to each length, [D, L], of nats of each token but the first."""
     found: Floats = np.cumsum(nll, axis=1, dtype=np.float64)[:, np.array(lengths) - 2]
     return found
-
-
-def _definitions(points: list[Line]) -> list[str]:
-    """Return the definition, or both where some points have no in-window losses."""
-    there = dict.fromkeys(point["reference"] for point in points)
-    if OWN not in there:
-        return [DEFINITION.format(SAME)]
-    without = [point["row"] for point in points if point["reference"] == OWN]
-    unpaired = (
-        "not paired: the text itself may cost more at some places than at others, so take many "
-        "documents, or measure a plan's `in_window` on the same ones: " + "; ".join(without)
-    )
-    return [DEFINITION.format(reference) for reference in there] + [unpaired]
