@@ -11,11 +11,11 @@ from rope_eval.report import published as paper
 from rope_eval.report.choice import Choice, check_lengths_there, picked
 from rope_eval.report.pooled import Pooled
 from rope_eval.report.runs import Part, Row, Score, items_of, rows_of
-from rope_eval.results.frame import HARNESSES
+from rope_eval.results.frame import BOOKS, HARNESSES
 from rope_eval.results.metrics import length_of, plain
 from rope_eval.results.store import Store
 
-_KINDS = (*HARNESSES, "cumulative")
+_KINDS = (*HARNESSES, *BOOKS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
