@@ -76,6 +76,10 @@ def sums_at(scores: TokenScores, length: int) -> Sums:
     )
 
 
+Windows = npt.NDArray[np.float64]
+"""Nats, hits, scored tokens and new tokens of each window of a document, ``[W, 4]``."""
+
+
 def last_sums(scores: TokenScores, length: int, last: int) -> Sums:
     """Total the scores of the last tokens of the first `length`; fewer than that are scored."""
     some = slice(length - 1 - last, length - 1)
@@ -86,11 +90,11 @@ def last_sums(scores: TokenScores, length: int, last: int) -> Sums:
     )
 
 
-def window_sums(rows: npt.NDArray[np.float64], mean: str | None) -> Sums:
+def window_sums(rows: Windows, mean: str | None) -> Sums:
     """Total a document's windows.
 
     Args:
-        rows: nats, hits, scored tokens and new tokens of each window, ``[W, 4]``.
+        rows: the windows.
         mean: over "tokens" (None too), over "windows", or of "guide": windows by their new tokens
             less one.
     """

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from rope_eval.scores import Sums, TokenScores, Windows
 
 NAMES = ("cumulative", "sliding", "blocks", "last", "longlora")
 MEANS = ("tokens", "windows", "guide")
@@ -177,6 +180,19 @@ class PerplexityProtocol:
             for window in self.windows(self.tokens, length, bos=False)
         )
 
+    def sums(self, scores: TokenScores | Windows, length: int) -> Sums:
+        """Return a document's totals at a length.
+
+        Args:
+            scores: of its tokens, or of its windows where the protocol has windows.
+            length: in tokens.
+        """
+        from rope_eval.scores import TokenScores, last_sums, sums_at, window_sums
+
+        if not isinstance(scores, TokenScores):
+            return window_sums(scores, self.mean)
+        return last_sums(scores, length, self.last) if self.last else sums_at(scores, length)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the name and what it takes, as plain JSON values."""
         fields = ("name", "stride", "mean", "last", "tokens")
@@ -186,6 +202,13 @@ class PerplexityProtocol:
     def from_dict(cls, fields: Mapping[str, Any]) -> PerplexityProtocol:
         """Return the protocol of `to_dict`."""
         return cls(**fields)
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, Any]) -> PerplexityProtocol:
+        """Return the protocol of an lm-eval task by its metadata."""
+        fields = ("stride", "mean", "last", "tokens")
+        given = {n: metadata[n] for n in fields if metadata.get(n) is not None}
+        return cls(name=metadata.get("perplexity_protocol", "cumulative"), **given)
 
 
 CUMULATIVE = PerplexityProtocol()

@@ -21,11 +21,10 @@ from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
 from rope_eval.results.identity import run_key
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
-from rope_eval.scores import Sums, TokenScores, last_sums, sums_at, window_sums
+from rope_eval.scores import Sums, TokenScores, Windows
 
 KIND = "document"
 COUNTS = "token_counts"
-Windows = npt.NDArray[np.float64]  # of `rope_eval.scores.window_sums`
 
 
 @contextmanager
@@ -147,11 +146,7 @@ class Documents:
 
     def sums(self, scores: TokenScores | Windows, length: int) -> Sums:
         """Return a document's totals at a length, as the protocol makes them."""
-        if not isinstance(scores, TokenScores):
-            return window_sums(scores, self.protocol.mean)
-        if self.protocol.last is not None:
-            return last_sums(scores, length, self.protocol.last)
-        return sums_at(scores, length)
+        return self.protocol.sums(scores, length)
 
     def _kept_sums(self, arrays: Mapping[str, Any], passes: Iterable[int], length: int) -> Sums:
         if self.protocol.windowed:

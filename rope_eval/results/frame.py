@@ -183,7 +183,7 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
         common = {
             "measurement": measurement_of(task),
             "task": task,
-            "protocol": record["protocol"],
+            "protocol": _protocol(metadata) or record["protocol"],
             "n_all": record["n_all"],
             "answer": _constant(record["answers"]),
             "prompts": record["hash"],
@@ -225,6 +225,12 @@ def _items(record: Mapping[str, Any], metric: str) -> dict[str, int | None]:
 _READERS: Mapping[str, Callable[[Run], Iterator[dict[str, Any]]]] = MappingProxyType(
     dict.fromkeys(BOOKS, _curve) | dict.fromkeys(HARNESSES, _tasks)
 )
+
+
+def _protocol(metadata: Mapping[str, Any]) -> str | None:
+    """Return the perplexity protocol of a task that has another than cumulative."""
+    of_books = "perplexity_protocol" in metadata
+    return PerplexityProtocol.of(metadata).label if of_books else None
 
 
 def _constant(answers: Mapping[str, int]) -> str | None:

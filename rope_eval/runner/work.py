@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError, ScoreError, SpecError, StoreError
-from rope_eval.results.documents import Documents, Scored, Windows
+from rope_eval.results.documents import Documents, Scored
 from rope_eval.results.provenance import timed
 from rope_eval.results.resolved import AUTO
 from rope_eval.rope.reach import without_effect
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.runner.texts import CumulativeRequest, Texts
-from rope_eval.scores import TokenScores
+from rope_eval.scores import TokenScores, Windows
 from rope_eval.scoring.documents import DocumentScorer, Loading
 
 if TYPE_CHECKING:

@@ -172,3 +172,32 @@ def test_windows_cover_each_token_once() -> None:
     blocks = PerplexityProtocol(name="blocks", tokens=17)
     assert [(w.begin, w.end) for w in blocks.windows(17, 8, bos=True)] == [(0, 8), (8, 16)]
     assert blocks.texts((8,)) == (8, 8)
+
+
+def test_lm_eval_tasks_of_protocols_give_the_same(root: Path) -> None:
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    from rope_eval.hosts.lm_eval.model import ScalingRopeLM
+    from rope_eval.hosts.lm_eval.task_files import task_folder
+
+    lm = ScalingRopeLM(pretrained=str(asset("model_configs") / "lab" / "base-20"), device="cpu")
+    for fields in (
+        {"name": "sliding", "stride": 64, "mean": "windows"},
+        {"name": "longlora", "stride": 64},
+        {"name": "blocks"},
+        {"name": "last", "last": 40},
+    ):
+        numbers = {name: value for name, value in fields.items() if name != "name"}
+        windowed = fields["name"] != "last"
+        given = {"books": str(root / "books"), "lengths": [128, 200], "stride": None, **numbers}
+        manager = TaskManager(
+            include_path=str(task_folder()),
+            include_defaults=False,
+            metadata=given | ({"tokens": 600} if windowed else {}),
+        )
+        task = f"perplexity_{fields['name']}"
+        found = simple_evaluate(lm, tasks=[task], task_manager=manager, bootstrap_iters=0)
+        theirs = found["results"][task]
+        ours = runner.curve(answer(root, 128, 200, **fields).run)["perplexity"]
+        assert [theirs[f"perplexity@{n},none"] for n in (128, 200)] == pytest.approx(ours, rel=1e-6)
