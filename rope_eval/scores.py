@@ -26,10 +26,13 @@ class TokenScores:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sums:
-    """Totals over scored tokens: ``nll`` in nats, ``hits`` and ``tokens`` as counts."""
+    """Totals over scored tokens: ``nll`` in nats, ``hits`` and ``tokens`` as counts.
+
+    Where a mean is of windows, they are totals of windows' means, and ``tokens`` counts windows.
+    """
 
     nll: float = 0.0
-    hits: int = 0
+    hits: float = 0
     tokens: int = 0
 
     def __add__(self, other: Sums) -> Sums:
@@ -70,6 +73,39 @@ def sums_at(scores: TokenScores, length: int) -> Sums:
         nll=float(nll.sum(dtype=np.float64)),
         hits=int(scores.hit[: length - 1].sum()),
         tokens=length - 1,
+    )
+
+
+Windows = npt.NDArray[np.float64]
+"""Nats, hits, scored tokens and new tokens of each window of a document, ``[W, 4]``."""
+
+
+def last_sums(scores: TokenScores, length: int, last: int) -> Sums:
+    """Total the scores of the last tokens of the first `length`; fewer than that are scored."""
+    some = slice(length - 1 - last, length - 1)
+    return Sums(
+        nll=float(scores.nll[some].sum(dtype=np.float64)),
+        hits=int(scores.hit[some].sum()),
+        tokens=last,
+    )
+
+
+def window_sums(rows: Windows, mean: str | None) -> Sums:
+    """Total a document's windows.
+
+    Args:
+        rows: the windows.
+        mean: over "tokens" (None too), over "windows", or of "guide": windows by their new tokens
+            less one.
+    """
+    nll, hits, scored, new = rows.T
+    if mean in (None, "tokens"):
+        return Sums(nll=float(nll.sum()), hits=int(hits.sum()), tokens=int(scored.sum()))
+    weights = np.ones(len(rows)) if mean == "windows" else new - 1
+    return Sums(
+        nll=float((nll / scored * weights).sum()),
+        hits=float((hits / scored * weights).sum()),
+        tokens=int(weights.sum()),
     )
 
 

@@ -1,4 +1,4 @@
-"""``rope-eval ppl``: cumulative perplexity and accuracy of whole books."""
+"""``rope-eval ppl``: perplexity and accuracy of whole books, under a protocol."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import SpecError
-from rope_eval.lengths import parse_lengths
+from rope_eval.lengths import parse_length, parse_lengths
+from rope_eval.protocols.perplexity import MEANS, NAMES, PerplexityProtocol
 from rope_eval.safe_text import shown
 
 EPILOG = """\
@@ -22,6 +23,13 @@ examples:
   rope-eval ppl --config lab/base-1e6 --books builtin-chapters --lengths 128,512,1k --json
   rope-eval ppl --model DIR --books pg19 --lengths 32k --backend vllm --tensor-parallel-size 4 \\
       --engine '{"gpu_memory_utilization": 0.8}'
+
+  rope-eval ppl --model DIR --books pg19 --lengths 4k,8k --protocol sliding --tokens 32k
+  rope-eval ppl --model DIR --books pg19 --lengths 8k --protocol last --last 256
+
+Protocols (docs/protocols.md says who uses which): cumulative; sliding, windows of each length
+--stride apart over the first --tokens of a document; blocks, windows side by side; last, the last
+of the first L tokens; longlora, all tokens of sliding windows. Their numbers do not compare.
 
 A length counts tokens seen, BOS included; k = 1024 and m = 1024². Only documents of at least the
 longest length count. Each document is kept in --results as soon as it is scored: what is killed
@@ -34,8 +42,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "ppl",
-        help="cumulative perplexity and accuracy of whole books at every length",
-        description="Score whole documents under a RoPE setting, in one pass for all lengths.",
+        help="perplexity and accuracy of whole books at every length, under a protocol",
+        description="Score whole documents under a RoPE setting; one pass serves all lengths.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,6 +51,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_shared(parser, *SETTING, "--books")
     add("--lengths", required=True, metavar="LIST", help="tokens seen, such as 4k,8k,16k")
     add("--docs", action=Positive, metavar="N", help="the first N long enough (default: all)")
+    add("--protocol", default="cumulative", metavar="NAME", help=f"{', '.join(NAMES)}")
+    add("--stride", metavar="N", help="between windows (sliding, longlora; default: 256)")
+    add("--mean", metavar="OF", help=f"of sliding: {', '.join(MEANS)} (default: tokens)")
+    add("--last", metavar="N", help="how many of the last tokens count (last)")
+    add("--tokens", metavar="N", help="of each document, that windows go over")
     add("--backend", default="hf", choices=("hf", "vllm"), help="what runs the model (default: hf)")
     add(
         "--tensor-parallel-size",
@@ -66,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """
     lengths = parse_lengths(args.lengths)
     engine = _engine(args)
+    protocol = _protocol(args)
 
     from rope_eval.setting import resolve
 
@@ -94,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
             proof=args.proof == "on",
         ),
         row=args.config,
+        protocol=protocol,
     )
     store = Store(args.results or DEFAULT_ROOT)
     lost: runner.NotKeptError | None = None
@@ -115,6 +130,16 @@ def run(args: argparse.Namespace) -> int:
     if lost is not None:
         raise lost
     return 1 if facts["failed"] else 0
+
+
+def _protocol(args: argparse.Namespace) -> PerplexityProtocol:
+    """Return the protocol that was asked for."""
+    numbers = {
+        name: parse_length(value)
+        for name in ("stride", "last", "tokens")
+        if (value := getattr(args, name)) is not None
+    }
+    return PerplexityProtocol(name=args.protocol, mean=args.mean, **numbers)
 
 
 def _engine(args: argparse.Namespace) -> dict[str, Any]:
@@ -154,7 +179,8 @@ def _text(facts: dict[str, Any], place: str) -> str:
             *(f"       {shown(line)}" for line in laws.lines(facts["laws"])),
             *_partly(facts),
             f"books  {shown(facts['books'])}: {documents} document{'' if documents == 1 else 's'}, "
-            f"{facts['tokens']} scored tokens",
+            f"{facts['tokens']} scored {facts['unit']}",
+            f"protocol {facts['protocol']}",
             *(f"failed {shown(one['error'])}" for one in facts["failed"]),
             "",
             curve_table(facts),

@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from rope_eval.errors import SpecError
-from rope_eval.lengths import check_lengths, parse_length
+from rope_eval.lengths import check_count, check_lengths, parse_length
 from rope_eval.plans.document import Value
 
 
 def length(value: Value) -> int:
     """Return a number of tokens, such as ``16k``."""
     return value.checked(lambda plain: check_lengths([_tokens(plain)])[0])
+
+
+def tokens(value: Value) -> int:
+    """Return a count of tokens of 1 or more, such as ``16k``."""
+    return value.checked(lambda plain: check_count("a number of tokens", _tokens(plain)) or 0)
 
 
 def lengths(value: Value) -> tuple[int, ...]:

@@ -161,7 +161,8 @@ def rows_of(store: Store, keys: Iterable[str] | None = None) -> list[Row]:
     if keys is not None:
         measured = measured[measured["key"].isin(list(keys))]
     rows = []
-    for which, group in measured.groupby(["kind", "row", "weights"], sort=False):
+    who = measured["kind"].where(measured["kind"].isin(list(HARNESSES)), OWN_HOST)
+    for which, group in measured.groupby([who, "row", "weights"], sort=False):
         kind, name, weights = map(str, which)
         row = Row(
             name=name,
@@ -234,6 +235,8 @@ def _add_curves(row: Row, measured: pd.DataFrame) -> None:
     for line in lines_of(measured):
         if line["length"] is None or (line["metric"] or "").partition("@")[0] != "perplexity":
             continue
+        if line["kind"] == "perplexity":
+            continue  # Table 1 is cumulative
         books = _books(line)
         curve = row.curves.setdefault(books, {})
         if line["value"] is None and curve.get(line["length"]) is not None:

@@ -13,9 +13,9 @@ from rope_eval.report.pooled import Pooled
 from rope_eval.report.runs import Part, Row, Score, items_of, rows_of
 from rope_eval.results.metrics import length_of, plain
 from rope_eval.results.store import Store
-from rope_eval.results.tidy import HARNESSES
+from rope_eval.results.tidy import BOOKS, HARNESSES
 
-_KINDS = (*HARNESSES, "cumulative")
+_KINDS = (*HARNESSES, *BOOKS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import SpecError, did_you_mean
+from rope_eval.protocols.perplexity import CUMULATIVE
 from rope_eval.report import published as paper
 from rope_eval.report.choice import EVERYTHING, Choice
 from rope_eval.report.formats import Best, Cell, Interval, Table
@@ -193,6 +194,8 @@ class _Grid:
         if not self._by_length and len(self._metrics) == 1:
             title += f", metric {min(self._metrics)}"
         title += ", with 95 % intervals" if self._wanted.intervals else ""
+        if any(line["protocol"] == CUMULATIVE.name for line in self._lines):
+            title += ". Whole books: protocol cumulative, where a row names no other"
         there = {(key[1:], column) for key, cells in self._cells.items() for column in cells}
         of_none = any((key[1:], column) not in there for key in self._cells for column in columns)
         return title + (". Blank where nothing was run of a task" if of_none else "")

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+from rope_eval.protocols.perplexity import PerplexityProtocol
 from rope_eval.results.run_file import Run
 
 CONDITIONS = (
@@ -77,7 +78,9 @@ def unlike(run: Mapping[str, str], baseline: Mapping[str, str]) -> list[str]:
 
 
 def _probe(metadata: Mapping[str, Any]) -> str | None:
-    """Return what a retrieval task asked beside its lengths and samples, or None."""
+    """Return what a task of ours asked beside its lengths and samples, or None."""
+    if "perplexity_protocol" in metadata:
+        return PerplexityProtocol.of(metadata).label
     if "probe_seed" not in metadata:
         return None
     depths = metadata.get("depths", [])

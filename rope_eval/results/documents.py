@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rope_eval.errors import StoreError
+from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
 from rope_eval.results.identity import run_key
 from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
-from rope_eval.scores import Sums, TokenScores, sums_at
+from rope_eval.scores import Sums, TokenScores, Windows
 
 KIND = "document"
 COUNTS = "token_counts"
@@ -59,13 +60,25 @@ class Documents:
     Args:
         store: of the runs.
         setting: all that determines a document's scores beside it, of `identity.request`.
+        protocol: of the sums; what has windows is kept apart from what is one pass.
     """
 
-    def __init__(self, store: Store, setting: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        setting: Mapping[str, Any],
+        protocol: PerplexityProtocol = CUMULATIVE,
+    ) -> None:
         self.store = store.documents
+        self.protocol = protocol
         # what a model is called changes no score
         self.setting = {name: value for name, value in setting.items() if name != "model"}
-        self.each_length = RopeSpec.from_dict(setting["rope"]).base_changes == "per_sequence"
+        if protocol.windowed:
+            mean = {} if protocol.mean != "windows" else {"bos": "each"}
+            rule = {n: v for n, v in protocol.to_dict().items() if n != "mean"} | mean
+            self.setting["windows"] = rule  # one scoring serves the other means
+        changes = RopeSpec.from_dict(setting["rope"]).base_changes
+        self.each_length = protocol.windowed or changes == "per_sequence"
 
     def request(self, digest: str) -> dict[str, Any]:
         """Return what determines the scores of the document with this digest."""
@@ -97,7 +110,7 @@ class Documents:
             if lengths[-1] > max(passes):
                 return None
             scored = Scored(
-                sums=tuple(sums_at(_scores(arrays, passes, length), length) for length in lengths),
+                sums=tuple(self._kept_sums(arrays, passes, length) for length in lengths),
                 facts=dict(kept.results["facts"]),
                 ran=dict(kept.provenance["ran"]),
             )
@@ -106,7 +119,7 @@ class Documents:
     def keep(
         self,
         digest: str,
-        scores: Mapping[int, TokenScores],
+        scores: Mapping[int, TokenScores | Windows],
         facts: Mapping[str, Any],
         record: Mapping[str, Any],
     ) -> None:
@@ -125,8 +138,7 @@ class Documents:
         passes, arrays = self._other_lengths(run_key(asked))
         for length in scores if self.each_length else [max(scores)]:
             passes.add(length)
-            arrays[f"nll_{length}"] = scores[length].nll
-            arrays[f"hit_{length}"] = scores[length].hit
+            arrays |= _arrays(scores[length], length)
         run = Run(
             key=run_key(asked),
             kind=KIND,
@@ -136,6 +148,15 @@ class Documents:
             provenance=dict(record),
         )
         self.store.put(run, arrays, replace=True)
+
+    def sums(self, scores: TokenScores | Windows, length: int) -> Sums:
+        """Return a document's totals at a length, as the protocol makes them."""
+        return self.protocol.sums(scores, length)
+
+    def _kept_sums(self, arrays: Mapping[str, Any], passes: Iterable[int], length: int) -> Sums:
+        if self.protocol.windowed:
+            return self.sums(arrays[f"windows_{length}"], length)
+        return self.sums(_scores(arrays, passes, length), length)
 
     def _other_lengths(self, key: str) -> tuple[set[int], dict[str, npt.NDArray[Any]]]:
         """Return the passes that stay, where each length has one of its own, and their arrays."""
@@ -269,6 +290,12 @@ class TokenCounts:
                 }
         except StoreError:
             return {}  # damaged: counting again tells
+
+
+def _arrays(scores: TokenScores | Windows, length: int) -> dict[str, npt.NDArray[Any]]:
+    if isinstance(scores, TokenScores):
+        return {f"nll_{length}": scores.nll, f"hit_{length}": scores.hit}
+    return {f"windows_{length}": scores}
 
 
 def _scores(

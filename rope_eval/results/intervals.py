@@ -38,7 +38,7 @@ class Intervals:
     def of(self, line: Mapping[str, Any]) -> Interval | None:
         """Return the interval of a number of the frame, or None where it has none."""
         metric, value, n = line["metric"], line["value"], line.get("n")
-        if self._run.kind == "cumulative":
+        if self._run.kind in ("cumulative", "perplexity"):
             return of_sums(metric, self._documents(line["length"]))
         if line["measurement"] != "perplexity" and is_fraction(metric):
             return wilson(value, n) if n and 0 <= value <= 1 else None

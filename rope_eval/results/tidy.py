@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
 from rope_eval.results.conditions import CONDITIONS, conditions
 from rope_eval.results.intervals import Intervals
 from rope_eval.results.metrics import NOT_RUN, better, is_of_ruler, length_of, measurement_of
@@ -23,6 +24,8 @@ HARNESSES: Mapping[str, str] = MappingProxyType(
 )
 """Who ran the tasks, by the kind of a run."""
 OWN_HOST = "rope-eval"
+BOOKS = ("cumulative", "perplexity")
+"""Kinds of runs of whole books: of the cumulative protocol, and of another."""
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
     {
@@ -64,7 +67,7 @@ _NO_NUMBER = "its score is not a number"
 def frame(store: Store, names: Names | None = None, *, intervals: bool = False) -> pd.DataFrame:
     """Return what the store's done runs measured, a row a (run, task or books, metric, length).
 
-    The runs are those of whole books ("cumulative") and of tasks; the measurements of a study are
+    The runs are those of whole books and of tasks; the measurements of a study are
     the study's to read. A failed run has its reason in the place of values: whole books a row a
     length, tasks one row. Rows of older runs stand first.
 
@@ -121,7 +124,7 @@ def _rows(run: Run, names: Names, intervals: Intervals | None) -> Iterator[dict[
     }
     if run.status == "failed":
         common["remark"] = f"failed: {run.error}"
-        if run.kind != "cumulative":
+        if run.kind not in BOOKS:
             yield _checked(common)
             return
     for measured in _READERS[run.kind](run):
@@ -153,9 +156,17 @@ def _curve(run: Run) -> Iterator[dict[str, Any]]:
     content = hashlib.sha256("".join(d["sha256"] for d in documents).encode()).hexdigest()[:6]
     of = f" of {len(asked)}" if failed else ""
     plural = "" if len(asked) == 1 else "s"
-    books = f"{run.request['books']} ({len(documents)}{of} document{plural}, {content})"
+    protocol = PerplexityProtocol.from_dict(run.request.get("perplexity_protocol", {}))
+    # what is of another protocol is of another task to whatever reads this, so nothing mixes them
+    source = run.request["books"] + (f", {protocol.label}" if protocol != CUMULATIVE else "")
+    books = f"{source} ({len(documents)}{of} document{plural}, {content})"
     for i, length in enumerate(run.request["lengths"]):
-        common = {"measurement": "perplexity", "task": books, "length": length} | conditions(run)
+        common = {
+            "measurement": "perplexity",
+            "task": books,
+            "length": length,
+            "protocol": protocol.label,
+        } | conditions(run)
         if run.status == "failed":
             yield common | {"metric": "perplexity"}
             continue
@@ -172,7 +183,7 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
         common = {
             "measurement": measurement_of(task),
             "task": task,
-            "protocol": record["protocol"],
+            "protocol": _protocol(metadata) or record["protocol"],
             "n_all": record["n_all"],
             "answer": _constant(record["answers"]),
             "prompts": record["hash"],
@@ -212,8 +223,14 @@ def _items(record: Mapping[str, Any], metric: str) -> dict[str, int | None]:
 
 
 _READERS: Mapping[str, Callable[[Run], Iterator[dict[str, Any]]]] = MappingProxyType(
-    {"cumulative": _curve} | dict.fromkeys(HARNESSES, _tasks)
+    dict.fromkeys(BOOKS, _curve) | dict.fromkeys(HARNESSES, _tasks)
 )
+
+
+def _protocol(metadata: Mapping[str, Any]) -> str | None:
+    """Return the perplexity protocol of a task that has another than cumulative."""
+    of_books = "perplexity_protocol" in metadata
+    return PerplexityProtocol.of(metadata).label if of_books else None
 
 
 def _constant(answers: Mapping[str, int]) -> str | None:

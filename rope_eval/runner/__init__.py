@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import RopeEvalError, ScoreError, StoreError
+from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
 from rope_eval.results import identity
 from rope_eval.results.documents import Documents, Scored
 from rope_eval.results.provenance import of_this_machine, provenance, timed
@@ -108,9 +109,10 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
     """
     texts = Texts(request, store)
     documents = texts.documents()
-    kept = Documents(store, texts.setting())
+    kept = Documents(store, texts.setting(), request.protocol)
     keys = {d.digest: kept.key(d.digest) for d in documents}
     each = request.lengths if kept.each_length else request.lengths[-1:]
+    texts_of = request.protocol.texts
     found = [one for digest in keys if (one := kept.found(digest, request.lengths)) is not None]
     here = [run for _, run in found if of_this_machine(run.provenance)]
     key = identity.run_key(_asked(request, texts.setting(), documents))
@@ -119,8 +121,10 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
         run=store.get(key),
         documents=tuple(keys.values()),
         stored=len(found),
-        passes=(len(keys) - len(found)) * each,
-        timed=tuple((sum(run.results["passes"]), run.provenance["duration_s"]) for run in here),
+        passes=(len(keys) - len(found)) * texts_of(each),
+        timed=tuple(
+            (sum(texts_of(run.results["passes"])), run.provenance["duration_s"]) for run in here
+        ),
     )
 
 
@@ -186,7 +190,7 @@ def answer(
 
     work = Work(
         request=request,
-        documents=Documents(store, setting),
+        documents=Documents(store, setting, request.protocol),
         texts=texts,
         progress=progress,
         strict=strict,
@@ -213,7 +217,7 @@ def answer(
     error = next(iter(failed.values())) if not done else None
     run = Run(
         key=key,
-        kind="cumulative",
+        kind=asked["kind"],
         status="done" if done else "failed",
         request=asked,
         results=_results(documents, found, failed, work.documents) if done else {},
@@ -238,10 +242,13 @@ def curve(run: Run) -> dict[str, Any]:
     totals = [Sums(**sums) for sums in run.results["totals"]]
     dtypes = [ran["dtype"] for ran in run.provenance["ran"]]
     failed = run.results["failed"]
+    protocol = protocol_of(run)
     return {
         "model": run.request["model"],
         "rope": run.request["rope"],
         "books": run.request["books"],
+        "protocol": protocol.label,
+        "unit": "windows" if protocol.mean == "windows" else "tokens",
         "dtype": ", ".join(dict.fromkeys(dtypes)),
         "layers": run.provenance["ran"][0].get("layers"),
         "scaling": run.provenance["ran"][0].get("scaling"),
@@ -259,13 +266,22 @@ def curve(run: Run) -> dict[str, Any]:
     }
 
 
+def protocol_of(run: Run) -> PerplexityProtocol:
+    """Return the protocol of a run of books."""
+    return PerplexityProtocol.from_dict(run.request.get("perplexity_protocol", {}))
+
+
 def _asked(
     request: CumulativeRequest, setting: Mapping[str, Any], documents: Sequence[Document]
 ) -> dict[str, Any]:
     """Return the request of the run."""
+    protocol = request.protocol
+    which: dict[str, Any] = {"kind": "cumulative"}
+    if protocol != CUMULATIVE:
+        which = {"kind": "perplexity", "perplexity_protocol": protocol.to_dict()}
     return {
         **setting,
-        "kind": "cumulative",
+        **which,
         "lengths": list(request.lengths),
         "documents": [{"name": d.name, "sha256": d.digest} for d in documents],
         "books": masked(request.books),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
 from rope_eval.results import identity
 from rope_eval.results.documents import TokenCount, TokenCounts
 from rope_eval.results.resolved import resolved_dtype, resolved_laws
@@ -24,7 +25,7 @@ PROTOCOL = 1  # of whole documents; another way to score or to count is another 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CumulativeRequest:
-    """The cumulative perplexity of a model under a spec, on books, at lengths.
+    """The perplexity of a model under a spec, on books, at lengths.
 
     Attributes:
         model: a directory or a name on the hub.
@@ -34,6 +35,10 @@ class CumulativeRequest:
         documents: how many documents to score, the first that are long enough; None for all.
         loading: the backend, and how the model is loaded into it.
         row: the row of the catalogue that was asked for, if one was.
+        protocol: which tokens are scored, after which context, and how their mean is made.
+
+    Raises:
+        SpecError: for lengths that the protocol cannot do.
     """
 
     model: str
@@ -43,6 +48,15 @@ class CumulativeRequest:
     documents: int | None = None
     loading: Loading = field(default_factory=Loading)
     row: str | None = None
+    protocol: PerplexityProtocol = CUMULATIVE
+
+    def __post_init__(self) -> None:
+        self.protocol.longest(self.lengths)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of each document that are read."""
+        return self.protocol.longest(self.lengths)
 
 
 def setting_of(request: CumulativeRequest) -> dict[str, Any]:
@@ -67,7 +81,7 @@ class Texts:
     The tokenizer is loaded when a count is not known yet.
 
     Args:
-        request: of its lengths the longest counts.
+        request: of its lengths the longest counts, or what its protocol reads.
         store: which knows counts.
         force: count anew.
     """
@@ -79,6 +93,7 @@ class Texts:
         self._counts = TokenCounts(store, self._setting, forget=force)
         self._tokenizer: Any = None
         self._ids: dict[str, Tensor] = {}
+        self._begin_with_bos = False
 
     def documents(self) -> list[Document]:
         """Return the first documents that are long enough.
@@ -88,13 +103,18 @@ class Texts:
             LengthError: where there are fewer than asked for, or none.
         """
         request = self.request
-        return first_documents(request.books, request.lengths[-1], self.count, request.documents)
+        return first_documents(request.books, request.longest, self.count, request.documents)
+
+    @property
+    def begin_with_bos(self) -> bool:
+        """Whether its tokens begin with BOS, once one is tokenised."""
+        return self._begin_with_bos
 
     def count(self, document: Document) -> int:
         """Return how many tokens a document has, counted as far as the longest length."""
         known = self._counts.known
         kept = known.get(document.digest)
-        if kept is None or not (kept.whole or kept.tokens >= self.request.lengths[-1]):
+        if kept is None or not (kept.whole or kept.tokens >= self.request.longest):
             known[document.digest] = self._tokenise(document)
         return known[document.digest].tokens
 
@@ -131,8 +151,9 @@ class Texts:
             self._tokenizer = load_tokenizer(
                 self.request.model, trust_remote_code=loading.trust_remote_code
             )
-        longest = self.request.lengths[-1]
+        longest = self.request.longest
         ids = first_tokens(self._tokenizer, document.text, longest)
+        self._begin_with_bos = int(ids[0]) == self._tokenizer.bos_token_id if len(ids) else False
         if len(ids) == longest:
             self._ids[document.digest] = ids
         return TokenCount(tokens=len(ids), whole=len(ids) < longest)

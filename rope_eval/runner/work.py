@@ -14,7 +14,7 @@ from rope_eval.results.resolved import AUTO
 from rope_eval.rope.reach import without_effect
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.runner.texts import CumulativeRequest, Texts
-from rope_eval.scores import sums_at
+from rope_eval.scores import TokenScores, Windows
 from rope_eval.scoring.documents import DocumentScorer, Loading
 
 if TYPE_CHECKING:
@@ -96,11 +96,23 @@ class Work:
     ) -> Scored:
         own = {**record, "document": document.name, "ran": dict(scorer.ran), "proof": scorer.proof}
         with timed(own):
-            scores = scorer.score(self.texts.ids(document), self.request.lengths, report)
+            scores = self._scores(scorer, document, report)
         facts = facts_of(scorer)
         self._try_to(lambda: self.documents.keep(document.digest, scores, facts, own))
-        sums = tuple(sums_at(scores[n], n) for n in self.request.lengths)
+        sums = tuple(self.documents.sums(scores[n], n) for n in self.request.lengths)
         return Scored(sums=sums, facts=facts, ran=scorer.ran)
+
+    def _scores(
+        self, scorer: DocumentScorer, document: Document, report: Callable[[float], None]
+    ) -> Mapping[int, TokenScores | Windows]:
+        protocol, lengths = self.request.protocol, self.request.lengths
+        ids = self.texts.ids(document)
+        if not protocol.windowed:
+            return scorer.score(ids, lengths, report)
+        from rope_eval.scoring.windows import score_windows
+
+        bos = self.texts.begin_with_bos
+        return score_windows(scorer.score, ids, lengths, protocol, bos=bos, report=report)
 
     def _try_to(self, keep: Callable[[], None]) -> None:
         """Keep something; a store that is full ends no work, as its numbers can be shown."""

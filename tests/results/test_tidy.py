@@ -82,6 +82,7 @@ def test_curves(store: Store) -> None:
         "kind": "cumulative",
         "host": "rope-eval",
         "backend": "vllm",
+        "protocol": "cumulative",
         "measurement": "perplexity",
         "better": "lower",
         "dtype": "auto",

@@ -1,4 +1,4 @@
-"""lm-eval tasks of cumulative perplexity: whole books in, a curve out."""
+"""lm-eval tasks of the perplexity of whole books: books in, a curve out."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from rope_eval.errors import DataError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
 from rope_eval.hosts.lm_eval.metadata import check_names, text, whole
 from rope_eval.lengths import check_lengths
-from rope_eval.scores import Sums, sums_at, total
+from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
+from rope_eval.scores import Sums, total
+
+_OF_PROTOCOLS = ("stride", "mean", "last", "tokens")
 
 
 class CumulativeTask(LocalTask):
-    """Cumulative perplexity and accuracy of whole documents at every length.
+    """Perplexity and accuracy of whole documents at every length, cumulative or otherwise.
 
     Its YAML gives the defaults in ``metadata``: ``books`` (a source of `rope_eval.data.books`),
     ``lengths`` (tokens seen, BOS included) and ``read_docs`` (how many documents to read, or null;
     lm-eval has its documents before its model, so that nothing here knows which are long enough);
-    ``--metadata lengths=[1024,2048]`` overrides them.
+    ``--metadata lengths=[1024,2048]`` overrides them. The tasks of another protocol have
+    ``perplexity_protocol``, and take its numbers: ``stride``, ``mean``, ``last``, ``tokens``.
     """
 
     VERSION = 1
     OUTPUT_TYPE = "token_loglikelihoods"
-    OWN = ("books", "lengths", "read_docs")
+    OWN = ("books", "lengths", "read_docs", "perplexity_protocol", *_OF_PROTOCOLS)
 
     def __init__(self, config: Mapping[str, Any]):
         metadata = config.get("metadata", {})
@@ -40,6 +44,13 @@ class CumulativeTask(LocalTask):
             )
         check_names(name, "cumulative tasks", metadata, self.OWN)
         self.lengths = check_lengths(_as_list(needed(metadata, "lengths", name)))
+        self.protocol = PerplexityProtocol.of(metadata)
+        self.protocol.longest(self.lengths)
+        if self.protocol != CUMULATIVE and name.endswith("_cumulative"):
+            raise SpecError(
+                f"{name} is cumulative, as its name says: for {self.protocol.name} run "
+                f"perplexity_{self.protocol.name} with --metadata books=SRC"
+            )
         if metadata.get("books") is None:
             raise DataError(
                 f"{config['task']} needs your own copy of its books: "
@@ -81,10 +92,14 @@ class CumulativeTask(LocalTask):
         return Instance(
             request_type=self.OUTPUT_TYPE,
             doc=dict(doc),
-            arguments=(ctx, self.lengths),
+            arguments=(ctx, self.lengths, *self._how),
             idx=0,
             metadata=kwargs["metadata"],
         )
+
+    @property
+    def _how(self) -> tuple[dict[str, Any], ...]:
+        return () if self.protocol == CUMULATIVE else (self.protocol.to_dict(),)
 
     def process_results(
         self, doc: Mapping[str, Any], results: Sequence[Any]
@@ -93,7 +108,7 @@ class CumulativeTask(LocalTask):
         scores = results[0]
         if scores is None:
             return {"documents": 0, "documents_too_short": 1}
-        sums = {length: sums_at(scores[length], length) for length in self.lengths}
+        sums = {length: self.protocol.sums(scores[length], length) for length in self.lengths}
         return (
             {f"perplexity@{length}": s for length, s in sums.items()}
             | {f"accuracy@{length}": s for length, s in sums.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lm_eval.api.instance import Instance
@@ -16,13 +16,15 @@ from rope_eval import __version__
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
+from rope_eval.protocols.perplexity import PerplexityProtocol
 from rope_eval.rope.reach import Reach
+from rope_eval.scoring.windows import score_windows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from rope_eval.rope.rotary import Rotary
-    from rope_eval.scores import TokenScores
+    from rope_eval.scores import TokenScores, Windows
 
 
 LoglikelihoodRequest = tuple[tuple[str, str], list[int], list[int]]
@@ -59,6 +61,17 @@ def check_fits(
             f"a continuation of {most} tokens is longer than max_length={max_length}, and "
             "truncation takes tokens of a context alone: give max_length=…"
         )
+
+
+class _Asked:
+    """A request of whole documents."""
+
+    def __init__(
+        self, text: str, lengths: Sequence[int], protocol: Mapping[str, Any] | None = None
+    ) -> None:
+        self.text, self.lengths = text, tuple(lengths)
+        self.protocol = PerplexityProtocol.from_dict(protocol or {})
+        self.needs = max(self.protocol.longest(self.lengths), *self.lengths)
 
 
 class DocumentsMixin(ABC):
@@ -136,39 +149,40 @@ class DocumentsMixin(ABC):
 
     def token_loglikelihoods(
         self, requests: Sequence[Instance], disable_tqdm: bool = False
-    ) -> list[dict[int, TokenScores] | None]:
+    ) -> list[dict[int, TokenScores] | dict[int, Windows] | None]:
         """Score whole documents, each once for all its requests.
 
         Args:
-            requests: with the arguments ``(text, lengths)``.
+            requests: with the arguments ``(text, lengths)``, and a perplexity protocol as its
+                plain values where it is not cumulative.
             disable_tqdm: no progress bar.
 
         Returns:
             For each request the scores of its text's first L tokens for each length L, BOS
-            included; None for a text shorter than the longest length.
+            included, or of its windows of L tokens; None for a text shorter than what is read.
 
         Raises:
             LengthError: where no text is long enough for any request.
         """
-        asked = [request.args for request in requests]
+        asked = [_Asked(*request.args) for request in requests]
         self._say_prefix()
         add_bos = getattr(self, "add_bos_token", None) is not False
-        most = max((max(lengths) for _, lengths in asked), default=0)
-        ids = {
-            text: first_tokens(self.tokenizer, text, most, add_bos=add_bos) for text in dict(asked)
-        }
-        fits = [len(ids[text]) >= max(lengths) for text, lengths in asked]
+        most = max((one.needs for one in asked), default=0)
+        texts = dict.fromkeys(one.text for one in asked)
+        ids = {text: first_tokens(self.tokenizer, text, most, add_bos=add_bos) for text in texts}
+        fits = [len(ids[one.text]) >= one.needs for one in asked]
         if not any(fits):
             raise LengthError(
-                f"no document has the {min(max(lengths) for _, lengths in asked)} tokens that were "
+                f"no document has the {min(one.needs for one in asked)} tokens that were "
                 f"asked for; the longest has {max(map(len, ids.values()))}: ask for shorter "
                 "lengths, as in --metadata lengths=[…]"
             )
         wanted: dict[str, set[int]] = defaultdict(set)
-        for (text, lengths), fit in zip(asked, fits, strict=True):
-            if fit:
-                wanted[text] |= set(lengths)
-        self.reach.expect("token_loglikelihoods", max(map(max, wanted.values())))
+        for one, fit in zip(asked, fits, strict=True):
+            if fit and not one.protocol.windowed:
+                wanted[one.text] |= set(one.lengths)
+        longest = max(max(one.lengths) for one, fit in zip(asked, fits, strict=True) if fit)
+        self.reach.expect("token_loglikelihoods", longest)
         scored: dict[str, dict[int, TokenScores]] = {}
         quiet = disable_tqdm or self.rank != 0
         with tqdm(total=sum(map(max, wanted.values())), unit="token", disable=quiet) as bar:
@@ -180,9 +194,25 @@ class DocumentsMixin(ABC):
 
                 scored[text] = self._score_lengths(ids[text], sorted(lengths), report)
         return [
-            {n: scored[text][n] for n in lengths} if fit else None
-            for (text, lengths), fit in zip(asked, fits, strict=True)
+            (
+                self._windows(ids[one.text], one)
+                if one.protocol.windowed
+                else {n: scored[one.text][n] for n in one.lengths}
+            )
+            if fit
+            else None
+            for one, fit in zip(asked, fits, strict=True)
         ]
+
+    def _windows(self, ids: Tensor, asked: _Asked) -> dict[int, Windows]:
+        return score_windows(
+            self._score_lengths,
+            ids[: asked.needs],
+            asked.lengths,
+            asked.protocol,
+            bos=int(ids[0]) == self.tokenizer.bos_token_id,
+            report=lambda part: None,
+        )
 
     def _say_prefix(self) -> None:
         """Say that `prefix_token_id` has no effect here, where it is another token than BOS."""

@@ -106,10 +106,14 @@ def books(
 
     Raises:
         DataError: for a task without books of its own, and none given.
-        SpecError: for lengths that make no sense.
+        SpecError: for lengths that make no sense, or a protocol that is not cumulative.
     """
     file = asset("tasks") / f"{task}.yaml"
     metadata = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)["metadata"]
+    if protocol := metadata.get("perplexity_protocol"):
+        raise SpecError(
+            f"{task}: protocol {protocol} is not under OpenCompass: use `rope-eval ppl`, or lm-eval"
+        )
     source = source or os.environ.get(BOOKS) or metadata["books"]
     if source is None:
         raise DataError(f"{task} needs your own copy of its books: say {BOOKS}=PATH")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rope_eval import runner
 from rope_eval.plans.cell import Cell, Kind, Measurement
 from rope_eval.plans.context import Context, Outcome, Prospect, RunState
 from rope_eval.plans.document import Value
-from rope_eval.plans.values import lengths
+from rope_eval.plans.values import lengths, tokens
+from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
 from rope_eval.results.store import Store
 from rope_eval.rope.reach import without_effect
+
+_NUMBERS = ("stride", "last", "tokens")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +25,13 @@ class Perplexity(Measurement):
         books: a source of `rope_eval.data.books.read_books`.
         lengths: tokens seen, BOS included, increasing.
         docs: how many documents, the first that are long enough; None for all.
+        protocol: which tokens are scored, after which context.
     """
 
     books: str
     lengths: tuple[int, ...]
     docs: int | None = None
+    protocol: PerplexityProtocol = CUMULATIVE
 
     @property
     def longest(self) -> int:
@@ -33,7 +39,8 @@ class Perplexity(Measurement):
         return self.lengths[-1]
 
     def __str__(self) -> str:
-        return f"perplexity of {self.books} to {self.longest}"
+        by = "" if self.protocol == CUMULATIVE else f", {self.protocol.label}"
+        return f"perplexity of {self.books} to {self.longest}{by}"
 
     def prospect(self, cell: Cell, store: Store) -> Prospect:
         """Say what of a cell is stored; the tokenizer is loaded where a length is not known yet."""
@@ -82,18 +89,33 @@ class Perplexity(Measurement):
             documents=self.docs,
             loading=cell.loading,
             row=cell.setting.row,
+            protocol=self.protocol,
         )
 
 
 def _read(value: Value) -> list[Perplexity]:
-    given = value.items(("books", "lengths", "docs"), needed={"lengths": "[1k, 4k]"})
+    names = ("books", "lengths", "docs", "protocol", *_NUMBERS, "mean")
+    given = value.items(names, needed={"lengths": "[1k, 4k]"})
+    at = lengths(given["lengths"])
     return [
         Perplexity(
             books=given["books"].text() if "books" in given else "builtin",
-            lengths=lengths(given["lengths"]),
+            lengths=at,
             docs=given["docs"].count() if "docs" in given else None,
+            protocol=value.checked(lambda _: _protocol(given, at)),
         )
     ]
+
+
+def _protocol(given: Mapping[str, Value], at: tuple[int, ...]) -> PerplexityProtocol:
+    """Return the protocol, checked against the lengths."""
+    protocol = PerplexityProtocol(
+        name=given["protocol"].text() if "protocol" in given else CUMULATIVE.name,
+        mean=given["mean"].text() if "mean" in given else None,
+        **{name: tokens(given[name]) for name in _NUMBERS if name in given},
+    )
+    protocol.longest(at)
+    return protocol
 
 
 KIND = Kind(word="perplexity", read=_read)

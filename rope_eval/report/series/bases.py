@@ -36,7 +36,7 @@ def bases(source: Source, metric: str) -> FigureData:
     for line, name in zip(lines, _names(lines), strict=True):
         line["series"] = name
     lines.sort(key=lambda line: (line["panel"], line["base"], line["series"], line["length"]))
-    axis = score_axis(metric)
+    axis = score_axis(metric, lines)
     return FigureData(
         kind="bases",
         mark="heat",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -38,6 +39,7 @@ COLUMNS = (
     "setting",
     "task",
     "metric",
+    "protocol",
     "length",
     "value",
     "low",
@@ -119,9 +121,11 @@ def scores(source: Source, metric: str) -> list[Line]:
     return sorted(found, key=lambda line: line["length"])
 
 
-def score_axis(metric: str) -> Axis:
-    """Return the axis of a metric."""
-    return SCORES.get(metric, Axis(column="value", label=metric))
+def score_axis(metric: str, lines: Sequence[Line] = ()) -> Axis:
+    """Return the axis of a metric; the panels say which protocol, where one is not cumulative."""
+    axis = SCORES.get(metric, Axis(column="value", label=metric))
+    others = any(line["kind"] == "perplexity" for line in lines)
+    return replace(axis, label=metric) if others and metric == "perplexity" else axis
 
 
 def table(lines: Sequence[Line], columns: Sequence[str]) -> Any:
@@ -134,7 +138,7 @@ def table(lines: Sequence[Line], columns: Sequence[str]) -> Any:
 def _figure(kind: str, source: Source, lines: Sequence[Line], metric: str) -> FigureData:
     order = {name: i for i, name in enumerate(source.measured["row"].dropna().unique())}
     lines = sorted(lines, key=lambda line: (order[line["row"]], line["length"]))
-    axis = score_axis(metric)
+    axis = score_axis(metric, lines)
     return FigureData(
         kind=kind,
         mark="lines",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rope_eval.errors import DataError, RopeEvalError
+from rope_eval.errors import DataError, RopeEvalError, SpecError
 from rope_eval.hosts.lm_eval.cumulative_task import CumulativeTask
 from rope_eval.hosts.lm_eval.local_task import LocalTask
 from rope_eval.hosts.lm_eval.paper_tasks import PaperTask
@@ -36,6 +36,8 @@ def task(kind: type[LocalTask], **metadata: Any) -> Any:
         (CumulativeTask, {"lengths": [64, {}]}, r"got \{\}"),
         (CumulativeTask, {"read_docs": "abc"}, "read_docs must be a whole number of 1 or more"),
         (CumulativeTask, {"read_docs": 0}, "1 or more, got 0"),
+        (CumulativeTask, {"perplexity_protocol": "slide"}, "no perplexity protocol 'slide'"),
+        (CumulativeTask, {"stride": 3}, "cumulative takes no stride"),
         (RetrievalTask, {"filler": 5}, "filler must be text, got 5"),
         (RetrievalTask, {"samples": "abc"}, "samples must be whole numbers"),
         (RetrievalTask, {"samples": 10**9}, "samples must be whole numbers, from 1 to 100000"),
@@ -65,3 +67,9 @@ def test_a_row_that_no_file_can_hold(tmp_path: Path) -> None:
     (tmp_path / "piqa.jsonl").write_text(row)
     with pytest.raises(DataError, match=r"piqa\.jsonl, row 1: holds a lone surrogate"):
         task(PaperTask, data_dir=str(tmp_path))
+
+
+def test_a_cumulative_task_is_cumulative() -> None:
+    metadata = CUMULATIVE | {"perplexity_protocol": "blocks", "tokens": 640}
+    with pytest.raises(SpecError, match="run perplexity_blocks with"):
+        CumulativeTask({"task": "pg19_cumulative", "metadata": metadata})
