@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rope_eval import __version__
 from rope_eval.commands import COMMANDS
-from rope_eval.errors import RopeEvalError, SpecError
+from rope_eval.errors import OtherProcessError, RopeEvalError, SpecError
 from rope_eval.safe_text import complain
 
 _FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM)
@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             build_parser().parse_args(words)  # says which argument is unknown, and exits
         args.rest = rest
         status: int = args.run(args)
+    except OtherProcessError as error:
+        return error.exit_code
     except RopeEvalError as error:
         complain(error)
         return error.exit_code
