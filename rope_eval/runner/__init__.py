@@ -112,6 +112,7 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
     each = request.lengths if kept.each_length else request.lengths[-1:]
     runs = [kept.store.get(key) for key in found]
     here = [run for run in runs if run is not None and of_this_machine(run.provenance)]
+    here = [run for run in here if run.provenance["ran"].get("share") != "tokens"]  # of several
     return Prospect(
         run=store.get(identity.run_key(_asked(request, texts.setting(), documents))),
         documents=tuple(keys.values()),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import socket
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from multiprocessing.connection import Connection
 from typing import Any
 
 import torch
 
+from rope_eval.cli import main
 from rope_eval.scoring.processes import Processes, joined
 
 
@@ -22,43 +25,78 @@ def free_port() -> int:
         return port
 
 
-def launched(rank: int, size: int, port: int) -> dict[str, str]:
-    """Return what a launcher tells one of its processes."""
-    return {
+def together(size: int, work: Callable[[Processes], Any]) -> list[Any]:
+    """Return what each of several processes makes of the same work, or raise what one could not."""
+
+    def joining() -> tuple[bool, Any]:
+        try:
+            with joined() as processes:
+                return True, work(processes)
+        except BaseException:
+            return False, traceback.format_exc()
+
+    found = forked(size, joining)
+    if failed := [what for done, what in found if not done]:
+        raise AssertionError("\n".join(failed))
+    return [what for _, what in found]
+
+
+def commanded(
+    size: int, words: Sequence[str], before: Callable[[int], None] = lambda rank: None
+) -> list[tuple[int, str, str]]:
+    """Run `rope-eval` in several processes; return each one's exit status, output and errors.
+
+    Args:
+        size: how many.
+        words: of the command.
+        before: what each does first, given its number.
+    """
+
+    def run() -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            before(int(os.environ["RANK"]))
+            try:
+                status = main(words)
+            except SystemExit as left:
+                status = int(left.code or 0)
+            except BaseException:
+                traceback.print_exc()
+                status = 1
+        return status, out.getvalue(), err.getvalue()
+
+    return forked(size, run)
+
+
+def forked(size: int, run: Callable[[], Any]) -> list[Any]:
+    """Return what each fork returns; of a killed one its exit status and two empty texts."""
+    fork = multiprocessing.get_context("fork")
+    port = free_port()
+    pipes = [fork.Pipe(duplex=False) for _ in range(size)]
+    started = []
+    for rank, (_, sender) in enumerate(pipes):
+        process = fork.Process(target=_child, args=(sender, run, rank, size, port))
+        process.start()
+        sender.close()
+        started.append(process)
+    found: list[Any] = []
+    for process, (receiver, _) in zip(started, pipes, strict=True):
+        try:
+            found.append(receiver.recv())
+        except EOFError:
+            process.join()
+            found.append((process.exitcode, "", ""))
+        process.join()
+    return found
+
+
+def _child(sender: Connection, run: Callable[[], Any], rank: int, size: int, port: int) -> None:
+    torch.set_num_threads(1)
+    os.environ |= {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(size),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-
-
-def together(size: int, work: Callable[[Processes], Any]) -> list[Any]:
-    """Return what each of several processes makes of the same work, or raise what one could not."""
-    fork = multiprocessing.get_context("fork")
-    port = free_port()
-    pipes = [fork.Pipe(duplex=False) for _ in range(size)]
-    started = [
-        fork.Process(target=_run, args=(pipes[rank][1], work, launched(rank, size, port)))
-        for rank in range(size)
-    ]
-    for process, (_, sender) in zip(started, pipes, strict=True):
-        process.start()
-        sender.close()
-    found = [receiver.recv() for receiver, _ in pipes]
-    for process in started:
-        process.join()
-    if failed := [what for done, what in found if not done]:
-        raise AssertionError("\n".join(failed))
-    return [what for _, what in found]
-
-
-def _run(sender: Connection, work: Callable[[Processes], Any], environment: dict[str, str]) -> None:
-    os.environ.update(environment)
-    torch.set_num_threads(1)
-    try:
-        with joined() as processes:
-            found = work(processes)
-        sender.send((True, found))
-    except BaseException:
-        sender.send((False, traceback.format_exc()))
+    sender.send(run())
