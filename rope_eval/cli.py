@@ -7,10 +7,12 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from pathlib import Path
 
 from rope_eval import __version__
 from rope_eval.commands import COMMANDS
-from rope_eval.errors import RopeEvalError, SpecError
+from rope_eval.errors import OtherProcessError, RopeEvalError, SpecError
 from rope_eval.hosts.opencompass.environment import check_environment
 from rope_eval.safe_text import complain
 
@@ -40,13 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command, and return its exit status; a user's mistake is a message, not a traceback."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        _check_words(words)
         check_environment()
-        args, rest = build_parser().parse_known_args(words)
-        if rest and not getattr(args, "passes_on", False):
-            build_parser().parse_args(words)  # says which argument is unknown, and exits
-        args.rest = rest
+        args = _parsed(words)
         status: int = args.run(args)
+    except OtherProcessError as error:
+        return error.exit_code
     except RopeEvalError as error:
         complain(error)
         return error.exit_code
@@ -59,6 +59,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("rope-eval: interrupted", file=sys.stderr)
         return 130
     return status
+
+
+def _parsed(words: list[str]) -> argparse.Namespace:
+    """Read the words; of a launcher's processes, which have the same ones, the first complains."""
+    if os.environ.get("RANK", "0") == "0":
+        return _read(words)
+    try:
+        with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
+            return _read(words)
+    except RopeEvalError as error:
+        raise OtherProcessError(error.exit_code) from error
+
+
+def _read(words: list[str]) -> argparse.Namespace:
+    _check_words(words)
+    args, rest = build_parser().parse_known_args(words)
+    if rest and not getattr(args, "passes_on", False):
+        build_parser().parse_args(words)  # says which argument is unknown, and exits
+    args.rest = rest
+    return args
 
 
 def _check_words(words: Sequence[str]) -> None:

@@ -8,7 +8,9 @@
     ├── LengthError             a document or a model too short for what was asked
     ├── DataError               books, tasks or weights that cannot be read
     ├── ScoreError              a score that is not a number: the run has failed
-    └── StoreError              a result that cannot be written or read back
+    ├── StoreError              a result that cannot be written or read back
+    └── ProcessError            of several processes one has ended, and its work with it
+        └── OtherProcessError   the same, and it has said why: nothing more is to be said
 
 Every message says what was wrong, what was got, and what to do. The command line turns bad input
 into exit status 2 and failed work (`exit_code` 1) into 1, without a traceback.
@@ -52,6 +54,24 @@ class StoreError(RopeEvalError):
     """A stored result that cannot be written or read back."""
 
     exit_code = 1
+
+
+class ProcessError(RopeEvalError):
+    """One of several processes that work together has ended."""
+
+    exit_code = 1
+
+
+class OtherProcessError(ProcessError):
+    """Another process has failed and has said why: this one ends, and is silent.
+
+    Args:
+        exit_code: that of the other.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("another process has failed")
+        self.exit_code = exit_code
 
 
 SURELY = 0.75  # of difflib's ratio: `length` for `lengths` has 0.92, `use_safetensors` at most 0.55

@@ -43,6 +43,7 @@ HARMLESS = {  # what makes none, and why
     "strict": (("--strict",), "refuses, and changes no score"),
     "proof": (("--proof", "off"), "what is shown of the weights before the work"),
 }
+LAUNCHED = {"share"}  # refused without a launcher; of processes that share tokens see below
 
 
 class _AskedError(Exception):
@@ -76,7 +77,7 @@ def options() -> set[str]:
 
 
 def test_every_option_is_in_the_key_or_harmless() -> None:
-    assert options() == set(IN_KEY) | set(HARMLESS)
+    assert options() == set(IN_KEY) | set(HARMLESS) | LAUNCHED
     assert all(reason for _, reason in HARMLESS.values())
 
 
@@ -89,3 +90,13 @@ def test_what_is_in_the_key(option: str, key: Callable[..., str]) -> None:
 @pytest.mark.parametrize("option", HARMLESS)
 def test_what_is_harmless(option: str, key: Callable[..., str]) -> None:
     assert key() == key(*HARMLESS[option][0])
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_processes_that_share_tokens_are_in_the_key_in_half_precision(dtype: str) -> None:
+    args = build_parser().parse_args([*BASE, "--dtype", dtype])
+    one, two, four = (
+        identity.run_key(setting_of(ppl._request(args, shards=shards))) for shards in (1, 2, 4)
+    )
+    assert (one != two != four) == (dtype == "bfloat16")
+    assert (one == two == four) == (dtype == "float32")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
@@ -14,6 +15,10 @@ from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length, parse_lengths
 from rope_eval.protocols.perplexity import MEANS, NAMES, PerplexityProtocol
 from rope_eval.safe_text import shown
+
+if TYPE_CHECKING:
+    from rope_eval.runner.texts import CumulativeRequest
+    from rope_eval.runner.work import Opener
 
 EPILOG = """\
 examples:
@@ -23,6 +28,8 @@ examples:
   rope-eval ppl --config lab/base-1e6 --books builtin-chapters --lengths 128,512,1k --json
   rope-eval ppl --model DIR --books pg19 --lengths 32k --backend vllm --tensor-parallel-size 4 \\
       --engine '{"gpu_memory_utilization": 0.8}'
+  torchrun --standalone --nproc-per-node 8 -m rope_eval ppl --model DIR --books pg19 \\
+      --lengths 128k,1m --share tokens
 
   rope-eval ppl --model DIR --books pg19 --lengths 4k,8k --protocol sliding --tokens 32k
   rope-eval ppl --model DIR --books pg19 --lengths 8k --protocol last --last 256
@@ -65,6 +72,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     add("--engine", default="{}", metavar="JSON", help="arguments of vllm.LLM, as a JSON object")
     add("--chunk-size", action=Positive, metavar="N", help="tokens at a time: memory against speed")
+    add(
+        "--share",
+        choices=("documents", "tokens"),
+        help="what the processes of torchrun share out: documents (default), or the tokens of each",
+    )
     add("--strict", action="store_true", help="refuse a setting that changes nothing at --lengths")
     add("--force", action="store_true", help="score again what is already there")
     add_shared(parser, *LOADING, "--results", "--json")
@@ -77,21 +89,52 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         RopeEvalError: of the kind that fits what is wrong.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _run_shared(args)
+    if args.share is not None:
+        raise SpecError(
+            f"--share {args.share} shares the work out over the processes of a launcher, and this "
+            f"is the only one: torchrun --standalone --nproc-per-node 2 -m rope_eval ppl …"
+        )
+    return _measured(args, _request(args))
+
+
+def _run_shared(args: argparse.Namespace) -> int:
+    """Measure with the other processes of a launcher, of which the first prints and stores."""
+    from rope_eval.scoring.processes import joined
+
+    with joined() as processes:
+        from rope_eval.runner.shared import Share, Shared
+
+        share: Share = args.share or "documents"
+        request = _request(args, shards=processes.size if share == "tokens" else 1)
+        if request.loading.backend != "hf":
+            raise SpecError(
+                f"--backend {request.loading.backend} parts a model over GPUs by itself: give "
+                "--tensor-parallel-size, and no launcher"
+            )
+        if request.protocol.windowed:
+            raise SpecError(
+                f"--protocol {request.protocol.name} scores windows in one process: leave out the "
+                "launcher"
+            )
+        shared = Shared(processes=processes, share=share)
+        if processes.rank:
+            return shared.follow(request)
+        return shared.finish(_measured(args, request, shared.open))
+
+
+def _request(args: argparse.Namespace, shards: int = 1) -> CumulativeRequest:
     lengths = parse_lengths(args.lengths)
     engine = _engine(args)
     protocol = _protocol(args)
 
+    from rope_eval.runner.texts import CumulativeRequest
+    from rope_eval.scoring.documents import Loading
     from rope_eval.setting import resolve
 
     setting = resolve(args.model, args.config, args.rope)
-
-    from rope_eval import runner
-    from rope_eval.results.documents import of_known_shape
-    from rope_eval.results.store import DEFAULT_ROOT, Store
-    from rope_eval.rope.reach import without_effect
-    from rope_eval.scoring.documents import Loading
-
-    request = runner.CumulativeRequest(
+    return CumulativeRequest(
         model=setting.checkpoint,
         rope=setting.rope,
         books=args.books,
@@ -105,17 +148,34 @@ def run(args: argparse.Namespace) -> int:
             trust_remote_code=args.trust_remote_code,
             allow_pickle=args.allow_pickle,
             engine=engine,
+            shards=shards,
             proof=args.proof == "on",
         ),
         row=args.config,
         protocol=protocol,
     )
+
+
+def _measured(
+    args: argparse.Namespace, request: CumulativeRequest, opener: Opener | None = None
+) -> int:
+    """Answer a request, print the answer, and return the exit status."""
+    from rope_eval import runner
+    from rope_eval.results.documents import of_known_shape
+    from rope_eval.results.store import DEFAULT_ROOT, Store
+    from rope_eval.rope.reach import without_effect
+
     store = Store(args.results or DEFAULT_ROOT)
     lost: runner.NotKeptError | None = None
     try:
         with progress_bar("loading") as report:
             answer = runner.answer(
-                request, store, force=args.force, strict=args.strict, progress=report
+                request,
+                store,
+                force=args.force,
+                strict=args.strict,
+                progress=report,
+                opener=opener,
             )
         measured, from_store = answer.run, not answer.scored
     except runner.NotKeptError as error:

@@ -115,6 +115,7 @@ def prospect(request: CumulativeRequest, store: Store) -> Prospect:
     texts_of = request.protocol.texts
     found = [one for digest in keys if (one := kept.found(digest, request.lengths)) is not None]
     here = [run for _, run in found if of_this_machine(run.provenance)]
+    here = [run for run in here if run.provenance["ran"].get("share") != "tokens"]  # of several
     key = identity.run_key(_asked(request, texts.setting(), documents))
     return Prospect(
         key=key,

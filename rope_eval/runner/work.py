@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ from rope_eval.scores import TokenScores, Windows
 from rope_eval.scoring.documents import DocumentScorer, Loading
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rope_eval.data.books import Document
 
 Progress = Callable[[str, float], None]  # what is being done, and the part of it that is
@@ -28,7 +30,7 @@ Claim = Callable[[str], AbstractContextManager[bool]]
 
 @dataclass(kw_only=True)
 class Work:
-    """Scores the documents of a request one after another, and keeps each at once."""
+    """Scores the documents of a request, and keeps each as soon as it is done."""
 
     request: CumulativeRequest
     documents: Documents
@@ -60,59 +62,77 @@ class Work:
             record["machine"]["gpu"] = scorer.gpu
             record["proof"] = scorer.proof
             self._try_to(lambda: self.texts.keep_counts(record))
-            for i, document in enumerate(documents):
+            for start in range(0, len(documents), scorer.at_once):
+                some = documents[start : start + scorer.at_once]
 
-                def report(part: float, i: int = i, name: str = document.name) -> None:
-                    self.progress(name, (i + part) / len(documents))
+                def report(part: float, start: int = start, some: Any = some) -> None:
+                    self.progress(some[0].name, (start + part * len(some)) / len(documents))
 
-                with self.claim(self.documents.key(document.digest)) as ours:
-                    outcome = self._outcome(scorer, document, report, record) if ours else None
-                if outcome is not None:
-                    yield document, outcome
+                with ExitStack() as claims:
+                    ours = [
+                        document
+                        for document in some
+                        if claims.enter_context(self.claim(self.documents.key(document.digest)))
+                    ]
+                    outcomes = self._outcomes(scorer, ours, report, record)
+                yield from outcomes
 
-    def _outcome(
+    def _outcomes(
         self,
         scorer: DocumentScorer,
-        document: Document,
+        documents: Sequence[Document],
         report: Callable[[float], None],
         record: Mapping[str, Any],
-    ) -> Scored | str:
-        """Return a document's scores, another process's where it was faster, or why it failed."""
-        lengths = self.request.lengths
-        if not self.force and (since := self.documents.read(document.digest, lengths)):
-            return since
-        self.scored += 1
-        try:
-            return self._score(scorer, document, report, record)
-        except ScoreError as error:
-            return f"{document.name}: {error}"
+    ) -> list[tuple[Document, Scored | str]]:
+        """Return documents' scores, another process's where it was faster, or why one failed."""
+        since = {} if self.force else self.stored(documents)
+        outcomes: list[tuple[Document, Scored | str]] = [
+            (document, since[document.digest]) for document in documents if document.digest in since
+        ]
+        left = [document for document in documents if document.digest not in since]
+        if not left:
+            return outcomes
+        self.scored += len(left)
+        own = {**record, "ran": dict(scorer.ran), "proof": scorer.proof}
+        with timed(own):
+            found = self._scores(scorer, [self.texts.ids(document) for document in left], report)
+        for document, scores in zip(left, found, strict=True):
+            if isinstance(scores, ScoreError):
+                outcomes.append((document, f"{document.name}: {scores}"))
+            else:
+                outcomes.append((document, self._kept(scorer, document, scores, own)))
+        return outcomes
 
-    def _score(
+    def _kept(
         self,
         scorer: DocumentScorer,
         document: Document,
-        report: Callable[[float], None],
+        scores: Mapping[int, TokenScores | Windows],
         record: Mapping[str, Any],
     ) -> Scored:
-        own = {**record, "document": document.name, "ran": dict(scorer.ran), "proof": scorer.proof}
-        with timed(own):
-            scores = self._scores(scorer, document, report)
-        facts = facts_of(scorer)
+        facts, own = facts_of(scorer), {**record, "document": document.name}
         self._try_to(lambda: self.documents.keep(document.digest, scores, facts, own))
         sums = tuple(self.documents.sums(scores[n], n) for n in self.request.lengths)
         return Scored(sums=sums, facts=facts, ran=scorer.ran)
 
     def _scores(
-        self, scorer: DocumentScorer, document: Document, report: Callable[[float], None]
-    ) -> Mapping[int, TokenScores | Windows]:
+        self, scorer: DocumentScorer, texts: Sequence[Tensor], report: Callable[[float], None]
+    ) -> Sequence[Mapping[int, TokenScores | Windows] | ScoreError]:
         protocol, lengths = self.request.protocol, self.request.lengths
-        ids = self.texts.ids(document)
         if not protocol.windowed:
-            return scorer.score(ids, lengths, report)
+            return scorer.score_each(texts, lengths, report)
         from rope_eval.scoring.windows import score_windows
 
         bos = self.texts.begin_with_bos
-        return score_windows(scorer.score, ids, lengths, protocol, bos=bos, report=report)
+        found: list[Mapping[int, TokenScores | Windows] | ScoreError] = []
+        for ids in texts:
+            try:
+                found.append(
+                    score_windows(scorer.score, ids, lengths, protocol, bos=bos, report=report)
+                )
+            except ScoreError as error:
+                found.append(error)
+        return found
 
     def _try_to(self, keep: Callable[[], None]) -> None:
         """Keep something; a store that is full ends no work, as its numbers can be shown."""

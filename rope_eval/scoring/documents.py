@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.errors import SpecError
+from rope_eval.errors import ScoreError, SpecError
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rope_eval.rope.rotary import Rotary
 
 Report = Callable[[float], None]  # the part of a document's work that is done
+Outcomes = list[dict[int, TokenScores] | ScoreError]  # of documents; those of one by length
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,6 +37,7 @@ class Loading:
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors.
         engine: arguments of `vllm.LLM`.
+        shards: over how many processes the tokens of one document are shared out.
         proof: whether to prove the setting on the weights (under vLLM, to compare a few scores with
             the reference where that is cheap; its workers are asked in any case).
     """
@@ -47,6 +49,7 @@ class Loading:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     engine: Mapping[str, Any] = field(default_factory=dict)
+    shards: int = 1
     proof: bool = True
 
     def __post_init__(self) -> None:
@@ -77,6 +80,8 @@ class Loading:
             options["engine"] = self.engine_arguments
         elif dtype != "float32":
             options["chunk_size"] = self.chunk_size
+            if self.shards > 1:  # chunks are shorter
+                options["shards"] = self.shards
             options["device"] = self.device and self.device.partition(":")[0]
         if self.trust_remote_code:
             options["trust_remote_code"] = True
@@ -100,6 +105,8 @@ class DocumentScorer:
         proof: what was shown of the setting on these weights, as plain JSON values, or "off".
         ran: what the model runs in: dtype, kind of device, how many of its layers take the setting,
             how its config scales their frequencies, and its commit on the hub if known.
+        together: scores several documents at once as `score_each` does, or None.
+        at_once: how many it scores in the time of one.
     """
 
     score: Callable[[Tensor, Sequence[int], Report], dict[int, TokenScores]]
@@ -107,6 +114,24 @@ class DocumentScorer:
     gpu: str | None
     proof: dict[str, Any] | str
     ran: Mapping[str, Any]
+    together: Callable[[Sequence[Tensor], Sequence[int], Report], Outcomes] | None = None
+    at_once: int = 1
+
+    def score_each(
+        self, texts: Sequence[Tensor], lengths: Sequence[int], report: Report
+    ) -> Outcomes:
+        """Return the scores of each document, or why it has none."""
+        if self.together is not None:
+            return self.together(texts, lengths, report)
+        found: Outcomes = []
+        for i, ids in enumerate(texts):
+            try:
+                found.append(
+                    self.score(ids, lengths, lambda part, i=i: report((i + part) / len(texts)))  # type: ignore[misc]
+                )
+            except ScoreError as error:
+                found.append(error)
+        return found
 
 
 @contextmanager
@@ -163,7 +188,12 @@ def load(name: str, loading: Loading) -> PreTrainedModel:
 
 @contextmanager
 def scorer_of(
-    model: PreTrainedModel, rope: RopeSpec, loading: Loading, proof: dict[str, Any] | str
+    model: PreTrainedModel,
+    rope: RopeSpec,
+    loading: Loading,
+    proof: dict[str, Any] | str,
+    *,
+    score: Callable[..., dict[int, TokenScores]] | None = None,
 ) -> Iterator[DocumentScorer]:
     """Put a RopeSpec on a loaded model, and take it off again.
 
@@ -172,6 +202,7 @@ def scorer_of(
         rope: the setting.
         loading: how it was loaded.
         proof: what `proof_of` has shown of the setting on these weights.
+        score: in the place of `score_lengths`, for several processes.
     """
     import torch
 
@@ -180,9 +211,10 @@ def scorer_of(
     from rope_eval.scoring.tokens import score_lengths
 
     device = model.device
+    score = score or score_lengths
     with patched(model, rope):
         yield DocumentScorer(
-            score=lambda ids, lengths, report: score_lengths(
+            score=lambda ids, lengths, report: score(
                 model, ids, lengths, chunk_size=loading.chunk_size, progress=report
             ),
             rotary=rotary_of(model),

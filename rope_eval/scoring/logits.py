@@ -34,7 +34,7 @@ def score_hidden(
     targets: Tensor,
     *,
     vocabulary: int,
-    first: int = 1,
+    first: int | None = 1,
 ) -> tuple[Tensor, Tensor]:
     """Score targets by the hidden states before them; the logits exist a part at a time.
 
@@ -43,7 +43,8 @@ def score_hidden(
         hidden: ``[T, D]``, after the last layer.
         targets: the token after each, int64 ``[T]``.
         vocabulary: V.
-        first: the place of the first target in its text, which an error names.
+        first: the place of the first target in its text, which an error names; None leaves it to
+            the caller to `check_scores`.
 
     Returns:
         −ln p in nats, float32 ``[T]``, and whether the target was the most likely token, bool
@@ -58,7 +59,8 @@ def score_hidden(
     for start in range(0, len(targets), rows):
         some = slice(start, start + rows)
         nll[some], hit[some] = _scores(head(hidden[some]), targets[some])
-    _check(nll, first)
+    if first is not None:
+        check_scores(nll, first)
     return nll, hit
 
 
@@ -76,7 +78,7 @@ def score_logits(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         ScoreError: for a score that is NaN or infinite.
     """
     nll, hit = _scores(logits, targets)
-    _check(nll, 1)
+    check_scores(nll, 1)
     return nll, hit
 
 
@@ -86,7 +88,8 @@ def _scores(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return nll, logits.argmax(-1) == targets
 
 
-def _check(nll: Tensor, first: int) -> None:
+def check_scores(nll: Tensor, first: int) -> None:
+    """Raise `ScoreError` for scores ``[…, T]`` that are no numbers, the first being of a token."""
     bad = (~nll.isfinite()).nonzero()
     if len(bad):
         where = tuple(bad[0].tolist())

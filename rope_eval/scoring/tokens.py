@@ -61,20 +61,16 @@ def score_tokens(
         ScoreError: for a score that is NaN or infinite.
         UnsupportedModelError: for a model the mechanism does not fit.
     """
-    if input_ids.ndim == 2 and len(input_ids) == 1:  # as a tokenizer gives them
-        input_ids = input_ids[0]
-    if input_ids.ndim != 1 or len(input_ids) < 2:
-        raise LengthError(
-            f"scoring needs a row of at least 2 tokens, got shape {list(input_ids.shape)}"
-        )
-    check_chunk_size(chunk_size)
-    check_vocabulary(model, int(input_ids.max()))
+    input_ids = one_text(input_ids)
+    check_text(model, input_ids, chunk_size)
     if not hasattr(model, ATTRIBUTE):
         with patched(model, RopeSpec()):
             return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
-    chunk_size = chunk_size or CHUNK.get(input_device(model).type, CHUNK["cpu"])
+    attention: RopeAttention = getattr(model, ATTRIBUTE)
+    parts = chunks_of(attention, len(input_ids) - 1, chunk_size or longest_chunk(model))
+    keys = Keys(attention, len(input_ids))
     with torch.inference_mode(), evaluating(model):
-        hidden = _last_hidden(model, input_ids, chunk_size, progress or (lambda _: None))
+        hidden = last_hidden(model, input_ids, parts, keys, progress or (lambda _: None))
         with Parts(model).head() as head:
             nll, hit = score_hidden(
                 head,
@@ -83,6 +79,26 @@ def score_tokens(
                 vocabulary=model.config.get_text_config().vocab_size,
             )
     return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
+
+
+def one_text(input_ids: Tensor) -> Tensor:
+    """Return ``[T]`` of a text's tokens, also where a tokenizer gives them as ``[1, T]``."""
+    return input_ids[0] if input_ids.ndim == 2 and len(input_ids) == 1 else input_ids
+
+
+def check_text(model: PreTrainedModel, input_ids: Tensor, chunk_size: int | None) -> None:
+    """Raise what `score_tokens` raises for a text, or a chunk, that cannot be scored."""
+    if input_ids.ndim != 1 or len(input_ids) < 2:
+        raise LengthError(
+            f"scoring needs a row of at least 2 tokens, got shape {list(input_ids.shape)}"
+        )
+    check_chunk_size(chunk_size)
+    check_vocabulary(model, int(input_ids.max()))
+
+
+def longest_chunk(model: PreTrainedModel) -> int:
+    """Return how many tokens a chunk has where no other number is asked for."""
+    return CHUNK.get(input_device(model).type, CHUNK["cpu"])
 
 
 def check_chunk_size(chunk_size: object) -> None:
@@ -125,29 +141,43 @@ def score_lengths(
     )
 
 
-def _last_hidden(
-    model: PreTrainedModel, input_ids: Tensor, chunk_size: int, progress: Callable[[float], None]
+def last_hidden(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    parts: Sequence[slice],
+    keys: Keys,
+    progress: Callable[[float], None],
 ) -> Tensor:
-    """Return the hidden state after the last layer of tokens 0 … T − 2: ``[1, T − 1, D]``."""
+    """Return the hidden states after the last layer of a text's chunks, in their order.
+
+    Args:
+        model: inside `patched`.
+        input_ids: the whole text, int64 ``[T]``.
+        parts: of `chunks_of` its first T − 1 tokens: all of them, or some.
+        keys: of the text; it may know those of chunks that are not among the parts.
+        progress: called with the part of the work done, from 0 to 1.
+
+    Returns:
+        ``[1, t, D]``, t being the tokens of the parts.
+    """
     attention: RopeAttention = getattr(model, ATTRIBUTE)
     length = torch.tensor([len(input_ids)])  # of the whole document, its last token included
     tokens = input_ids[None, :-1].to(input_device(model))
-    keys = _Keys(attention, len(input_ids))
-    chunks = _chunks(attention, tokens.shape[1], chunk_size)
     rotated = not (
         _keeps_chunks(attention)
         or attention.anatomy.shares_keys
         or attention.rotary.position_map is not None
     )
     with sequence_lengths(model, length), _rotated_keys(attention, rotated):
-        replay = Replay(model, tokens, chunks, keys.update)
-        steps = replay.depth * len(chunks)
+        replay = Replay(model, tokens, parts, keys.update)
+        steps = replay.depth * len(parts)
         for depth in range(replay.depth):
             keys.next_block()
             for i, chunk in enumerate(replay.chunks):
                 attention.begin(chunk.positions)
                 replay.run(depth, chunk)
-                progress((depth * len(chunks) + i + 1) / steps)
+                progress((depth * len(parts) + i + 1) / steps)
+        keys.finish()
         hidden = replay.last()
     attention.forget()
     return hidden
@@ -164,8 +194,8 @@ def _keeps_chunks(attention: RopeAttention) -> bool:
     )
 
 
-def _chunks(attention: RopeAttention, length: int, size: int) -> list[slice]:
-    """Cut at every multiple of `size` within an octave, so that a chunk has one base."""
+def chunks_of(attention: RopeAttention, length: int, size: int) -> list[slice]:
+    """Cut a text at every multiple of `size` within an octave, so that a chunk has one base."""
     if attention.anatomy.keeps_state:
         size = -(-size // STATE_BLOCK) * STATE_BLOCK
     chunks = []
@@ -180,7 +210,7 @@ def _chunks(attention: RopeAttention, length: int, size: int) -> list[slice]:
     return chunks
 
 
-class _Keys:
+class Keys:
     """The cache of one decoder layer's attention: a text's keys and values, buffers used again."""
 
     def __init__(self, attention: RopeAttention, length: int):
@@ -195,6 +225,9 @@ class _Keys:
         """Begin the next decoder layer; what another may attend with is kept."""
         if not self.attention.anatomy.shares_keys:
             self._used = {}
+
+    def finish(self) -> None:
+        """End the last decoder layer."""
 
     def update(self, number: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
         """Take a chunk's keys and values of an attention layer; return all that it has seen."""

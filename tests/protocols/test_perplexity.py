@@ -21,7 +21,7 @@ from rope_eval.paths import asset
 from rope_eval.protocols.perplexity import PerplexityProtocol, Window
 from rope_eval.report.series import figure_data
 from rope_eval.report.stored import stored_table
-from rope_eval.results.frame import frame
+from rope_eval.results import frame
 from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.documents import Loading

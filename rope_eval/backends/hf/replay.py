@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -106,12 +107,14 @@ class Chunk:
 
     Attributes:
         part: their places in the text.
+        rows: their places among the hidden states that are held.
         positions: int64 ``[1, T]``.
         calls: what each decoder layer is called with, but for the hidden states.
         extras: what the last layer returned, where it was more than hidden states.
     """
 
     part: slice
+    rows: slice
     positions: Tensor
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     extras: tuple[Any, ...] = ()
@@ -122,12 +125,12 @@ class Chunk:
 
 
 class Replay:
-    """A text through a model, one decoder layer after the other, in chunks.
+    """A text, or a share of it, through a model, one decoder layer after the other, in chunks.
 
     Args:
         model: inside `patched`.
         tokens: int64 ``[1, T]``.
-        parts: their chunks.
+        parts: the chunks that go through it here: all of the text, or a share of it.
         update: takes a layer's number, keys and values as its cache would, and returns all that it
             has seen; None leaves it to the model's own cache.
     """
@@ -138,11 +141,14 @@ class Replay:
         self.parts = Parts(model)
         self.tokens = tokens
         self.cache = _cache(self.parts, update)
+        ends = list(itertools.accumulate(part.stop - part.start for part in parts))
         self.chunks = [
             Chunk(
-                part=part, positions=torch.arange(part.start, part.stop, device=tokens.device)[None]
+                part=part,
+                rows=slice(end - (part.stop - part.start), end),
+                positions=torch.arange(part.start, part.stop, device=tokens.device)[None],
             )
-            for part in parts
+            for part, end in zip(parts, ends, strict=True)
         ]
         self.hidden = self._recorded()
 
@@ -180,17 +186,17 @@ class Replay:
         args = tuple(chunk.given(x) for x in args)
         kwargs = {name: chunk.given(x) for name, x in kwargs.items()}
         self._at(chunk)
-        out = self.parts.blocks[block](self.hidden[..., chunk.part, :], *args, **kwargs)
+        out = self.parts.blocks[block](self.hidden[..., chunk.rows, :], *args, **kwargs)
         if isinstance(out, tuple):
             chunk.extras = out
             out = out[0]
-        self.hidden[..., chunk.part, :] = out
+        self.hidden[..., chunk.rows, :] = out
 
     def last(self) -> Tensor:
         """Return what the model makes of what the last layer returned, ``[1, T, D]``."""
         found = []
         for chunk in self.chunks:
-            hidden = self.hidden[..., chunk.part, :]
+            hidden = self.hidden[..., chunk.rows, :]
 
             def give(*_: Any, hidden: Tensor = hidden) -> Tensor:
                 return hidden
@@ -200,7 +206,7 @@ class Replay:
                 ids = self.tokens[:, chunk.part]
                 out = self.parts.run_base(ids, chunk.positions, self.cache).last_hidden_state
             if out.shape == hidden.shape:
-                self.hidden[..., chunk.part, :] = out
+                self.hidden[..., chunk.rows, :] = out
             else:
                 found.append(out)
         return torch.cat(found, dim=1) if found else self.hidden
