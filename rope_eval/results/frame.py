@@ -96,13 +96,10 @@ def rows(run: Run, names: Names | None = None) -> list[dict[str, Any]]:
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose texts no spreadsheet takes for a formula, and no terminal obeys."""
-    texts = [name for name, kind in COLUMNS.items() if kind == "string"]
-    safe = {
-        name: table[name].map(lambda text: for_spreadsheet(shown(text)), na_action="ignore")
-        for name in texts
-    }
-    return table.assign(**safe).astype(dict(COLUMNS))
+    """Return a table whose texts no spreadsheet takes for a formula, and no terminal obeys."""
+    texts = table.select_dtypes(exclude="number").astype("string")
+    safe = texts.map(lambda text: for_spreadsheet(shown(text)), na_action="ignore")
+    return table.assign(**{str(name): column for name, column in safe.astype("string").items()})
 
 
 def _rows(run: Run, names: Names, intervals: Intervals | None) -> Iterator[dict[str, Any]]:
@@ -145,7 +142,8 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _curve(run: Run) -> Iterator[dict[str, Any]]:
+def books_of(run: Run) -> str:
+    """Return the books of a run as they are called, how many documents, and which."""
     failed = run.results.get("failed", [])
     asked, lost = run.request["documents"], {one["sha256"] for one in failed}
     documents = [one for one in asked if one["sha256"] not in lost]
@@ -153,7 +151,11 @@ def _curve(run: Run) -> Iterator[dict[str, Any]]:
     content = hashlib.sha256("".join(d["sha256"] for d in documents).encode()).hexdigest()[:6]
     of = f" of {len(asked)}" if failed else ""
     plural = "" if len(asked) == 1 else "s"
-    books = f"{run.request['books']} ({len(documents)}{of} document{plural}, {content})"
+    return f"{run.request['books']} ({len(documents)}{of} document{plural}, {content})"
+
+
+def _curve(run: Run) -> Iterator[dict[str, Any]]:
+    failed, books = run.results.get("failed", []), books_of(run)
     for i, length in enumerate(run.request["lengths"]):
         common = {"measurement": "perplexity", "task": books, "length": length} | conditions(run)
         if run.status == "failed":
