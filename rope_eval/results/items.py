@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 IN_WINDOW = "in_window"
+_ALIKE = ("fingerprint", "rope", "dtype")  # of the requests, where losses are of one model
 _OF_A_RUN = ("row", "model", "weights", "setting", "kind", "key")
 _OF_A_NUMBER = ("measurement", "task", "metric")
 COLUMNS = (*_OF_A_RUN, *_OF_A_NUMBER, "length", "item", "sum", "n")
@@ -57,8 +58,8 @@ def items(store: Store, names: Names | None = None) -> pd.DataFrame:
     Over the items of a number Σ sum / Σ n is its ``value`` in `rope_eval.results.frame.frame`, of
     perplexity e to that: what paired differences, bootstraps and regressions start from. An item is
     a document of whole books, ``name:hash``, or an item of a task, ``doc_id:hash``, where lm-eval
-    kept them. In-window losses stand at the lengths at which whole books of the same documents were
-    measured.
+    kept them. In-window losses stand at the lengths at which the same documents were measured as
+    whole books, of the same model under the same setting.
 
     Args:
         store: the runs.
@@ -138,6 +139,7 @@ def _in_windows(store: Store, run: Run, runs: Sequence[Run]) -> Iterator[_Number
         length
         for other in runs
         if other.kind == "cumulative"
+        and all(other.request.get(name) == run.request.get(name) for name in _ALIKE)
         and there >= {document["sha256"] for document in other.request["documents"]}
         for length in other.request["lengths"]
     }
