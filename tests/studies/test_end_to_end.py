@@ -63,7 +63,8 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any
     with pytest.MonkeyPatch.context() as monkeypatch:
         work_in(folder, monkeypatch)
         assert main(["lab", "text"]) == 0
-        names = ", ".join(f"lab/{name}" for name in ("pretrained", "base-20", "base-1e[456]"))
+        tuned = ("base-20", "base-1e4", "base-1e5", "base-1e6")
+        names = ", ".join(f"lab/{name}" for name in ("pretrained", *tuned))
         text = QUICK.read_text(encoding="utf-8").replace("[lab/*]", f"[{names}]")
         Path("plan.yaml").write_text(text)
         assert main(["run", "plan.yaml"]) == 0
