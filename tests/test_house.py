@@ -127,17 +127,36 @@ def test_neighbours_do_not_know_each_other(room: str) -> None:
             assert others <= {here[1]}, f"{place(path)} imports {others}"
 
 
-@pytest.mark.parametrize(
-    ("folder", "unknown"),
-    [("recipes", ("measuring", "measurements", "reading", "tables")), ("measuring", ("reading",))],
+STUDY = (
+    "recipes",
+    "names",
+    "measured",
+    "tables",
+    "sampling",
+    "runs",
+    "reading",
+    "scores",
+    "claims",
 )
-def test_the_studys_data_flow_one_way(folder: str, unknown: tuple[str, ...]) -> None:
-    files = list((ROOT / "studies" / "scaling_laws" / folder).glob("*.py"))
+
+
+@pytest.mark.parametrize(("part", "unknown"), [(p, STUDY[i + 1 :]) for i, p in enumerate(STUDY)])
+def test_the_studys_data_flow_one_way(part: str, unknown: tuple[str, ...]) -> None:
+    study = ROOT / "studies" / "scaling_laws"
+    files = [*(study / part).glob("*.py"), *study.glob(f"{part}.py")]
     assert files
     for path in files:
         for name, _ in imports(path.read_text(encoding="utf-8")):
             if name.startswith("studies.scaling_laws."):
                 assert name.split(".")[2] not in unknown, f"{place(path)} imports {name}"
+
+
+def test_the_study_measures_nothing_itself() -> None:
+    measuring = ("rope_eval.backends", "rope_eval.runner", "rope_eval.scoring.in_window")
+    measuring += ("rope_eval.scoring.tokens", "rope_eval.scoring.attention_scores")
+    for path in (ROOT / "studies").rglob("*.py"):
+        for name, _ in imports(path.read_text(encoding="utf-8")):
+            assert not name.startswith(measuring), f"{place(path)} imports {name}"
 
 
 def test_modules_have_no_circle() -> None:

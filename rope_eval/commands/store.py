@@ -44,6 +44,7 @@ EXPORT = """\
 examples:
   rope-eval store export -o runs.csv
   rope-eval store export --intervals -o runs.csv
+  rope-eval store export --items -o items.parquet   # each document and item by itself
   rope-eval store export --format parquet -o runs.parquet
   rope-eval store export --format inspect -o logs && inspect view --log-dir logs
 
@@ -95,6 +96,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         if name == "export":
             add("--format", choices=FORMATS, help="(default: by the file's name, else csv)")
             add("--intervals", action="store_true", help="with the 95 %% interval of each number")
+            add("--items", action="store_true", help="what numbers are made of, a row an item")
             add(
                 "-o",
                 "--output",
@@ -165,17 +167,21 @@ def export(args: argparse.Namespace) -> int:
 
     Raises:
         DataError: there is no such folder, or the file cannot be written; no samples for Inspect.
+        SpecError: for intervals of items.
         StoreError: the folder cannot be read.
     """
-    from rope_eval.errors import DataError
+    from rope_eval.errors import DataError, SpecError
     from rope_eval.files import check_output
+    from rope_eval.results.items import items
     from rope_eval.results.tidy import for_spreadsheets, frame
 
     store = existing_store(args.results)
     if args.format == "inspect":
         return _inspect(store, args)
     check_output(args.output)
-    table = frame(store, intervals=args.intervals)
+    if args.items and args.intervals:
+        raise SpecError("an item has no interval: leave out --items or --intervals")
+    table = items(store) if args.items else frame(store, intervals=args.intervals)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
     try:
         if style == "csv":
@@ -185,11 +191,11 @@ def export(args: argparse.Namespace) -> int:
     except OSError as error:
         raise DataError(f"cannot write {args.output}: {error.strerror or error}") from error
     facts = {"file": str(args.output), "rows": len(table), "runs": int(table["key"].nunique())}
-    print(
-        json.dumps(facts)
-        if args.json
-        else f"{facts['rows']} numbers of {facts['runs']} runs are in {shown(args.output)}"
-    )
+    if args.json:
+        print(json.dumps(facts))
+        return 0
+    what = "rows" if args.items else "numbers"
+    print(f"{facts['rows']} {what} of {facts['runs']} runs are in {shown(args.output)}")
     return 0
 
 

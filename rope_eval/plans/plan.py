@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,11 @@ from rope_eval.plans.document import Value, read
 from rope_eval.plans.measurements import REGISTRY
 from rope_eval.plans.settings import Grid, applied, named
 from rope_eval.scoring.documents import Loading
+from rope_eval.setting import Setting
 
 SHIPPED = Path(__file__).parent / "shipped"
-_KEYS = ("results", "strict", "loading", "models", "settings", "measurements")
+_OF_ALL = ("results", "strict", "loading")
+_EXPERIMENT = ("models", "settings", "measurements")
 _NEEDED = {"models": "[lab/pretrained]", "measurements": "[perplexity: {lengths: [4k]}]"}
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _LOADING: dict[str, Callable[[Value], Any]] = {
@@ -63,31 +65,25 @@ class Plan:
             SpecError: for what is no plan, with the file, the line and the nearest known word.
         """
         file = _found(file)
-        given = read(file).items(_KEYS, needed=_NEEDED)
+        whole = read(file)
+        given = whole.items((*_OF_ALL, *_EXPERIMENT, "experiments"))
         loading = _loading(given.get("loading"))
         strict = given["strict"].flag() if "strict" in given else False
-        grids = (
-            [Grid.read(one) for one in given["settings"].elements()] if "settings" in given else []
-        )
-        asked = [
-            (measurement, one)
-            for one in given["measurements"].elements()
-            for measurement in _measurements(one)
-        ]
         cells: list[Cell] = []
         absent: dict[str, str] = {}
-        for one in given["models"].elements():
-            models, lacking = named(one)
+        asked: list[tuple[Measurement, Value]] = []
+        for one in _experiments(whole, given):
+            settings, measured, lacking = _read(one)
+            asked += measured
             absent |= lacking
             cells += [
                 Cell(setting=setting, measurement=measurement, loading=loading, strict=strict)
-                for model in models
-                for setting in applied(model, one, grids)
-                for measurement, _ in asked
+                for setting in settings
+                for measurement, _ in measured
             ]
         return cls(
             file=file,
-            cells=tuple(cell for i, cell in enumerate(cells) if cell not in cells[:i]),
+            cells=tuple(_by_model(cells)),
             results=place(given["results"].text()) if "results" in given else None,
             asked=tuple(asked),
             absent=absent,
@@ -132,6 +128,45 @@ def _found(file: Path) -> Path:
         f"there is no file {file}, and no plan of that name ships.{did_you_mean(file.name, names)} "
         f"These do: {', '.join(names)}"
     )
+
+
+def _experiments(whole: Value, given: Mapping[str, Value]) -> list[Mapping[str, Value]]:
+    """Return the experiments of a plan: those that it lists, or the one that it is."""
+    if "experiments" not in given:
+        return [whole.items(needed=_NEEDED)]
+    for name in _EXPERIMENT:
+        if name in given:
+            given[name].refuse(f"{name} stands beside experiments: put it into one of them")
+    return [one.items(_EXPERIMENT, needed=_NEEDED) for one in given["experiments"].elements()]
+
+
+def _read(
+    given: Mapping[str, Value],
+) -> tuple[list[Setting], list[tuple[Measurement, Value]], dict[str, str]]:
+    """Return an experiment's models under its settings, its measurements, and what is absent."""
+    grids = [Grid.read(one) for one in given["settings"].elements()] if "settings" in given else []
+    measured = [
+        (measurement, one)
+        for one in given["measurements"].elements()
+        for measurement in _measurements(one)
+    ]
+    settings: list[Setting] = []
+    absent: dict[str, str] = {}
+    for one in given["models"].elements():
+        models, lacking = named(one)
+        absent |= lacking
+        settings += [setting for model in models for setting in applied(model, one, grids)]
+    return settings, measured, absent
+
+
+def _by_model(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """Yield each cell once, those of a model together."""
+    models: dict[str, list[Cell]] = {}
+    for cell in cells:
+        of_model = models.setdefault(cell.setting.checkpoint, [])
+        if cell not in of_model:
+            of_model.append(cell)
+    return itertools.chain.from_iterable(models.values())
 
 
 def _loading(value: Value | None) -> Loading:

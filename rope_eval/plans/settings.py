@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,8 @@ from rope_eval.errors import did_you_mean
 from rope_eval.plans.document import Value
 from rope_eval.rope.spec import FIELDS
 from rope_eval.setting import Setting, resolve
+
+_NAMES = ("model", "models", "row", "rows", "paper")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,12 @@ class Named:
     Attributes:
         model: a directory, a GGUF file or a name on the hub, or None with `row`.
         row: of the catalogue, or None.
+        fields: of RopeSpec, what the plan says of the model; a setting wins.
     """
 
     model: str | None = None
     row: str | None = None
+    fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 def named(value: Value) -> tuple[list[Named], dict[str, str]]:
@@ -76,18 +80,23 @@ def named(value: Value) -> tuple[list[Named], dict[str, str]]:
         families = {known.partition("/")[0] for known in catalogue.load()}
         is_row = name.partition("/")[0] in families and not Path(name).exists()
         return [_checked(Named(row=name) if is_row else Named(model=name), value)], {}
-    given = value.items(("model", "row", "rows", "paper"))
+    given = value.items((*_NAMES, *FIELDS))
+    fields = {name: given.pop(name).plain() for name in FIELDS if name in given}
     if len(given) > 1 and given.keys() != {"model", "row"}:
         value.refuse(f"give a model and a row, or one of {', '.join(given)} alone")
+    if "models" in given:
+        models = [one.text() for one in given["models"].elements()]
+        return [Named(model=model, fields=fields) for model in models], {}
     if "rows" in given or "paper" in given:
         found = _matching(given["rows"]) if "rows" in given else _of_table(given["paper"])
         absent = {row.name: row.absence for row in found if row.absence is not None}
-        return [Named(row=row.name) for row in found if row.absence is None], absent
+        there = [row.name for row in found if row.absence is None]
+        return [Named(row=row, fields=fields) for row in there], absent
     model = given["model"].text() if "model" in given else None
     row = given["row"].text() if "row" in given else None
     if model is None and row is None:
         value.refuse("give a model, a row, or both")
-    return [_checked(Named(model=model, row=row), value)], {}
+    return [_checked(Named(model=model, row=row, fields=fields), value)], {}
 
 
 def _matching(value: Value) -> list[ModelSpec]:
@@ -134,7 +143,7 @@ def applied(model: Named, where: Value, grids: Sequence[Grid]) -> list[Setting]:
 
 
 def _resolved(model: Named, given: Mapping[str, Any], _: object) -> Setting:
-    return resolve(model.model, model.row, given)
+    return resolve(model.model, model.row, {**model.fields, **given})
 
 
 def _checked(model: Named, value: Value) -> Named:

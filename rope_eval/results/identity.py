@@ -166,6 +166,16 @@ def adapter_digest(directory: str) -> str:
     return _digest(sorted(files), set()) if files else directory
 
 
+def folder_digest(folder: str) -> str:
+    """Return the identity of a folder of small files by their content, hidden ones left out.
+
+    Raises:
+        DataError: one of them cannot be read.
+    """
+    there = sorted(Path(folder).rglob("[!.]*"))
+    return _digest([file for file in there if file.is_file() and file.suffix != ".pyc"], set())
+
+
 def is_content(fingerprint: str) -> bool:
     """Tell a fingerprint of content from a name."""
     return _DIGEST.fullmatch(fingerprint) is not None

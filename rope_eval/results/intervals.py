@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from rope_eval.results.samples import scores_of
 from rope_eval.results.stats import Interval, ratio_bootstrap, wilson
 from rope_eval.results.store import Run, Store
 
-_SUMS = {"perplexity": 0, "nll": 0, "accuracy": 1}  # of nats and hits
+SUMS: Mapping[str, int] = MappingProxyType({"perplexity": 0, "nll": 0, "accuracy": 1})
+"""Which of nats and hits a metric sums, where tokens are what it is a mean of."""
 
 
 class Intervals:
@@ -68,9 +70,9 @@ def of_sums(metric: str, sums: npt.NDArray[np.floating]) -> Interval | None:
         sums: nats, hits and tokens of each document ``[documents, 3]``.
     """
     name = plain(metric)
-    if len(sums) < 2 or name not in _SUMS:
+    if len(sums) < 2 or name not in SUMS:
         return None
-    low, high = ratio_bootstrap(sums[:, _SUMS[name]], sums[:, 2])
+    low, high = ratio_bootstrap(sums[:, SUMS[name]], sums[:, 2])
     return (_exp(low), _exp(high)) if name == "perplexity" else (low, high)
 
 

@@ -99,13 +99,10 @@ def rows(run: Run, names: Names | None = None) -> list[dict[str, Any]]:
 
 
 def for_spreadsheets(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a frame whose texts no spreadsheet takes for a formula, and no terminal obeys."""
-    texts = [name for name, kind in COLUMNS.items() if kind == "string"]
-    safe = {
-        name: table[name].map(lambda text: for_spreadsheet(shown(text)), na_action="ignore")
-        for name in texts
-    }
-    return table.assign(**safe).astype(dict(COLUMNS))
+    """Return a table whose texts no spreadsheet takes for a formula, and no terminal obeys."""
+    texts = table.select_dtypes(exclude="number").astype("string")
+    safe = texts.map(lambda text: for_spreadsheet(shown(text)), na_action="ignore")
+    return table.assign(**{str(name): column for name, column in safe.astype("string").items()})
 
 
 def _rows(run: Run, names: Names, intervals: Intervals | None) -> Iterator[dict[str, Any]]:
@@ -148,7 +145,8 @@ def _checked(row: dict[str, Any]) -> dict[str, Any]:
     return row
 
 
-def _curve(run: Run) -> Iterator[dict[str, Any]]:
+def books_of(run: Run) -> str:
+    """Return the books of a run as they are called, how many documents, and which."""
     failed = run.results.get("failed", [])
     asked, lost = run.request["documents"], {one["sha256"] for one in failed}
     documents = [one for one in asked if one["sha256"] not in lost]
@@ -156,16 +154,24 @@ def _curve(run: Run) -> Iterator[dict[str, Any]]:
     content = hashlib.sha256("".join(d["sha256"] for d in documents).encode()).hexdigest()[:6]
     of = f" of {len(asked)}" if failed else ""
     plural = "" if len(asked) == 1 else "s"
-    protocol = PerplexityProtocol.from_dict(run.request.get("perplexity_protocol", {}))
+    protocol = _perplexity_protocol(run)
     # what is of another protocol is of another task to whatever reads this, so nothing mixes them
     source = run.request["books"] + (f", {protocol.label}" if protocol != CUMULATIVE else "")
-    books = f"{source} ({len(documents)}{of} document{plural}, {content})"
+    return f"{source} ({len(documents)}{of} document{plural}, {content})"
+
+
+def _perplexity_protocol(run: Run) -> PerplexityProtocol:
+    return PerplexityProtocol.from_dict(run.request.get("perplexity_protocol", {}))
+
+
+def _curve(run: Run) -> Iterator[dict[str, Any]]:
+    failed, books = run.results.get("failed", []), books_of(run)
     for i, length in enumerate(run.request["lengths"]):
         common = {
             "measurement": "perplexity",
             "task": books,
             "length": length,
-            "protocol": protocol.label,
+            "protocol": _perplexity_protocol(run).label,
         } | conditions(run)
         if run.status == "failed":
             yield common | {"metric": "perplexity"}

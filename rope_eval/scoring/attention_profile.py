@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -76,6 +77,25 @@ class AttentionProfile:
         values = self.counts * math.prod(sums.shape[:2])
         some = np.where(values > 0, values, np.nan)
         return np.asarray(sums.sum((0, 1)) / some, dtype=np.float64)
+
+
+def of_documents(profiles: Sequence[AttentionProfile]) -> dict[str, npt.NDArray[Any]]:
+    """Return the profiles of documents over all layers and heads, each document by itself.
+
+    Args:
+        profiles: one a document, of the same bins, layers and heads.
+
+    Returns:
+        ``bin_edges`` as in `AttentionProfile`; ``counts`` of one document, int64 ``[E]``; ``sums``
+        and ``squares``, float64 ``[D, 2, E]``.
+    """
+    layers, heads = profiles[0].sums.shape[:2]
+    return {
+        "bin_edges": profiles[0].bin_edges,
+        "counts": profiles[0].counts * layers * heads,
+        "sums": np.stack([profile.sums.sum((0, 1)) for profile in profiles]),
+        "squares": np.stack([profile.squares.sum((0, 1)) for profile in profiles]),
+    }
 
 
 def bin_edges(length: int, bins: int, spacing: Literal["log", "linear"] = "log") -> tuple[int, ...]:

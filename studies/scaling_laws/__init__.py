@@ -4,10 +4,11 @@ One model is pre-trained at 128 tokens with base 10000, and the others are tuned
 a base and a length of its own, as in the paper's Appendix B.1. Data flows one way::
 
     recipes/        grids, text ──► windows ──► training ──► checkpoints
-    measurements    what is asked of them: kinds, methods, sets
-    measuring/      checkpoints, held-out text, probes ──► scores ──► a store of runs
-    tables          runs ──► a few tables
-    reading         runs or tables ──► a laboratory ──► what the paper claims, beside it
+    held_out        pieces of text that they are not trained on
+    plan.yaml       checkpoints × settings × measurements ──► a store, by `rope-eval run`
+    measured        runs, by the study's names ──► a few tables
+    reading         tables ──► a laboratory ──► what the paper claims, beside it
 
-Each arrow is a verb of ``rope-eval lab``, in ``commands/``. README.md says how to do it all again.
+The other arrows are verbs of ``rope-eval lab``, in ``commands/``. README.md says how to do it all
+again.
 """

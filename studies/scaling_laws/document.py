@@ -2,7 +2,8 @@
 
 ::
 
-    laboratory = read_laboratory(Store("results/lab"))
+    grid = find_grid("lab")
+    laboratory = read_laboratory(open_measured(Path("results/lab"), grid), grid)
     found = find_all(laboratory)
     print(summary_table(found))
     write_findings(laboratory, folder, found)

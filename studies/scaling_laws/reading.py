@@ -1,157 +1,190 @@
-"""From stored or packed runs to a `Laboratory`: the newest of each measurement."""
+"""From what was measured to a `Laboratory`: arrays by checkpoint and method."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from rope_eval.errors import DataError
-from rope_eval.results.store import Run, Store
 from rope_eval.rope.spec import RopeSpec
-from studies.scaling_laws.measurements import AS_TRAINED, Kind
+from studies.scaling_laws.measured import AXES, Kind, Measured, MeasuredRun
+from studies.scaling_laws.names import AS_TRAINED
+from studies.scaling_laws.recipes.grids import HEAD_DIM, Grid
 from studies.scaling_laws.runs import Attention, Checkpoint, Curve, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Floats
-from studies.scaling_laws.tables import Tables
 
 T = TypeVar("T")
 
 
-def read_laboratory(source: Store | Tables, grid: str = "lab") -> Laboratory:
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _One:
+    """A measurement, as it stands in a table.
+
+    Attributes:
+        checkpoint: what was measured.
+        run: its run; of needles at several depths one of them.
+        axes: the values along each of `AXES`.
+        numbers: the numbers over all of these, by their names.
+    """
+
+    checkpoint: Checkpoint
+    run: MeasuredRun
+    axes: tuple[tuple[Any, ...], ...]
+    numbers: Mapping[str, Floats]
+
+
+def read_laboratory(measured: Measured, grid: Grid, name: str = "lab") -> Laboratory:
     """Read the measurements of a grid.
 
+    Args:
+        measured: of `tables.open_measured`.
+        grid: whose they are.
+        name: of the grid.
+
     Raises:
-        DataError: there are none, their texts differ, or a run's arrays are not of its request.
-        StoreError: the store is damaged.
+        DataError: there are none, their texts differ, or a measurement is not whole.
     """
-    runs = newest_runs(source, grid)
-    done = [run for run in runs if run.status == "done"]
-    curves = [run for run in done if run.kind in (Kind.CURVE, Kind.WINDOW)]
-    if (Kind.CURVE, AS_TRAINED) not in {(run.kind, run.request["method"]) for run in curves}:
+    checkpoints = _checkpoints(grid)
+    runs = {
+        (run.kind, run.checkpoint, run.method): run
+        for run in measured.runs
+        if _is_of(run, checkpoints.get(run.checkpoint))
+    }
+    curves = [run for run in runs.values() if run.kind in (Kind.CURVE, Kind.WINDOW)]
+    if (Kind.CURVE, AS_TRAINED) not in {(run.kind, run.method) for run in curves}:
         raise DataError(
-            f"{source.root} has no {AS_TRAINED!r} curves of the grid {grid!r}: run "
-            "`rope-eval lab measure` first"
+            f"{measured.place} has no {AS_TRAINED!r} curves of the grid {name!r}: run the study's "
+            "plan first, `rope-eval run studies/scaling_laws/plan.yaml`"
         )
+
+    def read(kind: Kind, make: Callable[[_One], T]) -> dict[tuple[str, str], T]:
+        found: dict[tuple[str, str], T] = {}
+        for run, table in _of_kind(measured, kind, runs):
+            axes, numbers = _arrays(table, AXES[kind], str(run))
+            one = _One(checkpoint=checkpoints[run.checkpoint], run=run, axes=axes, numbers=numbers)
+            found[run.checkpoint, run.method] = make(one)
+        return found
+
     laboratory = Laboratory(
-        grid=grid,
+        grid=name,
         text=_one_text(curves),
-        curves=_read(source, done, Kind.CURVE, _curve),
-        in_windows=_read(source, done, Kind.WINDOW, _curve),
-        retrieval=_read(source, done, Kind.RETRIEVAL, _retrieval),
-        attention=_read(source, done, Kind.ATTENTION, _attention),
-        failed=tuple(
-            f"{run.kind} of {run.request['checkpoint']} ({run.request['method']}): {run.error}"
-            for run in runs
-            if run.status == "failed"
-        ),
+        curves=read(Kind.CURVE, _curve),
+        in_windows=read(Kind.WINDOW, _curve),
+        retrieval=read(Kind.RETRIEVAL, _retrieval),
+        attention=read(Kind.ATTENTION, _attention),
+        failed=measured.failed,
     )
     _check_one_law(laboratory)
     return laboratory
 
 
-def newest_runs(source: Store | Tables, grid: str) -> list[Run]:
-    """Return a grid's runs, of each measurement the newest.
-
-    Runs of a checkpoint that has since been made again, with other weights, are left out.
-    """
-    runs = [r for r in source.runs() if r.kind in set(Kind) and r.request.get("grid") == grid]
-    weights = {run.request["checkpoint"]: run.request["fingerprint"] for run in runs}
-    runs = [r for r in runs if r.request["fingerprint"] == weights[r.request["checkpoint"]]]
-    newest = {(r.kind, r.request["checkpoint"], r.request["method"]): r for r in runs}
-    return list(newest.values())
-
-
-def _read(
-    source: Store | Tables, done: Sequence[Run], kind: Kind, reader: Callable[..., T]
-) -> dict[tuple[str, str], T]:
+def _checkpoints(grid: Grid) -> dict[str, Checkpoint]:
     return {
-        (run.request["checkpoint"], run.request["method"]): reader(run, source.arrays(run.key))
-        for run in done
-        if run.kind == kind
+        recipe.name: Checkpoint(
+            name=recipe.name,
+            rope=recipe.rope,
+            head_dim=HEAD_DIM,
+            seed=recipe.seed,
+            tuned=recipe.start_from is not None,
+        )
+        for recipe in grid.recipes
     }
 
 
-def _one_text(curves: list[Run]) -> dict[str, Any]:
-    text: dict[str, Any] = curves[0].request["text"]
+def _one_text(curves: Sequence[MeasuredRun]) -> dict[str, Any]:
+    first = curves[0]
     for run in curves:
-        if run.request["text"] != text:
-            one, other = curves[0].request, run.request
+        if run.text != first.text:
             raise DataError(
-                f"curves of different texts cannot be compared: {one['checkpoint']} "
-                f"({one['method']}) was measured on {_text(one)}, {other['checkpoint']} "
-                f"({other['method']}) on {_text(other)}: run `rope-eval lab measure` for all "
-                "of them again, or take another store"
+                f"losses in different texts cannot be compared: {first} was measured on "
+                f"{_said(first.text)}, {run} on {_said(run.text)}: run the study's plan for all of "
+                "them again, or take another store"
             )
-    return text
+    return first.text
 
 
-def _text(request: dict[str, Any]) -> str:
-    text = request["text"]
+def _said(text: Mapping[str, Any]) -> str:
     return f"{text['documents']} documents of {text['source']} ({text['sha256']})"
 
 
-def _checkpoint(run: Run) -> Checkpoint:
-    recipe = run.request["recipe"]
-    rope = RopeSpec.from_dict(recipe["rope"])
-    if rope.rope_theta is None or rope.train_length is None:
-        raise DataError(f"run {run.key}: its recipe says no rope_theta or no train_length")
-    return Checkpoint(
-        name=run.request["checkpoint"],
-        rope=rope,
-        head_dim=run.request["head_dim"],
-        seed=recipe["seed"],
-        tuned=recipe["start_from"] is not None,
-    )
+def _is_of(run: MeasuredRun, checkpoint: Checkpoint | None) -> bool:
+    """Tell whether a run is of the checkpoint, and not of another grid's of that name."""
+    asked = run.request["rope"].get("train_length")
+    return checkpoint is not None and asked == checkpoint.train_length
 
 
-def _shaped(run: Run, arrays: dict[str, npt.NDArray[Any]], name: str, *shape: int) -> Floats:
-    array = arrays.get(name)
-    if array is None or array.shape != shape:
-        found = "is missing" if array is None else f"has the shape {array.shape}"
-        raise DataError(f"run {run.key}: its array {name!r} {found}, want {shape}")
-    return array.astype(np.float64)
+def _of_kind(
+    measured: Measured, kind: Kind, runs: Mapping[tuple[Kind, str, str], MeasuredRun]
+) -> Iterator[tuple[MeasuredRun, pd.DataFrame]]:
+    """Yield the runs of a kind, with their rows of its table."""
+    if kind not in measured.tables:
+        return
+    named = measured.tables[kind].groupby(["checkpoint", "method"], sort=False, observed=True)
+    for (checkpoint, method), table in named:
+        run = runs.get((kind, str(checkpoint), str(method)))
+        if run is not None:
+            yield run, table
 
 
-def _curve(run: Run, arrays: dict[str, npt.NDArray[Any]]) -> Curve:
-    shape = run.request["text"]["documents"], len(run.request["lengths"])
+def _arrays(
+    table: pd.DataFrame, names: Sequence[str], where: str
+) -> tuple[tuple[tuple[Any, ...], ...], dict[str, Floats]]:
+    """Return the values along each axis, and the numbers over them."""
+    found = [pd.factorize(table[name], sort=True) for name in names]
+    places, values = [place for place, _ in found], [value for _, value in found]
+    shape = tuple(map(len, values))
+    flat = np.ravel_multi_index(places, shape)
+    if len(flat) != math.prod(shape) or (np.bincount(flat) != 1).any():
+        wanted = " × ".join(f"{n} {name}s" for n, name in zip(shape, names, strict=True))
+        raise DataError(f"{where} is not whole: {len(flat)} rows are no {wanted}")
+    order = np.argsort(flat)
+    numbers = {
+        str(name): column.to_numpy(dtype=np.float64)[order].reshape(shape)
+        for name, column in table.items()
+        if name not in ("checkpoint", "method", *names)
+    }
+    return tuple(tuple(v.tolist()) for v in values), numbers
+
+
+def _curve(one: _One) -> Curve:
+    nll = one.numbers["nll"]
     return Curve(
-        checkpoint=_checkpoint(run),
-        method=run.request["method"],
-        rope=RopeSpec.from_dict(run.request["rope"]),
-        lengths=tuple(run.request["lengths"]),
-        nll=_shaped(run, arrays, "nll", *shape),
-        hits=_shaped(run, arrays, "hits", *shape),
+        checkpoint=one.checkpoint,
+        method=one.run.method,
+        rope=RopeSpec.from_dict(one.run.request["rope"]),
+        lengths=one.axes[1],
+        nll=nll,
+        hits=one.numbers.get("hits", np.full_like(nll, np.nan)),
     )
 
 
-def _retrieval(run: Run, arrays: dict[str, npt.NDArray[Any]]) -> Retrieval:
-    lengths, depths = tuple(run.request["lengths"]), tuple(run.request["depths"])
-    shape = run.request["samples"], len(lengths), len(depths)
+def _retrieval(one: _One) -> Retrieval:
     return Retrieval(
-        checkpoint=_checkpoint(run),
-        method=run.request["method"],
-        lengths=lengths,
-        depths=depths,
-        right=_shaped(run, arrays, "right", *shape),
-        nll=_shaped(run, arrays, "nll", *shape),
+        checkpoint=one.checkpoint,
+        method=one.run.method,
+        lengths=one.axes[1],
+        depths=one.axes[2],
+        right=one.numbers["right"],
+        nll=one.numbers["nll"],
     )
 
 
-def _attention(run: Run, arrays: dict[str, npt.NDArray[Any]]) -> Attention:
-    edges = np.asarray(run.request["bin_edges"], dtype=np.int64)
-    documents = len(arrays["sums"]) if "sums" in arrays else 0
-    sums = _shaped(run, arrays, "sums", documents, 2, len(edges) - 1)
-    counts = _shaped(run, arrays, "counts", len(edges) - 1)
+def _attention(one: _One) -> Attention:
+    counts = one.numbers["counts"][0, 0]
     reached = int((counts > 0).sum())
     if not counts[:reached].all():
-        raise DataError(f"run {run.key}: a bin without scores lies among bins that have some")
+        raise DataError(f"{one.run}: a bin without scores lies among bins that have some")
+    edges = np.array([*one.axes[2], one.run.last_edge], dtype=np.int64)
     return Attention(
-        checkpoint=_checkpoint(run),
-        method=run.request["method"],
+        checkpoint=one.checkpoint,
+        method=one.run.method,
         edges=edges[: reached + 1],
-        sums=sums[:, :, :reached],
+        sums=one.numbers["sums"][:, :, :reached],
         counts=counts[:reached],
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rope_eval.hosts.lm_eval.retrieval_task import RetrievalTask
-from studies.scaling_laws.measuring.probe import LAB, held_out_text
+from studies.scaling_laws.probe import LAB, held_out_text
 
 
 class LabRetrievalTask(RetrievalTask):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from rope_eval import theory
 from rope_eval.errors import DataError
 from rope_eval.rope.spec import RopeSpec
-from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.recipes.grids import PRETRAIN_THETA
 from studies.scaling_laws.sampling import Floats, Sample
 
@@ -98,7 +98,7 @@ class Curve:
         rope: what it was measured under.
         lengths: tokens seen, BOS included; increasing.
         nll: nats summed over the ``lengths[l] - 1`` scored tokens, [D, L].
-        hits: how many of them were the most likely token, [D, L].
+        hits: how many of them were the most likely token, [D, L]; NaN where that is not kept.
     """
 
     checkpoint: Checkpoint
@@ -112,6 +112,11 @@ class Curve:
     def one_pass(self) -> bool:
         """Whether a token's score is the same at every length, so that sums can be subtracted."""
         return self.rope.base_changes != "per_sequence"
+
+    def at(self, lengths: tuple[int, ...]) -> Curve:
+        """Return it at some of its lengths, increasing."""
+        places = [self.index(length) for length in lengths]
+        return replace(self, lengths=lengths, nll=self.nll[:, places], hits=self.hits[:, places])
 
     def index(self, length: int) -> int:
         """Return where a length is, or raise `DataError`."""
@@ -257,12 +262,13 @@ class Laboratory:
     def in_window(self, checkpoint: Checkpoint) -> Curve:
         """Return what a checkpoint's tokens cost in windows that tuning has shown."""
         found = self.in_windows.get((checkpoint.name, AS_TRAINED))
-        if found is None or found.lengths != self.trained(checkpoint).lengths:
+        lengths = self.trained(checkpoint).lengths
+        if found is None or not set(lengths) <= set(found.lengths):
             raise DataError(
                 f"{checkpoint.name} was not measured in windows of {checkpoint.tune_length} tokens "
-                "at the lengths of its curve: run `rope-eval lab measure` again"
+                "at the lengths of its curve: run the study's plan again"
             )
-        return found
+        return found.at(lengths)
 
     def multiples(self, *factors: int) -> tuple[int, ...]:
         """Return those multiples of T_train at which every "as trained" curve was measured."""

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rope_eval.results.stats import RESAMPLES, SEED
-from studies.scaling_laws.measurements import set_numbers
+from studies.scaling_laws.names import set_numbers
 
 Floats = npt.NDArray[np.float64]
 

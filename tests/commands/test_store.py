@@ -87,6 +87,25 @@ def test_export(key: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "cannot write no/such/folder.csv" in capsys.readouterr().err
 
 
+def test_export_of_items(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lm_eval_files.write(
+        tmp_path / "more",
+        {"rope_paper_gsm": [1.0, 0.0]},
+        model_args="pretrained==x",
+    )
+    (imported,) = read_lm_eval(tmp_path / "more")
+    Store().put(imported.run, imported.arrays)
+    assert main(["store", "export", "--items", "-o", "items.parquet"]) == 0
+    assert capsys.readouterr().out == "2 rows of 1 runs are in items.parquet\n"
+    table = pd.read_parquet("items.parquet")
+    assert table["sum"].tolist() == [1.0, 0.0]
+    assert table["model"].tolist() == ["=x"] * 2
+    assert main(["store", "export", "--items", "-o", "items.csv"]) == 0
+    assert pd.read_csv("items.csv")["model"].tolist() == ["'=x"] * 2
+    assert main(["store", "export", "--items", "--intervals", "-o", "items.csv"]) == 2
+    assert "an item has no interval" in capsys.readouterr().err
+
+
 def test_a_bad_entry_stops_no_table_and_no_comparison(
     key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,14 @@ import numpy.typing as npt
 
 from rope_eval import theory
 from rope_eval.labels import base_label
+from rope_eval.results.samples import arrays_of
 from rope_eval.results.store import Run, Store, run_key
 from rope_eval.rope.spec import RopeSpec
-from studies.scaling_laws.reading import read_laboratory
+from rope_eval.tuning.recipe import Recipe
+from studies.scaling_laws import reading
+from studies.scaling_laws.measured import TASK, Kind, measured_in
+from studies.scaling_laws.names import ALSO_WRONG, METHODS, WRONG, settings_of
+from studies.scaling_laws.recipes.grids import GRIDS
 from studies.scaling_laws.runs import Laboratory
 
 TRAIN, HEAD_DIM, SETS, DOCUMENTS = 128, 64, 3, 12
@@ -21,6 +27,7 @@ LENGTHS = [round(32 * 2 ** (k / 8)) for k in range(57)]
 PROBES = [32, 64, 128, 256, 512, 1024, 2048]
 EDGES = sorted({0, *(round(2 ** (k / 2)) for k in range(23))})
 LOSS = 1.5  # nats a token where the context is held
+_RECIPES: dict[str, dict[str, dict[str, Any]]] = {}  # of the checkpoints in each store
 Local = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
@@ -48,48 +55,119 @@ def recipe(
     }
 
 
+def read_laboratory(store: Store, grid: str = "lab") -> Laboratory:
+    """Read what was put into a store, as of a grid of the checkpoints that it is of."""
+    recipes = _RECIPES.get(str(store.root), {}).values()
+    own = replace(GRIDS[grid], recipes=tuple(map(Recipe.from_dict, recipes)))
+    return reading.read_laboratory(measured_in(store, own), own, grid)
+
+
 def put(
     store: Store,
-    kind: str,
+    kind: Kind,
     recipe: dict[str, Any],
     arrays: dict[str, npt.NDArray[Any]],
     *,
     method: str = "as trained",
-    rope: dict[str, Any] | None = None,
-    grid: str = "lab",
     started: str = "2025-01-01T00:00:00+00:00",
     sha: str = "aa",
     fingerprint: str = "f0",
     error: str | None = None,
-    **request: Any,
-) -> Run:
-    wanted = {
-        "kind": kind,
-        "checkpoint": recipe["name"],
+    **asked: Any,
+) -> None:
+    """Store what a plan stores: of needles a run a depth.
+
+    Args:
+        store: to put it into.
+        kind: of measurement.
+        recipe: of the checkpoint.
+        arrays: of the numbers, over the axes of the kind.
+        method: its name in the study.
+        started: when.
+        sha: of the documents.
+        fingerprint: of the weights.
+        error: why it failed.
+        **asked: lengths, or depths.
+    """
+    trained = RopeSpec.from_dict(recipe["rope"])
+    _RECIPES.setdefault(str(store.root), {})[recipe["name"]] = recipe
+    request = {
+        "model": recipe["name"],
         "fingerprint": fingerprint,
-        "recipe": recipe,
-        "grid": grid,
-        "head_dim": HEAD_DIM,
-        "rope": recipe["rope"] | (rope or {}),
-        "method": method,
-        "text": {
-            "source": "stdlib",
-            "sha256": sha,
-            "sets": SETS,
-            "documents": DOCUMENTS,
-            "tokens": 4096,
-        },
-    } | request
-    run = Run(
-        key=run_key(wanted),
-        kind=kind,
-        status="failed" if error else "done",
-        request=wanted,
-        results={},
-        provenance={"started": started},
-        error=error,
-    )
-    return store.put(run, {} if error else arrays)
+        "rope": settings_of(trained)[method].to_dict(),
+        "backend": "hf",
+        "dtype": "float32",
+    }
+    for more, results, kept in _STORED[kind](arrays, sha, **asked):
+        wanted = request | more
+        run = Run(
+            key=run_key(wanted),
+            kind=wanted["kind"],
+            status="failed" if error else "done",
+            request=wanted,
+            results={} if error else results,
+            provenance={"started": started},
+            error=error,
+        )
+        store.put(run, {} if error else kept)
+
+
+Stored = tuple[dict[str, Any], dict[str, Any], dict[str, npt.NDArray[Any]]]
+
+
+def _books(documents: int, sha: str) -> dict[str, Any]:
+    named = [{"name": f"piece-{i:02}", "sha256": f"{sha}{i}"} for i in range(documents)]
+    return {"books": "held-out.jsonl", "documents": named}
+
+
+def _curve(arrays: Any, sha: str, lengths: Sequence[int]) -> Iterator[Stored]:
+    rows = [
+        [
+            {"nll": float(nll), "hits": int(hits), "tokens": length - 1}
+            for nll, hits, length in zip(*row, lengths, strict=True)
+        ]
+        for row in zip(arrays["nll"], arrays["hits"], strict=True)
+    ]
+    asked = {"kind": "cumulative", "lengths": list(lengths), **_books(len(rows), sha)}
+    yield asked, {"by_document": rows, "failed": []}, {}
+
+
+def _window(arrays: Any, sha: str, lengths: Sequence[int]) -> Iterator[Stored]:
+    sums = arrays["nll"]
+    nll = np.zeros((len(sums), lengths[-1] - 1), dtype=np.float32)
+    nll[:, np.array(lengths) - 2] = np.diff(sums, axis=1, prepend=0)
+    asked = {"kind": "in_window", "length": lengths[-1], "window": TRAIN, **_books(len(sums), sha)}
+    yield asked, {}, {"nll": nll}
+
+
+def _retrieval(
+    arrays: Any, sha: str, lengths: Sequence[int], depths: Sequence[float]
+) -> Iterator[Stored]:
+    names = [f"{i}:aa" for i in range(len(arrays["right"]))]
+    for d, depth in enumerate(depths):
+        columns: dict[str, dict[str, Any]] = {}
+        for k, length in enumerate(lengths):
+            right, nll = (arrays[name][:, k, d] for name in ("right", "nll"))
+            columns[f"greedy@{length},none"] = dict(zip(names, map(float, right), strict=True))
+            sums = [(float(one), 0, 2) for one in nll]
+            columns[f"nll@{length},none"] = dict(zip(names, sums, strict=True))
+        kept = {f"{TASK}/{name}": array for name, array in arrays_of(columns, names).items()}
+        metadata = {"depths": [depth], "lengths": list(lengths), "samples": len(names)}
+        asked = {"kind": "lm_eval", "tasks": [TASK], "metadata": metadata}
+        yield asked, {"tasks": {TASK: {"samples": sorted(columns)}}}, kept
+
+
+def _attention(arrays: Any, sha: str) -> Iterator[Stored]:
+    asked = {"kind": "attention", "length": EDGES[-1] + 1, **_books(len(arrays["sums"]), sha)}
+    yield asked, {}, {**arrays, "bin_edges": np.array(EDGES)}
+
+
+_STORED: dict[Kind, Callable[..., Iterator[Stored]]] = {
+    Kind.CURVE: _curve,
+    Kind.WINDOW: _window,
+    Kind.RETRIEVAL: _retrieval,
+    Kind.ATTENTION: _attention,
+}
 
 
 def put_curve(
@@ -100,7 +178,7 @@ def put_curve(
     noise: float = 0.0,
     lengths: Sequence[int] = LENGTHS,
     **fields: Any,
-) -> Run:
+) -> None:
     """Store a curve whose token at position t has the loss local(t), and noise a document."""
     positions = np.arange(1, lengths[-1], dtype=np.float64)
     loss = np.cumsum(local(positions))
@@ -116,11 +194,11 @@ def put_curve(
         near = np.where(positions < tune, positions, 0.75 * tune)
         shown = np.cumsum(local(near))[at - 1] + hard
         put_window(store, recipe, shown, lengths, **fields)
-    return put(store, "lab-curve", recipe, arrays, lengths=list(lengths), **fields)
+    put(store, Kind.CURVE, recipe, arrays, lengths=list(lengths), **fields)
 
 
-def put_method(store: Store, one: dict[str, Any], method: str, local: Local, **rope: Any) -> None:
-    put_curve(store, one, local, method=method, rope=rope)
+def put_method(store: Store, one: dict[str, Any], method: str, local: Local) -> None:
+    put_curve(store, one, local, method=method)
 
 
 def put_window(
@@ -129,10 +207,10 @@ def put_window(
     nll: npt.NDArray[np.float64],
     lengths: Sequence[int] = LENGTHS,
     **fields: Any,
-) -> Run:
+) -> None:
     """Store what the same tokens cost in windows that tuning has shown."""
     arrays = {"nll": nll.astype(np.float32), "hits": np.zeros(nll.shape, dtype=np.int32)}
-    return put(store, "lab-window", recipe, arrays, lengths=list(lengths), **fields)
+    put(store, Kind.WINDOW, recipe, arrays, lengths=list(lengths), **fields)
 
 
 def step(at: float, height: float = 1.0, loss: float = LOSS) -> Local:
@@ -142,20 +220,19 @@ def step(at: float, height: float = 1.0, loss: float = LOSS) -> Local:
 
 def put_retrieval(
     store: Store, recipe: dict[str, Any], until: float, samples: int = 60, **fields: Any
-) -> Run:
+) -> None:
     """Store marks that are right up to a length, and one in ten beyond."""
     right = np.zeros((samples, len(PROBES), 2), dtype=bool)
     right[:, np.array(PROBES) <= until] = True
     right[::10] = True
     nll = np.where(right, 0.1, 2 * math.log(10)).astype(np.float32)
     arrays: dict[str, npt.NDArray[Any]] = {"right": right, "nll": nll}
-    request = {"lengths": PROBES, "depths": [0.0, 0.5], "samples": samples}
-    return put(store, "lab-retrieval", recipe, arrays, **request, **fields)
+    put(store, Kind.RETRIEVAL, recipe, arrays, lengths=PROBES, depths=[0.0, 0.5], **fields)
 
 
 def put_attention(
     store: Store, recipe: dict[str, Any], beyond: Local, documents: int = 6, **fields: Any
-) -> Run:
+) -> None:
     """Store scores that fall from 2 to 1 before the critical dimension, and are given beyond."""
     first = np.array(EDGES[:-1], dtype=np.float64)
     last = np.array(EDGES[1:], dtype=np.float64) - 1
@@ -165,7 +242,7 @@ def put_attention(
     scale = 1 + 0.01 * np.arange(documents)[:, None, None]
     sums = scale * means * counts
     arrays = {"sums": sums, "squares": sums**2, "counts": counts}
-    return put(store, "lab-attention", recipe, arrays, bin_edges=EDGES, **fields)
+    put(store, Kind.ATTENTION, recipe, arrays, **fields)
 
 
 def laboratory_of(store: Store, at: dict[tuple[float, int], float], **fields: Any) -> Laboratory:
@@ -184,7 +261,7 @@ def law(base: float, tune: int) -> float:
     return theory.extrapolation_bound(base, head_dim=HEAD_DIM, train_length=TRAIN, tune_length=tune)
 
 
-def whole_store(store: Store, grid: str = "lab", train: int = TRAIN) -> None:
+def whole_store(store: Store, train: int = TRAIN) -> None:
     """Store what a small grid gives: flat up to a bound, then a rise."""
     lengths = [round(train / 4 * 2 ** (k / 8)) for k in range(57)]
 
@@ -197,7 +274,7 @@ def whole_store(store: Store, grid: str = "lab", train: int = TRAIN) -> None:
         name: str, base: float, tune: int | None, at: float, speed: float, **fields: Any
     ) -> Any:
         made = recipe(name, base, tune, train=train, **fields)
-        put_curve(store, made, rise(at, speed), noise=0.5, lengths=lengths, grid=grid)
+        put_curve(store, made, rise(at, speed), noise=0.5, lengths=lengths)
         return made
 
     def bound_of(base: float, tune: int) -> float:
@@ -226,21 +303,10 @@ def whole_store(store: Store, grid: str = "lab", train: int = TRAIN) -> None:
                 rise(at * train, 1.0),
                 noise=0.5,
                 lengths=lengths,
-                grid=grid,
                 method=method,
-                rope={"beyond_critical": method},
             )
-    kinds: dict[str, dict[str, Any]] = {
-        "log": {"log_scale": True},
-        "log+xpos": {"log_scale": True, "xpos": True},
-        "ntk": {"dynamic_ntk": "per_query"},
-        "ntk+log": {"dynamic_ntk": "per_query", "log_scale": True},
-        "ntk+log+xpos": {"dynamic_ntk": "per_query", "log_scale": True, "xpos": True},
-        "ntk per_sequence": {"dynamic_ntk": "per_sequence"},
-        "log (wrong)": {"log_scale": True, "reference_length": "train"},
-        "ntk (wrong)": {"dynamic_ntk": "per_query", "reference_length": "train"},
-        "ntk+log (wrong)": {"dynamic_ntk": "per_query", "reference_length": "train"},
-    }
+    inference = [name for name, fields in METHODS.items() if "beyond_critical" not in fields]
+    inference += [name + WRONG for name in ALSO_WRONG]
     for name in (
         "pretrained",
         "base-1e4",
@@ -253,7 +319,7 @@ def whole_store(store: Store, grid: str = "lab", train: int = TRAIN) -> None:
         "base-3e5",
     ):
         large = made[name]["rope"]["rope_theta"] > 1e4
-        for number, (method, rope) in enumerate(kinds.items()):
+        for number, method in enumerate(inference):
             if large or "wrong" not in method:
                 put_curve(
                     store,
@@ -261,19 +327,17 @@ def whole_store(store: Store, grid: str = "lab", train: int = TRAIN) -> None:
                     rise(train * (1.2 + 0.3 * number), 0.9 - 0.07 * number),
                     noise=0.5,
                     lengths=lengths,
-                    grid=grid,
                     method=method,
-                    rope=rope,
                 )
     if train != TRAIN:
         return
     for fields in made.values():
         base = fields["rope"]["rope_theta"]
         put_retrieval(store, fields, 256 if base < 1e5 else 512)
-    for method, rope in (("PI", {"linear_factor": 8}), ("ReRoPE", {"rerope_window": 32})):
-        fields = {"method": method, "rope": rope}
-        put_curve(store, made["pretrained"], rise(1000, 1.0), noise=0.5, lengths=lengths, **fields)
-        put_retrieval(store, made["pretrained"], 512, **fields)
+    for method in ("PI", "ReRoPE"):
+        curve = {"noise": 0.5, "lengths": lengths, "method": method}
+        put_curve(store, made["pretrained"], rise(1000, 1.0), **curve)
+        put_retrieval(store, made["pretrained"], 512, method=method)
     for name in ("pretrained", "base-20", "base-1e4", "base-1e5", "base-1e4-512"):
         base = made[name]["rope"]["rope_theta"]
         put_attention(store, made[name], lambda m, b=base: 2 * np.cos(m * b**-0.55))

@@ -27,8 +27,8 @@ from rope_eval.paths import asset
 from rope_eval.results.resolved import resolved_dtype
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring import engine_proof
-from studies.scaling_laws.measuring.probe import LAB as PROBE
-from studies.scaling_laws.measuring.probe import held_out_text
+from studies.scaling_laws.probe import LAB as PROBE
+from studies.scaling_laws.probe import held_out_text
 
 LAYERS = "3 of 3"
 LAB = asset("model_configs") / "lab"

@@ -66,6 +66,30 @@ measurements:
     assert made.cells[2].setting.rope.log_scale
 
 
+EXPERIMENTS = """\
+experiments:
+  - models: [lab/base-20, {models: [x, y], train_length: 128, tune_length: 256}]
+    settings: [{}, {log_scale: true, tune_length: 512}]
+    measurements: [perplexity: {lengths: [64]}]
+  - models: [{model: x, train_length: 128, tune_length: 256}]
+    measurements: [perplexity: {lengths: [64]}, perplexity: {lengths: [128]}]
+"""
+
+
+def test_experiments_have_models_settings_and_measurements_of_their_own(tmp_path: Path) -> None:
+    made = plan(tmp_path, "strict: true\n" + EXPERIMENTS)
+    asked = [(Path(c.setting.checkpoint).name, c.measurement.longest) for c in made.cells]
+    assert asked == [("base-20", 64)] * 2 + [("x", 64)] * 2 + [("x", 128)] + [("y", 64)] * 2
+    assert all(cell.strict for cell in made.cells)
+    own = RopeSpec(train_length=128, tune_length=256)
+    assert [cell.setting.rope for cell in made.cells[2:5]] == [
+        own,
+        own.replace(log_scale=True, tune_length=512),
+        own,
+    ]
+    assert [value.where.rpartition(":")[2] for _, value in made.asked] == ["5", "7", "7"]
+
+
 def test_what_is_asked_twice_is_done_once(tmp_path: Path) -> None:
     made = plan(tmp_path, "models: [lab/base-20, {row: lab/base-20}]\n" + MEASURED)
     assert len(made.cells) == 1
@@ -111,6 +135,11 @@ def test_what_is_asked_twice_is_done_once(tmp_path: Path) -> None:
             4,
             "Did you mean 'float32'?",
         ),
+        ("models: [x]\n" + EXPERIMENTS, 1, "models stands beside experiments"),
+        (EXPERIMENTS.replace("settings", "setings"), 3, "Did you mean 'settings'?"),
+        ("experiments:\n  - models: [x]\n", 2, "measurements is missing"),
+        ("models: [{models: [x], tune_lenth: 3}]\n" + MEASURED, 1, "Did you mean 'tune_length'?"),
+        ("models: [{models: [x], row: y}]\n" + MEASURED, 1, "one of models, row alone"),
         ("models: []\n" + MEASURED, 1, "expected a list of at least one"),
         ("models: [x]\nmeasurements: [\n", 3, "no YAML"),
     ],

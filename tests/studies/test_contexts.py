@@ -16,6 +16,7 @@ from helpers.lab_store import (
     put,
     put_curve,
     put_window,
+    read_laboratory,
     recipe,
     step,
 )
@@ -23,7 +24,7 @@ from rope_eval.errors import DataError
 from rope_eval.local_loss import WINDOW
 from rope_eval.results.store import Store
 from studies.scaling_laws import contexts
-from studies.scaling_laws.reading import read_laboratory
+from studies.scaling_laws.measured import Kind
 
 
 @pytest.mark.parametrize("tune", [128, 256, 512])
@@ -83,7 +84,7 @@ def test_sets_have_contexts_of_their_own(store: Store) -> None:
     lengths = np.array(LENGTHS) - 1.0
     nll = np.stack([LOSS * lengths + (lengths - b).clip(0) for b in (400, 800, 1600)] * 4)
     arrays = {"nll": nll.astype(np.float32), "hits": np.zeros(nll.shape, dtype=np.int32)}
-    put(store, "lab-curve", recipe("a", 1e5, TRAIN), arrays, lengths=LENGTHS)
+    put(store, Kind.CURVE, recipe("a", 1e5, TRAIN), arrays, lengths=LENGTHS)
     put_window(store, recipe("a", 1e5, TRAIN), LOSS * lengths + np.zeros((DOCUMENTS, 1)))
     lab = read_laboratory(store)
     held = contexts.held(lab, only(lab.checkpoints))

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from helpers.lab_store import TRAIN, put_curve, recipe, step, whole_store
+from helpers.lab_store import TRAIN, put_curve, read_laboratory, recipe, step, whole_store
 from rope_eval.errors import StoreError
 from rope_eval.report.figures import style
 from rope_eval.results.store import Store
 from studies.scaling_laws import claim, document
-from studies.scaling_laws.reading import read_laboratory
 
 FILES = {
     "bases.png",
@@ -90,7 +89,7 @@ def test_everything_is_written(store: Store, tmp_path: Path) -> None:
 
 
 def test_another_scale(store: Store, tmp_path: Path) -> None:
-    whole_store(store, grid="gpu", train=512)
+    whole_store(store, train=512)
     lab = read_laboratory(store, "gpu")
     assert lab.train_length == 512 and lab.multiples(32, 64) == (16384,)
     found = {f.name: f for f in document.find_all(lab)}

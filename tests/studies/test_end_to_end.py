@@ -3,37 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.tasks import TaskManager
 
 from rope_eval.cli import main
-from studies.scaling_laws.measuring.protocol import QUICK, Protocol
+from rope_eval.hosts.lm_eval import evaluate
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = ROOT / "model_configs" / "lab"
-SHORT = Protocol(
-    shortest=32,
-    tokens=512,
-    pieces=3,
-    samples=3,
-    attention_tokens=256,
-    attention_pieces=3,
-)
+QUICK = ROOT / "studies" / "scaling_laws" / "plan-quick.yaml"
+
+
+def work_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go where the plans' folders are, and leave out lm-eval's own tasks, which take seconds."""
+    monkeypatch.chdir(folder)
+    (folder / "studies").symlink_to(ROOT / "studies")
+    monkeypatch.setattr(
+        evaluate, "TaskManager", lambda **options: TaskManager(**options, include_defaults=False)
+    )
+    evaluate._manager.cache_clear()
 
 
 def test_train_measure_show(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(QUICK, "lab", SHORT)
-    monkeypatch.chdir(tmp_path)
+    work_in(tmp_path, monkeypatch)
     names = ["pretrained", "base-20", "base-81", "base-1e4", "base-1e6"]
     assert main(["lab", "train", "--steps", "2", "--only", *names]) == 0
     assert sorted(path.name for path in Path("lab").iterdir()) == sorted(names)
-    assert main(["lab", "measure", "--quick", "--store", "runs"]) == 0
-    assert "not there, not measured: base-10, base-41" in capsys.readouterr().err
-    assert main(["lab", "show", "--store", "runs"]) == 0
+    assert main(["lab", "text"]) == 0
+    tuned = ", ".join(f"lab/{name}" for name in names[1:])
+    models = f"[{{model: lab/pretrained, train_length: 128}}, {{models: [{tuned}], train_length: "
+    models += "128, tune_length: 128, pretrain_theta: 10000}]"
+    text = QUICK.read_text(encoding="utf-8").replace("[{rows: [lab/*]}]", models)
+    text = text.replace("docs: 6", "docs: 3").replace("samples: 6", "samples: 3")
+    Path("plan.yaml").write_text(text)
+    assert main(["run", "plan.yaml"]) == 0
+    assert "20 of 20 cells done" in capsys.readouterr().out
+    assert main(["lab", "show", "--store", "results/lab-quick"]) == 0
     printed = capsys.readouterr().out
     assert "bases" in printed
     assert "not measured" in printed  # no methods, no other seeds
@@ -47,16 +57,20 @@ def test_train_measure_show(
 
 
 @pytest.fixture(scope="module")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Return what the quick protocol finds on the shipped checkpoints that were tuned at 128."""
+def findings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """Return what the quick plan finds on the shipped checkpoints that were tuned at 128."""
     folder = tmp_path_factory.mktemp("shipped")
-    names = ["pretrained", "base-20", "base-1e4", "base-1e5", "base-1e6"]
-    words = ["--quick", "--store", str(folder / "runs")]
-    assert main(["lab", "measure", "--checkpoints", str(SHIPPED), "--only", *names, *words]) == 0
-    output = folder / "laboratory"
-    assert main(["lab", "show", "--store", str(folder / "runs"), "--output", str(output)]) == 0
-    facts: dict[str, Any] = json.loads((output / "findings.json").read_text(encoding="utf-8"))
-    return facts["findings"]
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        work_in(folder, monkeypatch)
+        assert main(["lab", "text"]) == 0
+        tuned = ("base-20", "base-1e4", "base-1e5", "base-1e6")
+        names = ", ".join(f"lab/{name}" for name in ("pretrained", *tuned))
+        text = QUICK.read_text(encoding="utf-8").replace("[lab/*]", f"[{names}]")
+        Path("plan.yaml").write_text(text)
+        assert main(["run", "plan.yaml"]) == 0
+        assert main(["lab", "show", "--store", "results/lab-quick", "--output", "found"]) == 0
+        facts = json.loads(Path("found/findings.json").read_text(encoding="utf-8"))
+        yield facts["findings"]
 
 
 def test_the_base_of_pre_training_is_the_worst(findings: dict[str, Any]) -> None:
@@ -88,7 +102,7 @@ def test_what_is_in_the_window_is_retrieved_and_past_the_bound_it_is_not(
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        ("--store nowhere", 2, "run `rope-eval lab measure` first"),
+        ("--store nowhere", 2, "run the study's plan first"),
         ("--preset lap", 2, "Did you mean 'lab'"),
         ("--output file/in/the/way", 1, "cannot write to"),
     ],

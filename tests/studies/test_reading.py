@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
 import pytest
 
-from helpers.lab_store import DOCUMENTS, LENGTHS, TRAIN, only, put, put_curve, recipe, step
+from helpers import figure_store
+from helpers.lab_store import LENGTHS, LOSS, TRAIN, only, put_curve, read_laboratory, recipe, step
 from rope_eval.errors import DataError
 from rope_eval.results.store import Store
-from studies.scaling_laws.reading import read_laboratory
+from studies.scaling_laws import reading
+from studies.scaling_laws.measured import Kind, measured_in
+from studies.scaling_laws.recipes.grids import GRIDS
 
 
 def test_an_empty_store_says_what_to_run(store: Store) -> None:
-    with pytest.raises(DataError, match="rope-eval lab measure"):
+    with pytest.raises(DataError, match=r"rope-eval run studies/scaling_laws/plan\.yaml"):
         read_laboratory(store)
     put_curve(store, recipe("base-20", 20, TRAIN), step(512), method="log")
-    with pytest.raises(DataError, match=r"'as trained'.*rope-eval lab measure"):
+    with pytest.raises(DataError, match=r"'as trained'.*rope-eval run"):
         read_laboratory(store)
     put_curve(store, recipe("base-20", 20, TRAIN), step(512))
-    with pytest.raises(DataError, match="grid 'gpu'"):
-        read_laboratory(store, "gpu")
+    with pytest.raises(DataError, match="grid 'gpu'"):  # whose checkpoints of that name are others
+        reading.read_laboratory(measured_in(store, GRIDS["lab"]), GRIDS["gpu"], "gpu")
 
 
 def test_texts_are_not_mixed(store: Store) -> None:
     put_curve(store, recipe("base-20", 20, TRAIN), step(512))
-    put_curve(store, recipe("base-41", 41, TRAIN), step(512), sha="bb")
-    with pytest.raises(DataError, match=r"base-20.*\(aa\).*base-41.*\(bb\)"):
+    put_curve(store, recipe("base-41", 41, TRAIN), step(512), sha="bb", started="2026")
+    with pytest.raises(DataError, match=r"base-20 .* 12 documents.*base-41 .* 12 documents"):
         read_laboratory(store)
 
 
@@ -46,10 +50,45 @@ def test_runs_of_older_weights_are_left_out(store: Store) -> None:
 
 
 def test_a_run_of_the_wrong_shape_is_named(store: Store) -> None:
-    arrays = {"nll": np.zeros((DOCUMENTS, 3)), "hits": np.zeros((DOCUMENTS, 3))}
-    run = put(store, "lab-curve", recipe("base-20", 20, TRAIN), arrays, lengths=[32, 64, 128, 256])
-    with pytest.raises(DataError, match=rf"{run.key}.*'nll'.*\(12, 4\)"):
-        read_laboratory(store)
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512), lengths=[32, 64, 128])
+    grid = replace(GRIDS["lab"], recipes=GRIDS["lab"].recipes)
+    measured = measured_in(store, grid)
+    curves = measured.tables[Kind.CURVE].iloc[1:]
+    less = replace(measured, tables={Kind.CURVE: curves})
+    said = r"lab-curve of base-20 \(as trained\) is not whole: 35 rows are no 12 documents × 3"
+    with pytest.raises(DataError, match=said):
+        reading.read_laboratory(less, grid)
+
+
+def test_a_run_that_failed_is_said(store: Store) -> None:
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512))
+    put_curve(store, recipe("base-41", 41, TRAIN), step(512), error="out of memory")
+    lab = read_laboratory(store)
+    assert [c.name for c in lab.checkpoints] == ["base-20"]
+    assert set(lab.failed) == {
+        "lab-curve of base-41 (as trained): out of memory",
+        "lab-window of base-41 (as trained): out of memory",
+    }
+
+
+def test_runs_that_are_not_the_studys_are_passed_over(store: Store) -> None:
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512))
+    figure_store.put_books(store, "base-20", linear_factor=3.0)
+    figure_store.put_task(store, "base-20", metrics={"accuracy@64": 1.0}, train_length=128)
+    figure_store.put_books(store, "another")
+    (run,) = (run for run in measured_in(store, GRIDS["lab"]).runs if run.kind == Kind.CURVE)
+    assert str(run) == "lab-curve of base-20 (as trained)"
+
+
+def test_a_window_is_read_at_the_lengths_of_its_curve(store: Store) -> None:
+    one = recipe("base-20", 20, TRAIN)
+    put_curve(store, one, step(512), lengths=[32, 64, 128, 256], started="2025-01-01")
+    put_curve(store, one, step(512), lengths=[64, 256], started="2025-01-02")
+    lab = read_laboratory(store)
+    assert lab.in_windows["base-20", "as trained"].lengths == (32, 64, 128, 256)
+    window = lab.in_window(only(lab.checkpoints))
+    assert window.lengths == (64, 256)
+    assert window.nll[0] == pytest.approx([63 * LOSS, 255 * LOSS])
 
 
 def test_two_pretrainings_are_no_grid(store: Store) -> None:

@@ -16,13 +16,13 @@ from helpers.lab_store import (
     laboratory_of,
     only,
     put_curve,
+    read_laboratory,
     recipe,
     step,
 )
 from rope_eval.results.stats import RESAMPLES
 from rope_eval.results.store import Store
 from studies.scaling_laws import scores
-from studies.scaling_laws.reading import read_laboratory
 from studies.scaling_laws.sampling import Sample
 
 
@@ -69,7 +69,6 @@ def test_several_passes_have_no_local_loss(store: Store) -> None:
         recipe("a", 1e5, TRAIN),
         step(512),
         method="ntk per_sequence",
-        rope={"dynamic_ntk": "per_sequence"},
     )
     put_curve(store, recipe("a", 1e5, TRAIN), step(512))
     lab = read_laboratory(store)

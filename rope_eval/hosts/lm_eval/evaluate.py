@@ -20,17 +20,20 @@ from rope_eval.hosts.lm_eval.task_files import task_folder
 from rope_eval.results.imports import Imported, read_lm_eval
 
 
-def parts_of(task: str, metadata: Mapping[str, Any] | None = None) -> tuple[str, ...]:
+def parts_of(
+    task: str, metadata: Mapping[str, Any] | None = None, include_path: str | None = None
+) -> tuple[str, ...]:
     """Return the tasks of a group, in its order, or a task's own name; no data set is loaded.
 
     Args:
         task: a task's, group's or tag's name, of lm-eval's or of this package's.
         metadata: what the task takes.
+        include_path: a folder with files of more tasks, as lm-eval's own option.
 
     Raises:
-        DataError: for a task that is not there.
+        DataError: for a task or a folder that is not there.
     """
-    manager = _manager(_text(metadata))
+    manager = _manager(_text(metadata), include_path)
     if task not in manager.all_tasks:
         raise DataError(
             f"lm-eval has no task {task!r}.{did_you_mean(task, manager.all_tasks)} "
@@ -66,19 +69,23 @@ def _members(members: Any, manager: TaskManager, group: str) -> Iterator[str]:
             yield from _members(member.get("task"), manager, f"{group}::{inner}")
 
 
-def load_tasks(task: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Task]:
+def load_tasks(
+    task: str, metadata: Mapping[str, Any] | None = None, include_path: str | None = None
+) -> dict[str, Task]:
     """Return the tasks of `parts_of` by their names, with what their group says of them.
 
     Args:
         task: as for `parts_of`.
         metadata: as for `parts_of`.
+        include_path: as for `parts_of`.
 
     Raises:
         DataError: for a task that is not there.
         RopeEvalError: any other of its kinds, of the tasks of this package.
     """
-    names = parts_of(task, metadata)
-    found: dict[str, Task] = _manager(_text(metadata)).load([task])["tasks"]
+    names = parts_of(task, metadata, include_path)
+    manager = _manager(_text(metadata), include_path)
+    found: dict[str, Task] = manager.load([task])["tasks"]
     return {name: found[name] for name in names}
 
 
@@ -89,6 +96,7 @@ def evaluate(
     limit: int | None = None,
     num_fewshot: int | None = None,
     metadata: Mapping[str, Any] | None = None,
+    include_path: str | None = None,
 ) -> Imported:
     """Run a task, and return what `rope-eval import` would make of its files.
 
@@ -98,6 +106,7 @@ def evaluate(
         limit: the first so many items; None for all.
         num_fewshot: examples before each; None for the task's own number.
         metadata: what the task takes.
+        include_path: as for `parts_of`.
 
     Raises:
         RopeEvalError: of the kind that fits, of the model and the tasks of this package.
@@ -107,7 +116,7 @@ def evaluate(
         found = simple_evaluate(
             lm,
             tasks=[task],
-            task_manager=_manager(_text(metadata)),
+            task_manager=_manager(_text(metadata), include_path),
             limit=limit,
             num_fewshot=num_fewshot,
             metadata=dict(metadata or {}),
@@ -127,6 +136,9 @@ def _text(metadata: Mapping[str, Any] | None) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _manager(metadata: str) -> TaskManager:
+def _manager(metadata: str, include_path: str | None = None) -> TaskManager:
     """Return lm-eval's index of tasks; making one reads thousands of files."""
-    return TaskManager(include_path=str(task_folder()), metadata=json.loads(metadata))
+    if include_path is not None and not Path(include_path).is_dir():
+        raise DataError(f"there is no folder {include_path} with files of tasks")
+    folders = [str(task_folder()), *([include_path] if include_path else [])]
+    return TaskManager(include_path=folders, metadata=json.loads(metadata))

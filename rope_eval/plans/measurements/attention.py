@@ -16,7 +16,7 @@ from rope_eval.plans.values import length
 from rope_eval.runner.texts import Texts
 from rope_eval.runner.work import check_effect
 from rope_eval.scoring.attention_facts import pooled, profile_of, setting_facts
-from rope_eval.scoring.attention_profile import AttentionProfile, check_bins
+from rope_eval.scoring.attention_profile import AttentionProfile, check_bins, of_documents
 
 ARRAYS = ("bin_edges", "counts", "sums", "squares")
 
@@ -67,6 +67,7 @@ class Attention(OfBooks):
                 "documents": [part.name for part in whole.parts],
             }
             | pooled(profiles),
+            arrays=of_documents(profiles),
             record=record_of(found),
         )
 

@@ -16,6 +16,7 @@ from rope_eval.plans.document import Value
 from rope_eval.plans.parts import Compute, Found, Part, Report, Whole
 from rope_eval.plans.values import length
 from rope_eval.results import identity
+from rope_eval.results.identity import folder_digest
 from rope_eval.results.resolved import resolved_laws
 from rope_eval.results.store import Store
 
@@ -34,6 +35,7 @@ class Task(Measurement):
         max_length: tokens that the model takes; None for what its config says.
         batch_size: requests at a time.
         metadata: what the task takes, such as lengths.
+        include_path: a folder with files of more tasks.
     """
 
     task: str
@@ -42,6 +44,7 @@ class Task(Measurement):
     max_length: int | None = None
     batch_size: int = 1
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    include_path: str | None = None
 
     def __str__(self) -> str:
         return f"{self.task} of lm-eval"
@@ -50,7 +53,7 @@ class Task(Measurement):
         """Raise `DataError` for a task that lm-eval does not have."""
         from rope_eval.hosts.lm_eval.evaluate import parts_of
 
-        parts_of(self.task, self.metadata)
+        parts_of(self.task, self.metadata, self.include_path)
 
     def prospect(self, cell: Cell, store: Store) -> Prospect:
         """Say which tasks of a cell are stored."""
@@ -69,7 +72,7 @@ class Task(Measurement):
 
         asked = self._request(cell)
         parts = []
-        for name in parts_of(self.task, self.metadata):
+        for name in parts_of(self.task, self.metadata, self.include_path):
             of = {} if name == self.task else {"group": self.task}  # which may change its tasks
             one = asked | {"kind": KIND_OF_PART, "tasks": [name]} | of
             parts.append(Part(name=name, asked=one, of=name))
@@ -78,6 +81,7 @@ class Task(Measurement):
     def _request(self, cell: Cell) -> dict[str, Any]:
         """Return all that determines the scores; other releases of lm-eval have other prompts."""
         loading = cell.loading
+        own = {} if self.include_path is None else {"included": folder_digest(self.include_path)}
         return identity.request(
             KIND_OF_RUN,
             cell.setting.checkpoint,
@@ -95,6 +99,7 @@ class Task(Measurement):
             trust_remote_code=loading.trust_remote_code,
             lm_eval=importlib.metadata.version("lm-eval"),
             laws=resolved_laws(cell.setting.checkpoint, cell.setting.rope),
+            **own,
         )
 
     @contextmanager
@@ -122,7 +127,7 @@ class Task(Measurement):
                 **options,
             ) as lm,
         ):
-            tasks = load_tasks(self.task, self.metadata)
+            tasks = load_tasks(self.task, self.metadata, self.include_path)
             ran = {"dtype": lm.get_model_info()["dtype"], "device": model.device.type}
 
             def compute(part: Part, report: Report) -> Found:
@@ -132,6 +137,7 @@ class Task(Measurement):
                     limit=self.limit,
                     num_fewshot=self.num_fewshot,
                     metadata=self.metadata,
+                    include_path=self.include_path,
                 )
                 return Found(
                     results=imported.run.results | {"fingerprint": part.asked["fingerprint"]},
@@ -176,8 +182,12 @@ _OPTIONS: dict[str, Callable[[Value], Any]] = {
 
 
 def _read(value: Value) -> list[Task]:
-    given = value.items(("tasks", *_OPTIONS, "metadata"), needed={"tasks": "[piqa]"})
+    given = value.items(
+        ("tasks", *_OPTIONS, "include_path", "metadata"), needed={"tasks": "[piqa]"}
+    )
     options = {name: read(given[name]) for name, read in _OPTIONS.items() if name in given}
+    if "include_path" in given:
+        options["include_path"] = given["include_path"].text()
     if "metadata" in given:
         options["metadata"] = {n: one.plain() for n, one in given["metadata"].items().items()}
     return [Task(task=one.text(), **options) for one in given["tasks"].elements()]

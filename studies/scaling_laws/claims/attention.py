@@ -23,7 +23,7 @@ from studies.scaling_laws.claim import (
     table,
     with_interval,
 )
-from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.runs import Attention, Checkpoint, Laboratory
 from studies.scaling_laws.sampling import Estimate, Floats, Sample, plain
 

@@ -24,7 +24,7 @@ from studies.scaling_laws.claim import (
     table,
     with_interval,
 )
-from studies.scaling_laws.measurements import AS_TRAINED
+from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory
 from studies.scaling_laws.sampling import Estimate, plain
 

@@ -28,7 +28,7 @@ from studies.scaling_laws.claim import (
 )
 from studies.scaling_laws.claims.retrieval import ENOUGH, reached
 from studies.scaling_laws.extensions import FACTOR, extensions
-from studies.scaling_laws.measurements import AS_TRAINED, METHODS
+from studies.scaling_laws.names import AS_TRAINED, METHODS
 from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Estimate, Floats, Sample, plain
 from studies.scaling_laws.scores import (

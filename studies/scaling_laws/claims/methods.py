@@ -24,8 +24,8 @@ from studies.scaling_laws.claim import (
     perplexity,
     table,
 )
-from studies.scaling_laws.measurements import ALSO_WRONG, AS_TRAINED, WRONG
-from studies.scaling_laws.measurements import METHODS as MEASURED
+from studies.scaling_laws.names import ALSO_WRONG, AS_TRAINED, WRONG
+from studies.scaling_laws.names import METHODS as MEASURED
 from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory
 from studies.scaling_laws.sampling import Floats, plain
 from studies.scaling_laws.scores import Difference, compare, cumulative_nll, perplexities

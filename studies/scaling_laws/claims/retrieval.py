@@ -19,7 +19,7 @@ from rope_eval.report.figures.retrieval import Reach, draw_reaches
 from rope_eval.results.stats import Interval, wilson
 from studies.scaling_laws.claim import Check, Finding, Picture, length, percent, table, tokens
 from studies.scaling_laws.contexts import DEFINITION, Held, held
-from studies.scaling_laws.measurements import AS_TRAINED, IN_RETRIEVAL
+from studies.scaling_laws.names import AS_TRAINED, IN_RETRIEVAL
 from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Estimate, Floats, Sample, plain
 from studies.scaling_laws.scores import MARGIN, excess_curve

@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from studies.scaling_laws.commands import measure, pack, show, train, unpack
+from studies.scaling_laws.commands import pack, show, text, train
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of ``rope-eval lab`` and its verbs."""
     lab = argparse.ArgumentParser(
         prog="rope-eval lab",
-        description="Train small models on a grid of bases and lengths, measure them, and show\n"
-        "what the paper's laws say beside what was measured.",
+        description="Train small models on a grid of bases and lengths, and show what the paper's\n"
+        "laws say beside what was measured. `rope-eval run` measures, by the study's plan.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     verbs = lab.add_subparsers(dest="lab_command", metavar="VERB", required=True)
-    for verb in (train, measure, pack, unpack, show):
+    for verb in (train, text, pack, show):
         verb.add_parser(verbs)
     return lab
 

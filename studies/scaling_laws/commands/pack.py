@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from rope_eval.errors import DataError
-from studies.scaling_laws.commands.measure import DEFAULT_STORE
 from studies.scaling_laws.commands.show import DEFAULT_TABLES
+
+DEFAULT_STORE = Path("results", "lab-runs")
 
 EXAMPLE = """\
 examples:
@@ -35,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         type=Path,
         default=DEFAULT_STORE,
         metavar="DIR",
-        help="runs of `measure` (default: results/lab-runs)",
+        help="runs of the plan (default: results/lab-runs)",
     )
     add("--preset", default="lab", metavar="NAME", help="whose grid: lab or gpu (default: lab)")
     add(
@@ -56,20 +57,19 @@ def run(args: argparse.Namespace) -> int:
         DataError: the store holds no measurements of the grid, of different texts, or failed ones.
         StoreError: a run is damaged, or the output cannot be written.
     """
-    from studies.scaling_laws.reading import newest_runs, read_laboratory
+    from studies.scaling_laws.reading import read_laboratory
     from studies.scaling_laws.recipes.grids import find_grid
-    from studies.scaling_laws.tables import open_runs, write_tables
+    from studies.scaling_laws.tables import open_measured, write_tables
 
-    find_grid(args.preset)
-    source = open_runs(args.store)
-    failed = read_laboratory(source, args.preset).failed
+    grid = find_grid(args.preset)
+    measured = open_measured(args.store, grid)
+    failed = read_laboratory(measured, grid, args.preset).failed
     if failed:
         raise DataError(
             f"{args.store} has failed measurements, and nothing was packed: {'; '.join(failed)}. "
-            "Run `rope-eval lab measure` again"
+            "Run the plan again with --retry-failed"
         )
-    runs = newest_runs(source, args.preset)
-    files = write_tables(args.output, runs, source)
+    files = write_tables(args.output, measured)
     size = sum(file.stat().st_size for file in files)
-    print(f"{len(runs)} measurements are in {len(files)} tables in {args.output}: {size:,} bytes")
+    print(f"{len(measured.runs)} runs are in {len(files)} tables in {args.output}: {size:,} bytes")
     return 0

@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[Any]) -> None:
         type=Path,
         default=DEFAULT_TABLES,
         metavar="DIR",
-        help="runs of `measure`, or tables of `pack` (default: results/lab)",
+        help="runs of the plan, or tables of `pack` (default: results/lab)",
     )
     add("--preset", default="lab", metavar="NAME", help="whose grid: lab or gpu (default: lab)")
     add("--output", type=Path, default=Path("laboratory"), metavar="DIR", help="(laboratory)")
@@ -51,10 +51,10 @@ def run(args: argparse.Namespace) -> int:
     from studies.scaling_laws.document import find_all, summary_table, to_dict, write_findings
     from studies.scaling_laws.reading import read_laboratory
     from studies.scaling_laws.recipes.grids import find_grid
-    from studies.scaling_laws.tables import open_runs
+    from studies.scaling_laws.tables import open_measured
 
-    find_grid(args.preset)
-    laboratory = read_laboratory(open_runs(args.store), args.preset)
+    grid = find_grid(args.preset)
+    laboratory = read_laboratory(open_measured(args.store, grid), grid, args.preset)
     found = find_all(laboratory)
     files = write_findings(laboratory, args.output, found)
     if args.json:

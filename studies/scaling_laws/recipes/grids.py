@@ -1,4 +1,4 @@
-"""The lab's grids: which checkpoints are made, and what is asked of them."""
+"""The lab's grids: which checkpoints are made."""
 
 from __future__ import annotations
 
@@ -170,21 +170,16 @@ class Grid:
         text: what it is trained on: a source of `studies.scaling_laws.recipes.text`.
         hidden_size: of the byte-level Llama, in heads of :data:`HEAD_DIM`.
         layers: of it.
-        with_retrieval: the checkpoints that are also asked for needles under methods of
-            inference.
-        with_attention: those whose attention scores are measured (Figs. 6, 8, 10).
-        with_extensions: those that are also run under the methods that are to extend a model.
-        with_some_extensions: those that are run under a few of them.
+        pieces: how many pieces of held-out text it is measured on, a multiple of the sets.
+        piece_tokens: of each, the longest length of a curve.
     """
 
     recipes: tuple[Recipe, ...]
     text: Literal["stdlib", "site-packages"]
     hidden_size: int
     layers: int
-    with_retrieval: frozenset[str]
-    with_attention: frozenset[str]
-    with_extensions: frozenset[str]
-    with_some_extensions: frozenset[str]
+    pieces: int
+    piece_tokens: int
 
 
 GRIDS = {
@@ -193,32 +188,16 @@ GRIDS = {
         text="stdlib",
         hidden_size=128,
         layers=3,
-        with_retrieval=frozenset(
-            {"pretrained", "base-1e4-drop"}
-            | {f"base-{base}" for base in ("20", "81", "300", "1e4", "3e4", "1e5", "3e5")}
-        ),
-        with_attention=frozenset(
-            {"pretrained", "base-1e4-512", "base-1e5-512", "base-3e6-512"}
-            | {f"base-{base}" for base in ("20", "81", "1e4", "1e5", "1e6")}
-        ),
-        with_extensions=frozenset({"pretrained"}),
-        with_some_extensions=frozenset({"base-1e5"}),
+        pieces=48,
+        piece_tokens=4096,
     ),
     "gpu": Grid(
         recipes=GPU,
         text="site-packages",
         hidden_size=256,
         layers=6,
-        with_retrieval=frozenset(
-            {"pretrained", "base-1e4-drop"}
-            | {f"base-{base}" for base in ("81", "326", "1e3", "1e4", "3e4", "1e5", "3e5")}
-        ),
-        with_attention=frozenset(
-            {"pretrained", "base-1e4-2048", "base-1e5-2048", "base-1e7-2048"}
-            | {f"base-{base}" for base in ("81", "326", "1e4", "1e5", "1e6")}
-        ),
-        with_extensions=frozenset({"pretrained"}),
-        with_some_extensions=frozenset({"base-1e5"}),
+        pieces=96,
+        piece_tokens=16384,
     ),
 }
 """The grids by the name of the preset."""

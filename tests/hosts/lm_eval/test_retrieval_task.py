@@ -32,7 +32,7 @@ from rope_eval.data.books import read_books
 from rope_eval.data.probes import PASSKEY, Form, Probe, ProbePlan
 from rope_eval.errors import LengthError, RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.retrieval_task import RetrievalTask
-from studies.scaling_laws.measuring.probe import LAB, held_out_text
+from studies.scaling_laws.probe import LAB, held_out_text
 from studies.scaling_laws.recipes.model import build_tokenizer
 
 ROOT = Path(__file__).parents[3]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rope_eval import RopeSpec, patched
@@ -19,6 +20,7 @@ from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
 from rope_eval.results.store import Run, Store
 from rope_eval.scoring import attention_facts
+from rope_eval.scoring.attention_profile import PARTS
 from rope_eval.scoring.books import long_enough
 from rope_eval.scoring.continuation import continuation
 
@@ -67,6 +69,16 @@ def test_attention_is_the_commands_own(
         run = of(store, rope)
         assert (run.kind, run.results) == ("attention", facts)
         assert run.provenance["ran"][0]["dtype"] == "float32"
+        arrays = store.arrays(run.key)
+        assert arrays["sums"].shape == arrays["squares"].shape == (2, 2, len(facts["bins"]))
+        means = arrays["sums"].sum(0) / (2 * arrays["counts"])
+        mean_squares = arrays["squares"].sum(0) / (2 * arrays["counts"])
+        for i, one in enumerate(facts["bins"]):
+            assert one["count"] == 2 * arrays["counts"][i]
+            assert (one["from"], one["to"] + 1) == tuple(arrays["bin_edges"][i : i + 2])
+            assert [one[part]["mean"] for part in PARTS] == pytest.approx(means[:, i])
+            std = np.sqrt(mean_squares[:, i] - means[:, i] ** 2)
+            assert [one[part]["std"] for part in PARTS] == pytest.approx(std, abs=1e-6)
     assert work(made, store).units == 0
     other = plan(tmp_path, ATTENTION.replace("docs: 2", "docs: 1"))
     assert work(other, store).units == 0  # its document is one of the two

@@ -9,6 +9,7 @@ import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
+from rope_eval.errors import DataError
 from rope_eval.hosts.lm_eval import evaluate
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.paths import asset
@@ -89,3 +90,25 @@ def test_retrieval_is_a_task_with_its_lengths(tmp_path: Path) -> None:
         max_length=1024,
         metadata={"lengths": [300, 1024], "depths": [0.5], "samples": 2},
     )
+
+
+def test_tasks_of_ones_own_count_by_their_files(tmp_path: Path) -> None:
+    tasks, file, store = tmp_path / "tasks", tmp_path / "plan.yaml", Store(tmp_path / "runs")
+    tasks.mkdir()
+    own = (asset("tasks") / "builtin_cumulative.yaml").read_text(encoding="utf-8")
+    (tasks / "mine.yaml").write_text(own.replace("task: builtin_cumulative", "task: mine"))
+    file.write_text(
+        f"loading: {{device: cpu}}\nmodels: [{LAB}/base-20]\nmeasurements:\n  - lm_eval:\n"
+        f"      {{tasks: [mine], limit: 1, metadata: {{lengths: [32]}}, include_path: {tasks}}}\n"
+    )
+    plan = Plan.read(file)
+    plan.check()
+    assert work(plan, store).units == 1
+    (run,) = store.runs()
+    assert list(run.results["tasks"]) == ["mine"]
+    assert [one.state for one in survey.survey(plan, store)] == ["done"]
+    (tasks / "mine.yaml").write_text((tasks / "mine.yaml").read_text() + "# another\n")
+    assert [one.state for one in survey.survey(plan, store)] == ["to do"]
+    file.write_text(file.read_text().replace(str(tasks), str(tmp_path / "none")))
+    with pytest.raises(DataError, match=r"there is no folder .*none with files of tasks"):
+        Plan.read(file).check()

@@ -5,10 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from helpers.lab_store import EDGES, TRAIN, only, put_attention, put_curve, recipe, step
+from helpers.lab_store import (
+    EDGES,
+    TRAIN,
+    only,
+    put_attention,
+    put_curve,
+    read_laboratory,
+    recipe,
+    step,
+)
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import attention
-from studies.scaling_laws.reading import read_laboratory
 
 
 def test_drift_of_attention_scores(store: Store) -> None:

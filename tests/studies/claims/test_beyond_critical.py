@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.lab_store import LOSS, TRAIN, put_curve, put_method, recipe, step
+from helpers.lab_store import LOSS, TRAIN, put_curve, put_method, read_laboratory, recipe, step
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import beyond_critical
-from studies.scaling_laws.measurements import METHODS
-from studies.scaling_laws.reading import read_laboratory
+from studies.scaling_laws.names import METHODS
 
 
 def test_clip_and_drop(store: Store) -> None:
     own = recipe("base-1e4", 1e4, TRAIN)
     put_curve(store, own, step(128, 2.0))
-    put_method(store, own, "clip", step(128, 1.0), beyond_critical="clip")
-    put_method(store, own, "drop", step(128, 3.0), beyond_critical="drop")
+    put_method(store, own, "clip", step(128, 1.0))
+    put_method(store, own, "drop", step(128, 3.0))
     put_curve(store, recipe("base-1e4-drop", 1e4, TRAIN, beyond="drop"), step(512, 1.0))
     lab = read_laboratory(store)
     found = beyond_critical.find(lab)

@@ -11,6 +11,7 @@ from helpers.lab_store import (
     put_curve,
     put_method,
     put_retrieval,
+    read_laboratory,
     recipe,
     step,
 )
@@ -19,7 +20,6 @@ from rope_eval.results.store import Store
 from studies.scaling_laws.claims import extending
 from studies.scaling_laws.claims.extending import kept
 from studies.scaling_laws.extensions import extensions
-from studies.scaling_laws.reading import read_laboratory
 from studies.scaling_laws.sampling import Sample
 
 
@@ -27,14 +27,10 @@ def _stored(store: Store) -> dict[str, extending.Extended]:
     one = recipe("pretrained", 1e4)
     put_curve(store, one, step(128))
     put_retrieval(store, one, 128)
-    put_method(store, one, "log", step(128, 0.9), log_scale=True)
-    for method, at, until, rope in (
-        ("PI", 32, 0, {"linear_factor": 8}),
-        ("YaRN", 1024, 64, {"yarn_factor": 8}),
-        ("ReRoPE", 1e9, 512, {"rerope_window": 32}),
-    ):
-        put_method(store, one, method, step(at), **rope)
-        put_retrieval(store, one, until, method=method, rope=rope)
+    put_method(store, one, "log", step(128, 0.9))
+    for method, at, until in (("PI", 32, 0), ("YaRN", 1024, 64), ("ReRoPE", 1e9, 512)):
+        put_method(store, one, method, step(at))
+        put_retrieval(store, one, until, method=method)
     return {e.method: e for e in extending.extended(read_laboratory(store))}
 
 
@@ -53,7 +49,7 @@ def test_perplexity_is_kept_while_the_mean_excess_is_within_the_margin(store: St
 def test_a_margin_is_counted_from_the_training_length_on(store: Store) -> None:
     one = recipe("pretrained", 1e4)
     put_curve(store, one, step(1e9))
-    put_method(store, one, "PI", lambda t: 1.5 + (t < 40) * 0.5, linear_factor=8)
+    put_method(store, one, "PI", lambda t: 1.5 + (t < 40) * 0.5)
     lab = read_laboratory(store)
     curve, in_window = lab.curves["pretrained", "PI"], lab.in_window(lab.checkpoints[0])
     assert set(kept(curve, in_window, Sample(DOCUMENTS, 3))) == {4096}
@@ -95,11 +91,8 @@ def test_methods_are_drawn_by_kind(store: Store) -> None:
     assert found["YaRN"].column == "frequencies"
     assert found["ReRoPE"].column == "position maps"
     one = recipe("pretrained", 1e4)
-    for name, rope in (
-        ("HardClip", {"hard_clip": 10}),
-        ("dynamic YaRN", {"dynamic_yarn": "octave"}),
-    ):
-        put_method(store, one, name, step(1e9), **rope)
+    for name in ("HardClip", "dynamic YaRN"):
+        put_method(store, one, name, step(1e9))
     for other in extending.extended(read_laboratory(store)):
         if other.method in ("HardClip", "dynamic YaRN"):
             assert other.column == "by length, fewer pairs"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.lab_store import TRAIN, put_curve, put_method, recipe, step
+from helpers.lab_store import TRAIN, put_curve, put_method, read_laboratory, recipe, step
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import methods
-from studies.scaling_laws.measurements import METHODS
-from studies.scaling_laws.reading import read_laboratory
+from studies.scaling_laws.names import METHODS
 
 
 def test_methods_against_as_trained(store: Store) -> None:
@@ -23,10 +22,10 @@ def test_methods_against_as_trained(store: Store) -> None:
         (large, 2.0, 2.0, 0.5),
     ):
         put_curve(store, one, step(256, height))
-        put_method(store, one, "log", step(256, log), log_scale=True)
-        put_method(store, one, "ntk", step(256, ntk), dynamic_ntk="per_query")
-    put_method(store, large, "ntk (wrong)", step(256, 0.9), dynamic_ntk="per_query")
-    put_method(store, large, "ntk per_sequence", step(256, 0.6), dynamic_ntk="per_sequence")
+        put_method(store, one, "log", step(256, log))
+        put_method(store, one, "ntk", step(256, ntk))
+    put_method(store, large, "ntk (wrong)", step(256, 0.9))
+    put_method(store, large, "ntk per_sequence", step(256, 0.6))
     lab = read_laboratory(store)
     found = methods.find(lab)
     assert found.verdict == "agrees", [c for c in found.checks if not c.holds]

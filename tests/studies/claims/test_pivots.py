@@ -6,10 +6,9 @@ import math
 
 import pytest
 
-from helpers.lab_store import TRAIN, put_curve, recipe, step
+from helpers.lab_store import TRAIN, put_curve, read_laboratory, recipe, step
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import pivots
-from studies.scaling_laws.reading import read_laboratory
 
 
 def test_the_steepest_segment_against_the_pivots(store: Store) -> None:

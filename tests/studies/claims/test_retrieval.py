@@ -13,13 +13,14 @@ from helpers.lab_store import (
     put,
     put_curve,
     put_retrieval,
+    read_laboratory,
     recipe,
     step,
 )
 from rope_eval import theory
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import retrieval
-from studies.scaling_laws.reading import read_laboratory
+from studies.scaling_laws.measured import Kind
 
 
 def test_retrieval_that_is_lost_where_perplexity_is_kept(store: Store) -> None:
@@ -58,8 +59,7 @@ def test_retrieval_counts_what_stands_first_and_has_no_gaps(store: Store) -> Non
     right[:, 4, 0] = True  # and 512, after a gap
     right[:, :6, 1] = True  # what stands nearer is found further
     arrays = {"right": right, "nll": np.zeros(right.shape, dtype=np.float32)}
-    request = {"lengths": PROBES, "depths": [0.0, 0.5], "samples": 60}
-    put(store, "lab-retrieval", one, arrays, **request)
+    put(store, Kind.RETRIEVAL, one, arrays, lengths=PROBES, depths=[0.0, 0.5])
     found = only(retrieval.everything(read_laboratory(store)))
     assert found.accuracy == (1, 1, 1, 0, 1, 0, 0)
     assert found.retrieves.value == 128

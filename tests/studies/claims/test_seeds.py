@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.lab_store import TRAIN, only, put_curve, recipe, step
+from helpers.lab_store import TRAIN, only, put_curve, read_laboratory, recipe, step
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import seeds
-from studies.scaling_laws.reading import read_laboratory
 
 
 def test_the_spread_over_seeds(store: Store) -> None:

@@ -1,1 +1,0 @@
-"""How the grid's checkpoints are measured: text and probes ──► scores ──► the store."""
