@@ -16,6 +16,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
 from rope_eval.errors import DataError, did_you_mean
+from rope_eval.hosts.lm_eval.kept_data import keep_data, seeded
 from rope_eval.hosts.lm_eval.task_files import task_folder
 from rope_eval.results.imports import Imported, read_lm_eval
 
@@ -69,6 +70,8 @@ def _members(members: Any, manager: TaskManager, group: str) -> Iterator[str]:
 def load_tasks(task: str, metadata: Mapping[str, Any] | None = None) -> dict[str, Task]:
     """Return the tasks of `parts_of` by their names, with what their group says of them.
 
+    What RULER makes up for them is the same in every process, and built once.
+
     Args:
         task: as for `parts_of`.
         metadata: as for `parts_of`.
@@ -78,7 +81,8 @@ def load_tasks(task: str, metadata: Mapping[str, Any] | None = None) -> dict[str
         RopeEvalError: any other of its kinds, of the tasks of this package.
     """
     names = parts_of(task, metadata)
-    found: dict[str, Task] = _manager(_text(metadata)).load([task])["tasks"]
+    with seeded():
+        found: dict[str, Task] = _manager(_text(metadata)).load([task])["tasks"]
     return {name: found[name] for name in names}
 
 
@@ -130,3 +134,6 @@ def _text(metadata: Mapping[str, Any] | None) -> str:
 def _manager(metadata: str) -> TaskManager:
     """Return lm-eval's index of tasks; making one reads thousands of files."""
     return TaskManager(include_path=str(task_folder()), metadata=json.loads(metadata))
+
+
+keep_data()
