@@ -1,4 +1,4 @@
-"""How a rotary base is written where there is little room."""
+"""How a rotary base, or a large number, is written where there is little room."""
 
 from __future__ import annotations
 
@@ -23,3 +23,16 @@ def base_label(base: float) -> str:
     ['20', '326', '3e3', '84e3', '1e6', '81.49']
     """
     return base_name(base) if base == round(base) else f"{base:.4g}"
+
+
+def scaled(number: float) -> str:
+    """Return a number with three digits and a decimal prefix, ready for a unit.
+
+    >>> scaled(8_030_000_000), scaled(12.34), scaled(999.7)
+    ('8.03 G', '12.3 ', '1 k')
+    """
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if number < 999.5:
+            return f"{number:.3g} {prefix}"
+        number /= 1000
+    return f"{number:.3g} E"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
 from rope_eval.files import Place
+from rope_eval.labels import scaled
 from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
@@ -85,20 +86,11 @@ def _cost(one: Standing) -> Iterator[str]:
     if one.tokens:
         yield f"{one.tokens} tokens to score"
     if one.estimate.flops:
-        yield f"{_scaled(one.estimate.flops)}FLOP"
+        yield f"{scaled(one.estimate.flops)}FLOP"
     if one.estimate.memory is not None:
-        yield f"{_scaled(one.estimate.memory)}B of memory"
+        yield f"{scaled(one.estimate.memory)}B of memory"
     elif one.estimate.weights is not None:
-        yield f"{_scaled(one.estimate.weights)}B of weights, and what its texts need"
-
-
-def _scaled(number: float) -> str:
-    """Return a number with a decimal prefix: ``1.3 G``."""
-    for prefix in ("", "k", "M", "G", "T", "P"):
-        if number < 1000:
-            return f"{number:.3g} {prefix}"
-        number /= 1000
-    return f"{number:.3g} E"
+        yield f"{scaled(one.estimate.weights)}B of weights, and what its texts need"
 
 
 def _summary(standings: list[Standing], absent: int) -> str:
@@ -107,7 +99,7 @@ def _summary(standings: list[Standing], absent: int) -> str:
     tokens = sum(one.tokens or 0 for one in standings if not one.is_over)
     flops = sum(one.estimate.flops or 0 for one in standings if not one.is_over)
     memory = max((one.estimate.memory or 0 for one in standings if not one.is_over), default=0)
-    takes = f" ({_scaled(flops)}FLOP, at most {_scaled(memory)}B of memory)" if memory else ""
+    takes = f" ({scaled(flops)}FLOP, at most {scaled(memory)}B of memory)" if memory else ""
     states = ", ".join(f"{count} {state}" for state, count in counts.items())
     lacking = f", and {absent} rows without a checkpoint" if absent else ""
     return (

@@ -1,8 +1,8 @@
-"""What scoring a text costs on a model, operations and memory, from its config alone.
+"""What scoring a text costs on a model, operations, bytes and memory, from its config alone.
 
 The numbers are of `rope_eval.scoring.tokens`: a layer at a time in chunks, no cache across layers,
 logits a part at a time. Letters: T tokens, C tokens of a chunk, D hidden size, N query heads, M
-key-value heads, H head_dim, F width of the feed-forward part, V vocabulary, L layers.
+key-value heads, H head_dim, F width of the feed-forward part, V vocabulary, L layers, G devices.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from rope_eval.errors import SpecError
+
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 CHUNKS = 3  # of `[C, …]`: what an attention layer or a feed-forward part holds at a time
 LOGITS = 2  # of `[rows, V]` in float32: the logits, and what their log-sum-exp needs
+# reads and writes of each number by what is no product: norms, sums and copies of hidden states;
+# gate and product of the feed-forward part; rotation and copies of queries, of keys and values
+MOVES_HIDDEN, MOVES_WIDE, MOVES_QUERY, MOVES_KEY = 22, 5, 10, 12
+MOVES_LOGITS = 8  # of float32: log-sum-exp, the target's, the likeliest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +35,7 @@ class Cost:
         head_dim: H.
         wide: F.
         vocabulary: V.
+        tied: whether the head is the embedding.
     """
 
     parameters: int
@@ -40,6 +47,42 @@ class Cost:
     head_dim: int
     wide: int
     vocabulary: int
+    tied: bool = False
+
+    @classmethod
+    def of_size(cls, parameters: int) -> Cost:
+        """Return a dense model of about so many parameters, in the proportions of Llama 3 8B.
+
+        A layer for each 128 of D, heads of 128, a key-value head for each four, F = 3.5 D, V =
+        128,256, a head of its own; of what has fewer than a layer of these, one of D = 128.
+
+        Args:
+            parameters: how many.
+        """
+        if parameters < 1:
+            raise SpecError(f"a model has 1 parameter or more, got {parameters}")
+
+        def made(layers: int) -> Cost:
+            hidden, heads, vocabulary = 128 * layers, layers, 128_256
+            kv_heads, wide = max(1, heads // 4), 448 * layers
+            attention = 2 * hidden * hidden + 2 * hidden * kv_heads * 128
+            in_layers = layers * (attention + 3 * hidden * wide + 2 * hidden) + hidden
+            return cls(
+                parameters=in_layers + 2 * vocabulary * hidden,
+                multiplied=in_layers + vocabulary * hidden,
+                layers=layers,
+                hidden=hidden,
+                heads=heads,
+                kv_heads=kv_heads,
+                head_dim=128,
+                wide=wide,
+                vocabulary=vocabulary,
+            )
+
+        layers = 1
+        while made(layers + 1).parameters < parameters:
+            layers += 1
+        return min(made(layers), made(layers + 1), key=lambda one: abs(one.parameters - parameters))
 
     @classmethod
     def of(cls, config: Any) -> Cost:
@@ -83,36 +126,120 @@ class Cost:
                 _number(layer, "intermediate_size") or 4 * inner.hidden_size for layer in layers
             ),
             vocabulary=inner.vocab_size,
+            tied=tied,
         )
 
     def flops(self, tokens: int) -> float:
-        """Return the operations of one pass: 2 a weight and token, and 4·N·H a pair of tokens.
+        """Return the operations of one pass: those of its products and of its attention.
+
+        Args:
+            tokens: T.
+        """
+        return self.product_flops(tokens) + self.attention_flops(tokens)
+
+    def product_flops(self, tokens: int) -> float:
+        """Return the operations of products with weights: 2 a weight and token.
+
+        Args:
+            tokens: T.
+        """
+        return 2.0 * self.multiplied * tokens
+
+    def attention_flops(self, tokens: int, past: int = 0) -> float:
+        """Return the operations of attention: 4·N·H a layer and pair of a query and its key.
 
         Layers with a window attend to less, so that it is at most so many.
 
         Args:
             tokens: T.
+            past: tokens before them.
         """
-        pairs = tokens * (tokens + 1) / 2
-        return (
-            2.0 * self.multiplied * tokens + 4.0 * self.layers * self.heads * self.head_dim * pairs
-        )
+        pairs = tokens * (tokens + 1) / 2 + tokens * past
+        return 4.0 * self.layers * self.heads * self.head_dim * pairs
 
-    def weights(self, dtype: str) -> int:
-        """Return the bytes of the weights.
+    def moved(self, tokens: int, dtype: str) -> float:
+        """Return the bytes that layers read and write beside products and attention.
+
+        Args:
+            tokens: T.
+            dtype: that the model runs in.
+        """
+        layer = (
+            MOVES_HIDDEN * self.hidden
+            + MOVES_WIDE * self.wide
+            + MOVES_QUERY * self.heads * self.head_dim
+            + MOVES_KEY * self.kv_heads * self.head_dim
+        )
+        return float(self.layers * layer * BYTES[dtype] * tokens)
+
+    def logits_moved(self, tokens: int) -> float:
+        """Return the bytes that are read and written where logits become scores, in float32.
+
+        Args:
+            tokens: that are scored.
+        """
+        return float(MOVES_LOGITS * 4 * self.vocabulary * tokens)
+
+    def keys_and_values(self, tokens: int, dtype: str) -> int:
+        """Return the bytes of all layers' keys and values: 2·L·T·M·H numbers.
+
+        Args:
+            tokens: T.
+            dtype: that the model runs in.
+        """
+        return 2 * self.layers * tokens * self.kv_heads * self.head_dim * BYTES[dtype]
+
+    def hidden_states(self, tokens: int, dtype: str) -> int:
+        """Return the bytes of the hidden states between two layers: T·D numbers.
+
+        Args:
+            tokens: T.
+            dtype: that the model runs in.
+        """
+        return tokens * self.hidden * BYTES[dtype]
+
+    def gathered(self, tokens: int, dtype: str, devices: int) -> int:
+        """Return the bytes that each device receives where queries are over G devices.
+
+        It has the keys and values of its own tokens, T/G, and in each layer needs those of the
+        others: 2·L·T·M·H·(G - 1)/G numbers.
+
+        Args:
+            tokens: T.
+            dtype: that the model runs in.
+            devices: G.
+        """
+        return self.keys_and_values(tokens, dtype) * (devices - 1) // devices
+
+    def weights(self, dtype: str, parts: int = 1) -> int:
+        """Return the bytes of the weights, or those of the largest of parts by layers.
 
         Args:
             dtype: that the model runs in.
+            parts: devices that the layers are over, the embedding on the first and the head on the
+                last.
         """
-        return self.parameters * BYTES[dtype]
+        if parts == 1:
+            return self.parameters * BYTES[dtype]
+        end = self.vocabulary * self.hidden
+        in_layers = self.parameters - end * (1 if self.tied else 2)
+        return (-(-self.layers // parts) * in_layers // self.layers + end) * BYTES[dtype]
 
     def working(
-        self, tokens: int, dtype: str, *, chunk_size: int, unrotated: bool, cached: bool
+        self,
+        tokens: int,
+        dtype: str,
+        *,
+        chunk_size: int,
+        unrotated: bool,
+        cached: bool,
+        devices: int = 1,
+        parts: int = 1,
     ) -> int:
-        """Return the bytes beside the weights, at most at a time.
+        """Return the bytes beside the weights, at most at a time on a device.
 
-        The hidden states of all tokens are held twice while the first layer's are put together;
-        keys and values are one layer's.
+        The hidden states of all its tokens are held twice while the first layer's are put together;
+        keys and values are one layer's, of all tokens.
 
         Args:
             tokens: T.
@@ -120,27 +247,38 @@ class Cost:
             chunk_size: C.
             unrotated: whether keys are held unrotated too, for a base that changes with the query.
             cached: whether the keys and values of all layers are held, as a continuation does.
+            devices: G that the queries are over.
+            parts: devices that the layers are over.
         """
         from rope_eval.scoring.logits import LOGITS_AT_ONCE
 
         each = BYTES[dtype]
         chunk = min(chunk_size, tokens)
-        hidden = tokens * self.hidden * each
+        hidden = -(-tokens // devices) * self.hidden * each
         keys = (3 if unrotated else 2) * tokens * self.kv_heads * self.head_dim * each
         tables = 2 * tokens * self.head_dim * 4
         widest = max(self.wide, (self.heads + 2 * self.kv_heads) * self.head_dim)
-        layer = hidden + keys * (self.layers if cached else 1) + CHUNKS * chunk * widest * each
+        layer = (
+            hidden
+            + keys * (-(-self.layers // parts) if cached else 1)
+            + CHUNKS * chunk * widest * each
+        )
         logits = LOGITS * 4 * min(LOGITS_AT_ONCE, tokens * self.vocabulary)
         return tables + max(2 * hidden, layer, hidden + logits)
 
 
-def usual_chunk(device: str | None) -> int:
-    """Return C where it is not given, on a device or on the one that a model would take."""
+def usual_device() -> str:
+    """Return the device that a model would take: CUDA where there is one."""
     import torch
 
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def usual_chunk(device: str | None) -> int:
+    """Return C where it is not given, on a device or on the one that a model would take."""
     from rope_eval.scoring.tokens import CHUNK
 
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or usual_device()
     return CHUNK.get(device.partition(":")[0], CHUNK["cpu"])
 
 

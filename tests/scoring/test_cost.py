@@ -18,6 +18,7 @@ from transformers import (
 
 from helpers.families.build import NAMED, config_of
 from rope_eval import RopeSpec, patched
+from rope_eval.errors import SpecError
 from rope_eval.scoring.continuation import continuation
 from rope_eval.scoring.cost import Cost
 from rope_eval.scoring.tokens import score_tokens
@@ -122,3 +123,58 @@ def test_of_experts_those_count_that_a_token_is_sent_to() -> None:
     assert costs[2].multiplied - costs[1].multiplied == 2 * 2 * expert
     whole = sum(weight.numel() for weight in MixtralForCausalLM(models[0]).parameters())
     assert {cost.parameters for cost in costs} == {whole}
+
+
+def test_keys_and_values_are_what_a_cache_holds() -> None:
+    made = config(LONG, layers=3, num_key_value_heads=2)
+    model = LlamaForCausalLM(made).to(torch.bfloat16)
+    with torch.no_grad():
+        cache = model(torch.ones(1, 100, dtype=torch.int64), use_cache=True).past_key_values
+    held = sum(x.numel() * x.element_size() for one in cache.layers for x in (one.keys, one.values))
+    assert Cost.of(made).keys_and_values(100, "bfloat16") == held
+
+
+def test_a_device_gathers_what_the_others_have() -> None:
+    cost = Cost.of(config(LONG, layers=3, num_key_value_heads=2))
+    whole = 2 * 3 * 1000 * 2 * 8 * 4  # keys and values, layers, tokens, heads, head_dim, float32
+    assert [cost.gathered(1000, "float32", devices) for devices in (1, 2, 4)] == [
+        0,
+        whole // 2,
+        whole * 3 // 4,
+    ]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_weights_in_parts_are_those_of_the_largest(tied: bool) -> None:
+    made = config(WIDE, layers=6, tie_word_embeddings=tied)
+    model = LlamaForCausalLM(made)
+    layer = sum(weight.numel() for weight in model.model.layers[0].parameters())
+    said = Cost.of(made).weights("float32", 4)
+    assert said == pytest.approx(4 * (2 * layer + 300 * 64), rel=1e-3)  # two layers, an embedding
+    assert Cost.of(made).weights("float32", 1) == 4 * model.num_parameters()
+
+
+def test_a_size_is_a_model_of_that_size() -> None:
+    eight = Cost.of_size(8_030_000_000)
+    assert (eight.layers, eight.hidden, eight.heads, eight.kv_heads, eight.wide) == (
+        32,
+        4096,
+        32,
+        8,
+        14336,
+    )
+    assert eight.parameters == 8_030_261_248  # of Llama 3 8B
+    assert eight.multiplied == eight.parameters - 128_256 * 4096
+    assert Cost.of_size(70 * 10**9).parameters == pytest.approx(70e9, rel=0.03)
+    with pytest.raises(SpecError, match="1 parameter or more"):
+        Cost.of_size(0)
+
+
+def test_shared_queries_hold_their_own_hidden_states_and_all_keys() -> None:
+    cost = Cost.of(config(DEEP))
+    each = {"chunk_size": 64, "unrotated": False, "cached": False}
+    one, four = (cost.working(1 << 20, "float32", devices=n, **each) for n in (1, 4))
+    assert one - four == (1 << 20) * 512 * 4 * 3 // 4
+    held = {"chunk_size": 64, "unrotated": False, "cached": True}
+    halves = [cost.working(1 << 20, "float32", parts=n, **held) for n in (1, 2)]
+    assert halves[0] - halves[1] == 2 * (1 << 20) * 512 * 4

@@ -54,7 +54,7 @@ def load_model(
         SpecError: for a device that is not there, or a package that GGUF files need.
     """
     check_checkpoint(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-    place = _usable(device)
+    place = usable_device(device)
     config = load_config(name, trust_remote_code=trust_remote_code)
     model = WholeCausalLM.from_pretrained(
         **location(name),
@@ -136,7 +136,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, add_bos: bool = Tru
     return torch.tensor([bos, *ids] if add_bos and bos is not None else ids, dtype=torch.int64)
 
 
-def _usable(device: str | None) -> torch.device:
+def usable_device(device: str | None) -> torch.device:
     """Return the device, or CUDA where there is one; `SpecError` where it cannot hold a tensor."""
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.split(":")[0] == "meta":

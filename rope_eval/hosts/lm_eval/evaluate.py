@@ -16,6 +16,7 @@ from lm_eval.loggers import EvaluationTracker
 from lm_eval.tasks import TaskManager
 
 from rope_eval.errors import DataError, did_you_mean
+from rope_eval.hosts.lm_eval.kept_data import keep_data, seeded
 from rope_eval.hosts.lm_eval.task_files import task_folder
 from rope_eval.results.imports import Imported, read_lm_eval
 
@@ -74,6 +75,8 @@ def load_tasks(
 ) -> dict[str, Task]:
     """Return the tasks of `parts_of` by their names, with what their group says of them.
 
+    What RULER makes up for them is the same in every process, and built once.
+
     Args:
         task: as for `parts_of`.
         metadata: as for `parts_of`.
@@ -84,8 +87,9 @@ def load_tasks(
         RopeEvalError: any other of its kinds, of the tasks of this package.
     """
     names = parts_of(task, metadata, include_path)
-    manager = _manager(_text(metadata), include_path)
-    found: dict[str, Task] = manager.load([task])["tasks"]
+    with seeded():
+        manager = _manager(_text(metadata), include_path)
+        found: dict[str, Task] = manager.load([task])["tasks"]
     return {name: found[name] for name in names}
 
 
@@ -142,3 +146,6 @@ def _manager(metadata: str, include_path: str | None = None) -> TaskManager:
         raise DataError(f"there is no folder {include_path} with files of tasks")
     folders = [str(task_folder()), *([include_path] if include_path else [])]
     return TaskManager(include_path=folders, metadata=json.loads(metadata))
+
+
+keep_data()

@@ -33,6 +33,7 @@ from rope_eval.hosts.lm_eval.documents import (
     check_rolling_bos,
 )
 from rope_eval.hosts.lm_eval.kept_answers import asked, weights_digest
+from rope_eval.hosts.lm_eval.kept_data import keep_data
 from rope_eval.hosts.lm_eval.paper_requests import SharedPromptsMixin
 from rope_eval.hosts.lm_eval.plugin import register
 from rope_eval.rope.reach import Reach
@@ -253,3 +254,4 @@ for _request in (
 
 
 register()
+keep_data()
