@@ -172,21 +172,23 @@ class Rotary(Facts):
         angles = positions * self.inv_freq(alpha).to(positions.device)
         return (angles.cos() * factor).float(), (angles.sin() * factor).float()
 
-    def run(
-        self, alpha: float, first: int, stop: int, device: torch.device
-    ) -> tuple[Tensor, Tensor]:
-        """Return what `table` has for positions first … stop − 1, of a base that is used once.
+    def run(self, alpha: float, first: int, stop: int, device: torch.device) -> Tensor:
+        """Return cos + i·sin of positions first … stop − 1, of a base that is used once.
 
         Of most angles the sine is not computed: they are sums of two, multiplied in float64.
+
+        Returns:
+            complex64 ``[stop - first, F]``.
         """
         if self._positions:
-            return self.table_at(alpha, torch.arange(first, stop, device=device).double())
+            positions = torch.arange(first, stop, device=device).clamp(min=0)
+            return torch.complex(*self.table_at(alpha, positions.double()))
         inv_freq = self.inv_freq(alpha).to(device)
         starts = torch.arange(first, stop, RUN, device=device).double()[:, None] * inv_freq
         within = torch.arange(RUN, device=device).double()[:, None] * inv_freq
         starts, within = (torch.polar(torch.ones_like(x), x) for x in (starts, within))
-        turns = (starts[:, None] * (within * self.attention_factor(alpha))).flatten(0, 1)
-        return turns.real[: stop - first].float(), turns.imag[: stop - first].float()
+        turns = starts[:, None] * (within * self.attention_factor(alpha))
+        return turns.flatten(0, 1)[: stop - first].to(torch.complex64)
 
     # ---- scales --------------------------------------------------------------------------------
 
@@ -232,24 +234,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         A new tensor as x.
     """
     F = cos.shape[-1]
-    return torch.cat((*_halves(x, cos, sin), x[..., 2 * F :]), dim=-1)
-
-
-def rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> None:
-    """Write into `out`, which is not x, what `rotate` returns."""
-    F = cos.shape[-1]
-    if x.dtype == cos.dtype:  # in its place
-        for here, there, sign in ((0, F, -1), (F, 0, 1)):
-            half = out[..., here : here + F]
-            torch.mul(x[..., here : here + F], cos, out=half)
-            half.addcmul_(x[..., there : there + F], sin, value=sign)
-    else:
-        out[..., :F], out[..., F : 2 * F] = _halves(x, cos, sin)
-    out[..., 2 * F :] = x[..., 2 * F :]
-
-
-def _halves(x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    F = cos.shape[-1]
     precise = torch.promote_types(x.dtype, torch.float32)
     cos, sin = cos.to(precise), sin.to(precise)
     first, second = x[..., :F].to(precise), x[..., F : 2 * F].to(precise)
@@ -257,7 +241,35 @@ def _halves(x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         (first * cos).addcmul_(second, sin, value=-1),
         (second * cos).addcmul_(first, sin),
     )
-    return rotated[0].to(x.dtype), rotated[1].to(x.dtype)
+    return torch.cat((*(part.to(x.dtype) for part in rotated), x[..., 2 * F :]), dim=-1)
+
+
+def side_by_side(x: Tensor, F: int) -> Tensor:
+    """Return x ``[…, H]`` with the two dimensions of each of F pairs next to each other."""
+    pairs = torch.stack((x[..., :F], x[..., F : 2 * F]), dim=-1).flatten(-2)
+    return torch.cat((pairs, x[..., 2 * F :]), dim=-1) if x.shape[-1] > 2 * F else pairs
+
+
+def rotate_pairs(out: Tensor, x: Tensor, turns: Tensor) -> None:
+    """Rotate pairs whose dimensions are next to each other, as complex numbers.
+
+    Args:
+        out: what is written, shaped as x; it may be x.
+        x: ``[B, N, T, H]`` of an even H, the pairs first; what follows them is passed through.
+        turns: cos + i·sin, complex ``[…, T, F]``, broadcastable against ``[B, N, T, F]``.
+    """
+    F, precise = turns.shape[-1], torch.promote_types(out.dtype, torch.float32)
+    if out.dtype != precise:
+        x = x.to(precise)
+        rotate_pairs(x, x, turns)
+        out.copy_(x)
+        return
+    if x.dtype != precise:
+        x = out.copy_(x)
+    pairs, turned = (y[..., : 2 * F].view(*y.shape[:-1], F, 2) for y in (x, out))
+    torch.mul(torch.view_as_complex(pairs), turns, out=torch.view_as_complex(turned))
+    if out is not x:
+        out[..., 2 * F :] = x[..., 2 * F :]
 
 
 def scale_pairs(x: Tensor, scale: Tensor) -> Tensor:

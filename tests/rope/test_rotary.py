@@ -16,7 +16,14 @@ from rope_eval.errors import SpecError
 from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.methods import METHODS, active
 from rope_eval.rope.methods.dynamic_ntk import octave, octave_alpha
-from rope_eval.rope.rotary import Rotary, inverse_frequencies, rotate, rotate_into, scale_pairs
+from rope_eval.rope.rotary import (
+    Rotary,
+    inverse_frequencies,
+    rotate,
+    rotate_pairs,
+    scale_pairs,
+    side_by_side,
+)
 from rope_eval.rope.spec import RopeSpec
 
 CPU = torch.device("cpu")
@@ -281,19 +288,33 @@ def test_a_table_made_while_inferring_serves_autograd() -> None:
 def test_a_run_is_that_part_of_a_table(text: str, first: int) -> None:
     rotary = Rotary(RopeSpec.parse(text), TINY)
     found = rotary.run(3.7, first, first + 131, CPU)
-    expected = rotary.table_at(3.7, torch.arange(first, first + 131).double())
-    for some, other in zip(found, expected, strict=True):
-        assert some.is_contiguous()
-        assert_close(some, other, rtol=0, atol=1.3e-7)
+    expected = torch.complex(*rotary.table_at(3.7, torch.arange(first, first + 131).double()))
+    assert_close(found, expected, rtol=0, atol=1.3e-7)
+
+
+@pytest.mark.parametrize("text", ["", "beyond_critical=clip,train_length=8"])
+def test_a_run_may_begin_in_padding(text: str) -> None:
+    rotary = Rotary(RopeSpec.parse(text), TINY)
+    found = rotary.run(2.0, -70, 3, CPU)
+    assert found.isfinite().all()
+    assert_close(found[70:], rotary.run(2.0, 0, 3, CPU), rtol=0, atol=1.3e-7)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_rotating_into_a_place_is_rotating(dtype: torch.dtype) -> None:
-    x, (cos, sin) = torch.randn(2, 3, 5, 16).to(dtype), Rotary(RopeSpec(), TINY).table(1.0, 5, CPU)
-    out = torch.full((2, 3, 9, 16), torch.nan, dtype=dtype)
-    rotate_into(out[:, :, 2:7], x, cos, sin)
-    assert_close(out[:, :, 2:7], rotate(x, cos, sin), rtol=0, atol=1e-6)
+@pytest.mark.parametrize("wider", [False, True])
+def test_rotating_pairs_that_lie_together_is_rotating(dtype: torch.dtype, wider: bool) -> None:
+    x, (cos, sin) = torch.randn(2, 3, 5, 20).to(dtype), Rotary(RopeSpec(), TINY).table(1.0, 5, CPU)
+    F = cos.shape[-1]
+    kept = torch.promote_types(dtype, torch.float32) if wider else dtype
+    out = torch.full((2, 3, 9, 20), torch.nan, dtype=kept)
+    rotate_pairs(out[:, :, 2:7], side_by_side(x, F), torch.complex(cos, sin))
+    expected = side_by_side(rotate(x.to(kept), cos, sin), F)
+    assert_close(out[:, :, 2:7], expected, rtol=0, atol=1e-6)
     assert out[:, :, [0, 1, 7, 8]].isnan().all()
+    assert_close(expected @ expected.mT, (y := rotate(x.to(kept), cos, sin)) @ y.mT)
+    still = side_by_side(x, F)
+    assert torch.equal(still[..., : 2 * F : 2], x[..., :F])
+    assert torch.equal(still[..., 1 : 2 * F : 2], x[..., F : 2 * F])
 
 
 def test_clip_holds_the_dimensions_beyond_the_critical_one() -> None:

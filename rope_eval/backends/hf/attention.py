@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from rope_eval.backends.config import geometry_under
 from rope_eval.backends.hf.anatomy import Anatomy
+from rope_eval.backends.hf.held import held_attention, step_attention
 from rope_eval.backends.hf.kernels import (
     Scores,
     causal_attention,
     masked_attention,
-    step_attention,
     wants_gradients,
 )
 from rope_eval.backends.hf.layers import Layer, Pattern
@@ -30,7 +30,7 @@ from rope_eval.backends.hf.rooms import room_of
 from rope_eval.backends.hf.spans import Span, spans
 from rope_eval.backends.hf.steps import Step, step
 from rope_eval.errors import SpecError, UnsupportedModelError
-from rope_eval.rope.rotary import Rotary, rotate, scale_pairs
+from rope_eval.rope.rotary import Rotary, rotate, scale_pairs, side_by_side
 from rope_eval.rope.spec import RopeSpec
 
 NAME = "rope_eval"  # in transformers' attention and mask interfaces
@@ -223,17 +223,22 @@ class LayerAttention:
     ) -> Tensor | None:
         """Attend from one query a row to keys that stay turned; None where none are at hand."""
         layout, room = self.layer.layout, room_of(key)
-        if layout is not None and room is None:
+        if layout is not None and (room is None or key.shape[3] % 2):  # half a pair
             return None
         positions = self._positions(1, key.shape[2], places, query.device)
         step = self._plan.step(positions, places, self.model.lengths, len(key), key.shape[2])
         if step is None:
             return None
-        if layout is not None and room is not None:
-            key = room.turned(layout, step)
-        query = self._turned(query, step.q_scale, step.q_table)
         seen = slice(step.first_slot, None)
-        return step_attention(query, key[:, :, seen], value[:, :, seen], scores, step.mask)
+        if layout is None or room is None:
+            query = self._turned(query, step.q_scale, step.q_table)
+            return step_attention(query, key[:, :, seen], value[:, :, seen], scores, step.mask)
+        query = query.expand(-1, -1, step.q_table[0].shape[2], -1)
+        query = side_by_side(self._turned(query, step.q_scale, step.q_table), layout.pairs)
+        key, value = room.turned(layout, step)[:, :, seen], value[:, :, seen]
+        if step.anew or step.region is not None:
+            return held_attention(query, step.keys(key), value, scores, step.mask, step.region)
+        return step_attention(query, key, value, scores, step.mask)
 
     def _attend_mapped(
         self, piece: Piece, query: Tensor, key: Tensor, value: Tensor, scores: Scores, out: Tensor

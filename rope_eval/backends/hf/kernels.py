@@ -59,8 +59,8 @@ def causal_attention(
     scale = scores.scale
     if window is not None and window >= key.shape[2]:
         window = None
-    if query.device.type == "cuda" and scores.sinks is None and _flash_attn_takes(query, value):
-        return _flash_attn(query, key, value, scores, window)
+    if query.device.type == "cuda" and scores.sinks is None and flash_attn_takes(query, value):
+        return flash_attn(query, key, value, scores, window)
     if scores.are_changed:
         return _by_blocks(query, key, value, scores, window)
     V = value.shape[3]
@@ -79,34 +79,6 @@ def causal_attention(
         out = F.scaled_dot_product_attention(
             q, k, v, attn_mask=causal_lower_right(Q, K), scale=scale
         )
-    return out.reshape(query.shape)[..., :V]
-
-
-def step_attention(
-    query: Tensor, key: Tensor, value: Tensor, scores: Scores, mask: Tensor | None
-) -> Tensor:
-    """Attend from one query in each row, the heads that share keys as queries of one.
-
-    Args:
-        query: ``[B, N, 1, H]``.
-        key: ``[B, M, K, H]``, N a multiple of M.
-        value: ``[B, M, K, V]``.
-        scores: what becomes of the products.
-        mask: float ``[B, 1, 1, K]``, added to them; None where all keys are seen.
-
-    Returns:
-        ``[B, N, 1, V]``.
-    """
-    B, N, _, _ = query.shape
-    M, V = key.shape[1], value.shape[3]
-    if scores.are_changed:
-        return _by_blocks(query, key, value, scores, None, None if mask is None else mask == 0)
-    if query.device.type == "cuda" and mask is None and _flash_attn_takes(query, value):
-        return _flash_attn(query, key, value, scores, None)
-    query, key, value = same_width(query, key, value)
-    q = query.reshape(B, M, N // M, query.shape[3])
-    added = None if mask is None else mask.to(query.dtype)
-    out = F.scaled_dot_product_attention(q, key, value, attn_mask=added, scale=scores.scale)
     return out.reshape(query.shape)[..., :V]
 
 
@@ -229,7 +201,8 @@ def _flash_attn_is_installed() -> bool:
     return importlib.util.find_spec("flash_attn") is not None
 
 
-def _flash_attn_takes(query: Tensor, value: Tensor) -> bool:
+def flash_attn_takes(query: Tensor, value: Tensor) -> bool:
+    """Tell whether flash-attn is installed and has a kernel for these."""
     return (
         query.dtype in (torch.float16, torch.bfloat16)
         and query.shape[-1] == value.shape[-1] <= FLASH_ATTN_LONGEST_HEAD
@@ -237,9 +210,10 @@ def _flash_attn_takes(query: Tensor, value: Tensor) -> bool:
     )
 
 
-def _flash_attn(
+def flash_attn(
     query: Tensor, key: Tensor, value: Tensor, scores: Scores, window: int | None
 ) -> Tensor:
+    """Return what `causal_attention` does, by flash-attn."""
     from flash_attn import flash_attn_func
 
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))

@@ -20,7 +20,7 @@ from rope_eval.backends.hf.kernels import wants_gradients
 from rope_eval.backends.hf.layers import Layout
 from rope_eval.backends.hf.overrides import ATTRIBUTE
 from rope_eval.backends.hf.steps import Step, Turn
-from rope_eval.rope.rotary import Rotary, rotate_into
+from rope_eval.rope.rotary import Rotary, rotate_pairs, side_by_side
 
 ROOM = 128  # slots beyond those in use
 BLOCK = 512  # keys that are turned at a time
@@ -83,38 +83,46 @@ class _Roomy(CacheLayerMixin):
         return keys.shape[2] == self._first + self.keys.shape[2] - self._asked
 
     def turned(self, layout: Layout, step: Step) -> Tensor:
-        """Return the keys that were handed out last, as a step's queries meet them."""
+        """Return the keys that were handed out last as a step keeps them, pairs side by side."""
         keys, first = self._rooms[0], self._asked
         stop = self._first + self.keys.shape[2]
         if len(self._rooms) < 3 or self._rooms[2].shape != keys.shape:
             self._rooms = (*self._rooms[:2], _like(keys))
             self._turned = 0
-        turns = tuple(turn.after(-first) for turn in step.turns)
+        turns = tuple(turn.after(-first) for turn in step.kept)
         by = self._by is not None and self._by[0] is step.rotary and self._by[1] == layout
         if not by or len(turns) != len(self._turns):
             self._turned, self._turns = 0, turns
         self._by = None  # an interruption leaves nothing half turned
-        for row, turn in enumerate(turns):
-            begun = max(first, self._turned if turn == self._turns[row] else 0)
-            if begun < stop - 1:
-                rows = slice(None) if len(turns) == 1 else slice(row, row + 1)
-                self._turn(layout, step, turn, rows, begun, stop - 1)
+        for row, (turn, before) in enumerate(zip(turns, self._turns, strict=True)):
+            rows = slice(None) if len(turns) == 1 else slice(row, row + 1)
+            for start, end in turn.stale(before, self._turned):
+                begun, ended = max(first, start), min(end, stop - 1)
+                if begun < ended:
+                    self._turn(layout, step, turn, rows, begun, ended)
         if self._turned < stop or turns != self._turns:
-            own = slice(stop - 1, stop)
-            rotate_into(self._rooms[2][:, :, own], layout.canonical(keys[:, :, own]), *step.k_table)
+            self._write(layout, slice(None), slice(stop - 1, stop), step.kept_table)
         self._by, self._turns, self._turned = (step.rotary, layout), turns, stop
         return self._rooms[2][:, :, first:stop]
 
     def _turn(
         self, layout: Layout, step: Step, turn: Turn, rows: slice, start: int, stop: int
     ) -> None:
-        keys, room = self._rooms[0][rows], self._rooms[2][rows]
         padding = min(max(start, -turn.first), stop)
-        room[:, :, start:padding] = 0  # no query sees it, and it must be a number
+        self._rooms[2][rows, :, start:padding] = 0  # no query sees it, and it must be a number
         for begun in range(padding, stop, BLOCK):
             part = slice(begun, min(begun + BLOCK, stop))
-            table = step.keys_table(turn, part.start, part.stop)
-            rotate_into(room[:, :, part], layout.canonical(keys[:, :, part]), *table)
+            table = step.keys_table(turn, part.start, part.stop) if turn.alpha else None
+            self._write(layout, rows, part, table)
+
+    def _write(self, layout: Layout, rows: slice, part: slice, table: Tensor | None) -> None:
+        """Put the keys of some slots into the third room, turned unless they are to stay still."""
+        keys, out = (self._rooms[room][rows, :, part] for room in (0, 2))
+        keys = side_by_side(layout.canonical(keys), layout.pairs)
+        if table is None:
+            out.copy_(keys)
+        else:
+            rotate_pairs(out, keys, table)
 
     # ---- room ----------------------------------------------------------------------------------
 

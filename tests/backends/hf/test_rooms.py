@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from helpers import models
 from helpers.rows import padded, rows_of
 from rope_eval import RopeSpec, patched
-from rope_eval.backends.hf import rooms
+from rope_eval.backends.hf import attention, rooms, steps
 from rope_eval.backends.hf.rooms import RoomyLayer, RoomyWindow
 
 NATS = 1e-4
@@ -26,6 +26,20 @@ SPECS = [
     "dynamic_ntk=per_query,reference_length=7.3,xpos=true,log_scale=true,rope_theta=500",
     "dynamic_ntk=per_query,rope_theta=40000,beyond_critical=drop",
 ]
+MAPS = [
+    "rerope_window=12,log_scale=true,reference_length=20",
+    "leaky_rerope_window=9,leaky_rerope_factor=3,dynamic_ntk=per_query,reference_length=11",
+    "self_extend_window=12,self_extend_group=4",
+    "dual_chunk_size=10,dual_chunk_limit=14,dynamic_ntk=per_query,reference_length=7.3",
+    "string_shift=10,string_window=3,rotated_share=0.5",
+]
+ANEW = "dynamic_ntk=per_sequence,ntk_formula=continuous,reference_length=11"
+EACH_STEP = [
+    ANEW,
+    f"{ANEW},xpos=true,log_scale=true,rope_theta=500",
+    f"{ANEW},self_extend_window=12,self_extend_group=4",
+    f"{ANEW},dual_chunk_size=8",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +47,7 @@ def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a few tokens outgrow it, and are turned in several blocks."""
     monkeypatch.setattr(rooms, "ROOM", 5)
     monkeypatch.setattr(rooms, "BLOCK", 4)
+    monkeypatch.setitem(steps.AT_ONCE, "cpu", 1 << 9)
 
 
 def turned_by(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -92,7 +107,7 @@ def with_layers_copied(cache: DynamicCache) -> DynamicCache:
 
 
 @pytest.mark.parametrize("change", [crop, cut_behind_its_back, copied, pickled, with_layers_copied])
-@pytest.mark.parametrize("text", SPECS)
+@pytest.mark.parametrize("text", SPECS + MAPS)
 def test_a_changed_cache_goes_on(text: str, change: Callable[[DynamicCache], DynamicCache]) -> None:
     model, ids = models.tiny(), models.token_ids(60)
     other = models.token_ids(61)[:, :60]
@@ -111,7 +126,7 @@ def test_a_changed_cache_goes_on(text: str, change: Callable[[DynamicCache], Dyn
 
 
 @pytest.mark.parametrize("how", ["reorder", "select", "mask", "repeat"])
-@pytest.mark.parametrize("text", SPECS)
+@pytest.mark.parametrize("text", SPECS + MAPS)
 def test_rows_that_change_places(text: str, how: str) -> None:
     model, rows = models.tiny(), rows_of([40, 21, 33])
     ids, mask = padded(rows, "left")
@@ -138,7 +153,7 @@ def test_rows_that_change_places(text: str, how: str) -> None:
             assert_close(found[i], whole, rtol=0, atol=NATS)
 
 
-@pytest.mark.parametrize("text", SPECS)
+@pytest.mark.parametrize("text", SPECS + MAPS)
 def test_two_caches_by_turns_and_under_two_settings(text: str) -> None:
     model = models.tiny()
     texts = [models.token_ids(40), models.token_ids(41)[:, :40]]
@@ -154,6 +169,63 @@ def test_two_caches_by_turns_and_under_two_settings(text: str) -> None:
             with patched(model, specs[i]):
                 whole = models.log_probabilities(model, texts[i])
             assert_close(torch.cat(found[i], dim=1), whole, rtol=0, atol=NATS)
+
+
+@pytest.mark.parametrize("change", [crop, cut_behind_its_back, copied])
+@pytest.mark.parametrize("text", EACH_STEP)
+def test_of_another_base_at_each_step_it_is_what_recomputing_gives(
+    text: str, change: Callable[[DynamicCache], DynamicCache], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rows = models.tiny(), rows_of([40, 21, 33])
+    ids, mask = padded(rows, "left")
+    found = []
+    for recomputed in (False, True):
+        if recomputed:
+            monkeypatch.setattr(attention, "room_of", lambda _: None)
+        with torch.inference_mode(), patched(model, RopeSpec.parse(text)):
+            cache = DynamicCache(config=model.config)
+            model(ids[:, :30], attention_mask=mask[:, :30], past_key_values=cache)
+            parts = [read(model, ids[:, 30:], cache, mask)]
+            cache = change(cache)
+            count = cache.get_seq_length()
+            seen = torch.cat((mask[:, :count], torch.ones(3, 9, dtype=torch.int64)), dim=1)
+            more = models.token_ids(9, rows=3, seed=5)
+            parts += [read(model, more, cache, seen)]
+        found.append(torch.cat(parts, dim=1))
+    assert_close(found[0], found[1], rtol=0, atol=NATS)
+
+
+@pytest.mark.parametrize("text", [*SPECS, *MAPS, *EACH_STEP])
+def test_in_float64_it_is_what_recomputing_gives_to_the_tables_precision(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.build(models.tiny().config).double()
+    rows = rows_of([40, 21, 33])
+    ids, mask = padded(rows, "left")
+    found = []
+    for recomputed in (False, True):
+        if recomputed:
+            monkeypatch.setattr(attention, "room_of", lambda _: None)
+        with torch.no_grad(), patched(model, RopeSpec.parse(text)):
+            cache = DynamicCache()
+            model(ids[:, :30], attention_mask=mask[:, :30], past_key_values=cache)
+            found.append(read(model, ids[:, 30:], cache, mask))
+    assert_close(found[0], found[1], rtol=0, atol=1e-5)
+
+
+def test_under_a_map_one_key_more_is_turned_at_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ids = models.tiny(), models.token_ids(40)
+    with torch.no_grad():
+        for text, more in (("self_extend_window=12,self_extend_group=4", 1), ("string_shift=9", 0)):
+            with monkeypatch.context() as context:
+                counts = turned_by(context)
+                with patched(model, RopeSpec.parse(text)):
+                    cache = DynamicCache()
+                    model(ids[:, :30], past_key_values=cache)
+                    read(model, ids[:, 30:32], cache)
+                    assert counts[:2] == [30, 30]  # of two layers, at the first step
+                    read(model, ids[:, 32:], cache)
+            assert counts[2:] == [1] * (more * 2 * 9)
 
 
 def test_another_setting_turns_the_keys_again() -> None:
