@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rope_eval.results.tidy import HARNESSES, books_of
 from rope_eval.results.intervals import SUMS
 from rope_eval.results.metrics import length_of, measurement_of, plain
 from rope_eval.results.naming import Names, setting_text, weights
 from rope_eval.results.samples import scores_of
 from rope_eval.results.store import Run, Store
+from rope_eval.results.tidy import HARNESSES, books_of
 from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
