@@ -408,6 +408,37 @@ def test_command_target_length(capsys: pytest.CaptureFixture[str]) -> None:
     assert theory.base_is_feasible(facts["base_lower_bound"], 100_000, 128)
 
 
+def test_command_fits_measured_contexts(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = (*LLAMA2_FLAGS, "--tune-length", "16k", "--rope-theta", "1e6")
+    facts = theory_json(capsys, *flags, "--measured", "118784")  # Code LLaMA 7B's published curve
+    fit = facts["fitted_critical_dimension"]
+    assert fit["dimensions"] == pytest.approx(128 * math.log(118784 / 2 / math.pi, 1e6))
+    assert fit["pairs"] == pytest.approx(45.6, abs=0.05)
+    assert facts["slowdown"][-1] == pytest.approx(100 ** (126 / 128))
+
+    both = ("--measured", "12762", "--measured", "1e6=129027")
+    facts = theory_json(capsys, *LLAMA2_FLAGS, "--rope-theta", "4e4", *both)
+    assert facts["fitted_critical_dimension"]["dimensions"] == pytest.approx(92, abs=1e-3)
+
+    assert theory_command(*LLAMA2_FLAGS, "--rope-theta", "4e4", *both) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("fitted"))
+    assert "46.0 pairs for 46 by theory" in line and "lies off by ×1.00" in line
+
+
+def test_command_says_where_bases_are_feasible(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = (*LLAMA2_FLAGS, "--rope-theta", "1e5", "--target-length", "8k")
+    facts = theory_json(capsys, *flags)
+    assert f"{facts['feasible_from']:.2e}" == "3.94e+05"  # infeasible ones come back up to 3.9e5
+    assert facts["slivers"][0]["low"] == facts["base_lower_bound"]
+    assert 0 < facts["feasible_share"] < 1
+    assert facts["fitted_base_bound"] == theory.fitted_base_bound(8192)
+    disturbance = facts["angle_disturbance"]
+    assert round(1 - disturbance["less of both"] / disturbance["interpolated"], 2) == 0.72
+    assert theory_command(*flags) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"feasible from +3.94e\+05  every base from there to 8.4e\+05", out)
+
+
 def test_command_table(capsys: pytest.CaptureFixture[str]) -> None:
     flags = (*LLAMA2_FLAGS, "--train-length", "1000000", "--rope-theta", "10000.5")
     assert theory_command(*flags) == 0
@@ -666,6 +697,12 @@ def test_command_bad_input(
     with pytest.raises(SpecError, match=message):
         theory_command(*arguments.split())
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words", ["x=4k", "x", "4k --measured 5k", "6"])
+def test_a_measured_context_that_is_none_is_refused(words: str) -> None:
+    with pytest.raises(SpecError):
+        theory_command(*LLAMA2_FLAGS, "--measured", *words.split())
 
 
 def test_command_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
