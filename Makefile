@@ -14,13 +14,16 @@ ROPE_EVAL_REAL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rope-eval/real
 # what depends on transformers' and torch's own workings
 CORE := tests/backends/hf tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
 
-.PHONY: help demo browser test test-input test-oldest test-newest test-opencompass test-vllm test-ray test-real check format build clean
+.PHONY: help demo docs browser test test-input test-oldest test-newest test-opencompass test-vllm test-ray test-real check format build clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(INSTALLED)  ## the embedded checkpoints on the Python documentation: a table and a figure
 	$(BIN)/rope-eval demo --output demo
+
+docs: .venv/.docs  ## the site, in build/site; a warning or a dead link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 test: check  ## every test, offline
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -71,6 +74,10 @@ $(INSTALLED): pyproject.toml rope_eval_lm_eval.pth
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/.docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 # whatever is newest on the day: the index is asked anew with `rm -r .venv-newest`

@@ -22,6 +22,7 @@ ROOMS = (  # a module may import from its own room and from those above it in th
     ("runner", "hosts", "tuning", "advice"),
     ("plans",),
     ("report",),
+    ("api",),
     ("commands",),
     ("cli",),
     ("studies",),

@@ -21,6 +21,7 @@ from rope_eval.rope.method import BaseChanges, Effect, Method
 from rope_eval.rope.spec import RopeSpec
 
 ROWS_AT_ONCE = 65536
+RUN = 64  # neighbours whose angles are made from one
 LONG = 2.0  # α of a sequence that takes longrope's long frequencies
 
 
@@ -171,6 +172,22 @@ class Rotary(Facts):
         angles = positions * self.inv_freq(alpha).to(positions.device)
         return (angles.cos() * factor).float(), (angles.sin() * factor).float()
 
+    def run(
+        self, alpha: float, first: int, stop: int, device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `table` has for positions first … stop − 1, of a base that is used once.
+
+        Of most angles the sine is not computed: they are sums of two, multiplied in float64.
+        """
+        if self._positions:
+            return self.table_at(alpha, torch.arange(first, stop, device=device).double())
+        inv_freq = self.inv_freq(alpha).to(device)
+        starts = torch.arange(first, stop, RUN, device=device).double()[:, None] * inv_freq
+        within = torch.arange(RUN, device=device).double()[:, None] * inv_freq
+        starts, within = (torch.polar(torch.ones_like(x), x) for x in (starts, within))
+        turns = (starts[:, None] * (within * self.attention_factor(alpha))).flatten(0, 1)
+        return turns.real[: stop - first].float(), turns.imag[: stop - first].float()
+
     # ---- scales --------------------------------------------------------------------------------
 
     @property
@@ -215,6 +232,24 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         A new tensor as x.
     """
     F = cos.shape[-1]
+    return torch.cat((*_halves(x, cos, sin), x[..., 2 * F :]), dim=-1)
+
+
+def rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Write into `out`, which is not x, what `rotate` returns."""
+    F = cos.shape[-1]
+    if x.dtype == cos.dtype:  # in its place
+        for here, there, sign in ((0, F, -1), (F, 0, 1)):
+            half = out[..., here : here + F]
+            torch.mul(x[..., here : here + F], cos, out=half)
+            half.addcmul_(x[..., there : there + F], sin, value=sign)
+    else:
+        out[..., :F], out[..., F : 2 * F] = _halves(x, cos, sin)
+    out[..., 2 * F :] = x[..., 2 * F :]
+
+
+def _halves(x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    F = cos.shape[-1]
     precise = torch.promote_types(x.dtype, torch.float32)
     cos, sin = cos.to(precise), sin.to(precise)
     first, second = x[..., :F].to(precise), x[..., F : 2 * F].to(precise)
@@ -222,7 +257,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         (first * cos).addcmul_(second, sin, value=-1),
         (second * cos).addcmul_(first, sin),
     )
-    return torch.cat((*(part.to(x.dtype) for part in rotated), x[..., 2 * F :]), dim=-1)
+    return rotated[0].to(x.dtype), rotated[1].to(x.dtype)
 
 
 def scale_pairs(x: Tensor, scale: Tensor) -> Tensor:

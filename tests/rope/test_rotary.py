@@ -16,7 +16,7 @@ from rope_eval.errors import SpecError
 from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.methods import METHODS, active
 from rope_eval.rope.methods.dynamic_ntk import octave, octave_alpha
-from rope_eval.rope.rotary import Rotary, inverse_frequencies, rotate, scale_pairs
+from rope_eval.rope.rotary import Rotary, inverse_frequencies, rotate, rotate_into, scale_pairs
 from rope_eval.rope.spec import RopeSpec
 
 CPU = torch.device("cpu")
@@ -274,6 +274,26 @@ def test_a_table_made_while_inferring_serves_autograd() -> None:
     x = torch.randn(1, 1, 8, 16, requires_grad=True)
     rotate(x, *rotary.table(1.0, 8, CPU)).sum().backward()
     assert x.grad is not None
+
+
+@pytest.mark.parametrize("text", ["attention_factor=1.3", "beyond_critical=clip,train_length=8"])
+@pytest.mark.parametrize("first", [0, 999_937])
+def test_a_run_is_that_part_of_a_table(text: str, first: int) -> None:
+    rotary = Rotary(RopeSpec.parse(text), TINY)
+    found = rotary.run(3.7, first, first + 131, CPU)
+    expected = rotary.table_at(3.7, torch.arange(first, first + 131).double())
+    for some, other in zip(found, expected, strict=True):
+        assert some.is_contiguous()
+        assert_close(some, other, rtol=0, atol=1.3e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_rotating_into_a_place_is_rotating(dtype: torch.dtype) -> None:
+    x, (cos, sin) = torch.randn(2, 3, 5, 16).to(dtype), Rotary(RopeSpec(), TINY).table(1.0, 5, CPU)
+    out = torch.full((2, 3, 9, 16), torch.nan, dtype=dtype)
+    rotate_into(out[:, :, 2:7], x, cos, sin)
+    assert_close(out[:, :, 2:7], rotate(x, cos, sin), rtol=0, atol=1e-6)
+    assert out[:, :, [0, 1, 7, 8]].isnan().all()
 
 
 def test_clip_holds_the_dimensions_beyond_the_critical_one() -> None:

@@ -14,13 +14,21 @@ from torch import Tensor, nn
 
 from rope_eval.backends.config import geometry_under
 from rope_eval.backends.hf.anatomy import Anatomy
-from rope_eval.backends.hf.kernels import Scores, causal_attention, masked_attention
+from rope_eval.backends.hf.kernels import (
+    Scores,
+    causal_attention,
+    masked_attention,
+    step_attention,
+    wants_gradients,
+)
 from rope_eval.backends.hf.layers import Layer, Pattern
 from rope_eval.backends.hf.mapped import Piece, pieces
 from rope_eval.backends.hf.masks import checked
 from rope_eval.backends.hf.merged import merged_attention
 from rope_eval.backends.hf.overrides import ATTRIBUTE, weights_of
+from rope_eval.backends.hf.rooms import room_of
 from rope_eval.backends.hf.spans import Span, spans
+from rope_eval.backends.hf.steps import Step, step
 from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope.rotary import Rotary, rotate, scale_pairs
 from rope_eval.rope.spec import RopeSpec
@@ -108,12 +116,24 @@ class RopeAttention:
 
 
 class _Plan:
-    """The spans of the layers that share a rotary and a pattern, made once a forward pass."""
+    """What the layers that share a rotary and a pattern do, planned once a forward pass."""
 
     def __init__(self, rotary: Rotary, pattern: Pattern):
         self.rotary, self.pattern = rotary, pattern
         self._planned: tuple[Any, ...] = ()
         self._spans: list[Span | Piece] = []
+        self._stepped: tuple[Any, ...] = ()
+        self._step: Step | None = None
+
+    def step(
+        self, positions: Tensor, places: Tensor | None, lengths: Tensor | None, B: int, K: int
+    ) -> Step | None:
+        asked = (positions, places, lengths, B, K)
+        if not _same(asked, self._stepped):
+            with torch.inference_mode(False):
+                self._step = step(self.rotary, self.pattern, *asked)
+            self._stepped = asked
+        return self._step
 
     def spans(
         self, positions: Tensor, places: Tensor | None, lengths: Tensor | None, Q: int, K: int
@@ -135,6 +155,7 @@ class _Plan:
 
     def forget(self) -> None:
         self._planned, self._spans = (), []
+        self._stepped, self._step = (), None
 
 
 class LayerAttention:
@@ -176,6 +197,10 @@ class LayerAttention:
             places: where the keys are, as `spans` takes it.
             scores: what becomes of the products.
         """
+        if query.shape[2] == 1 and not wants_gradients(query, key, value):
+            found = self._attend_one(query, key, value, places, scores)
+            if found is not None:
+                return found
         out = query.new_zeros(*query.shape[:3], value.shape[3])
         for span in self.spans(places, query.shape[2], key.shape[2], query.device):
             if isinstance(span, Piece):
@@ -192,6 +217,23 @@ class LayerAttention:
                 kept = out[rows, :, span.queries]
                 out[rows, :, span.queries] = torch.where(span.chosen, attended, kept)
         return out
+
+    def _attend_one(
+        self, query: Tensor, key: Tensor, value: Tensor, places: Tensor | None, scores: Scores
+    ) -> Tensor | None:
+        """Attend from one query a row to keys that stay turned; None where none are at hand."""
+        layout, room = self.layer.layout, room_of(key)
+        if layout is not None and room is None:
+            return None
+        positions = self._positions(1, key.shape[2], places, query.device)
+        step = self._plan.step(positions, places, self.model.lengths, len(key), key.shape[2])
+        if step is None:
+            return None
+        if layout is not None and room is not None:
+            key = room.turned(layout, step)
+        query = self._turned(query, step.q_scale, step.q_table)
+        seen = slice(step.first_slot, None)
+        return step_attention(query, key[:, :, seen], value[:, :, seen], scores, step.mask)
 
     def _attend_mapped(
         self, piece: Piece, query: Tensor, key: Tensor, value: Tensor, scores: Scores, out: Tensor
@@ -223,26 +265,38 @@ class LayerAttention:
             query: its queries, unrotated.
             key: the keys that they see, unrotated (but see `keys_are_rotated`).
         """
+        query = self._turned(query, span.q_scale, span.q_table)
         layout = self.layer.layout
-        if layout is not None:
-            query = layout.canonical(query)
-        if span.q_scale is not None:
-            query = (query * span.q_scale).to(query.dtype)
         if layout is None:
             return query, key
-        query = rotate(query, *span.q_table)
-        for norm in self.norms:
-            query = query * layout.canonical(weights_of(norm))
         if not self.keys_are_rotated:
             key = rotate(layout.canonical(key), *span.k_table)
         if span.q_pairs is not None and span.k_pairs is not None:
             query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs)
         return query, key
 
+    def _turned(self, query: Tensor, scale: Tensor | None, table: tuple[Tensor, Tensor]) -> Tensor:
+        """Return queries scaled and rotated, and by the weights of the norms that come after."""
+        layout = self.layer.layout
+        if layout is not None:
+            query = layout.canonical(query)
+        if scale is not None:
+            query = (query * scale).to(query.dtype)
+        if layout is None:
+            return query
+        query = rotate(query, *table)
+        for norm in self.norms:
+            query = query * layout.canonical(weights_of(norm))
+        return query
+
     def spans(
         self, places: Tensor | None, Q: int, K: int, device: torch.device
     ) -> list[Span | Piece]:
         """Return the spans of Q queries at the end of K keys, with tables on a device."""
+        positions = self._positions(Q, K, places, device)
+        return self._plan.spans(positions, places, self.model.lengths, Q, K)
+
+    def _positions(self, Q: int, K: int, places: Tensor | None, device: torch.device) -> Tensor:
         positions = self.model.positions_on(device)
         if positions.shape[1] > Q:  # a layer that a prompt's last token alone goes through
             positions = positions[:, -Q:]
@@ -250,7 +304,7 @@ class LayerAttention:
             raise UnsupportedModelError(
                 f"a mask of {places.shape[1]} columns reached {K} keys in {self.layer.module}"
             )
-        return self._plan.spans(positions, places, self.model.lengths, Q, K)
+        return positions
 
 
 def _same(asked: tuple[Any, ...], planned: tuple[Any, ...]) -> bool:

@@ -82,6 +82,34 @@ def causal_attention(
     return out.reshape(query.shape)[..., :V]
 
 
+def step_attention(
+    query: Tensor, key: Tensor, value: Tensor, scores: Scores, mask: Tensor | None
+) -> Tensor:
+    """Attend from one query in each row, the heads that share keys as queries of one.
+
+    Args:
+        query: ``[B, N, 1, H]``.
+        key: ``[B, M, K, H]``, N a multiple of M.
+        value: ``[B, M, K, V]``.
+        scores: what becomes of the products.
+        mask: float ``[B, 1, 1, K]``, added to them; None where all keys are seen.
+
+    Returns:
+        ``[B, N, 1, V]``.
+    """
+    B, N, _, _ = query.shape
+    M, V = key.shape[1], value.shape[3]
+    if scores.are_changed:
+        return _by_blocks(query, key, value, scores, None, None if mask is None else mask == 0)
+    if query.device.type == "cuda" and mask is None and _flash_attn_takes(query, value):
+        return _flash_attn(query, key, value, scores, None)
+    query, key, value = same_width(query, key, value)
+    q = query.reshape(B, M, N // M, query.shape[3])
+    added = None if mask is None else mask.to(query.dtype)
+    out = F.scaled_dot_product_attention(q, key, value, attn_mask=added, scale=scores.scale)
+    return out.reshape(query.shape)[..., :V]
+
+
 def wants_gradients(*tensors: Tensor) -> bool:
     """Tell whether autograd follows: what is merged by its log-sum-exp would give wrong ones."""
     return torch.is_grad_enabled() and any(x.requires_grad for x in tensors)

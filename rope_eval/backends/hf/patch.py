@@ -11,7 +11,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 
 from rope_eval.backends.hf.anatomy import Anatomy, without_adapter
 from rope_eval.backends.hf.attention import NAME, RopeAttention, attention_function
-from rope_eval.backends.hf.caches import check_caches, keep_caches
+from rope_eval.backends.hf.caches import keep_caches, take_caches
 from rope_eval.backends.hf.layers import Identity
 from rope_eval.backends.hf.masks import PATTERNS, mask_function
 from rope_eval.backends.hf.overrides import ATTRIBUTE, attend_by, override, unweighted
@@ -162,7 +162,7 @@ class _Settings:
             override(undo, module, "__reduce_ex__", _uncopied)
 
     def _begin(self, base: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        check_caches((args, kwargs))
+        take_caches((args, kwargs))
         attention = self.entered[-1]
         attention.forget()
         PATTERNS.set(attention.anatomy.patterns)

@@ -5,7 +5,7 @@ rope_eval_lm_eval.pth, one line in site-packages, imports this module in a proce
 no other; importing it costs well under a millisecond. Nothing of lm-eval
 is changed: when it has built its own table of models, one lazy name is added to it. A version of
 lm-eval that reads the entry point group ``lm_eval.models`` finds the name there already, and this
-does nothing.
+does nothing. A script that imports rope_eval has the name as well.
 """
 
 from __future__ import annotations
@@ -25,9 +25,17 @@ TARGET = "rope_eval.hosts.lm_eval.model:ScalingRopeLM"
 
 def activate() -> None:
     """Register the model when lm_eval has been imported, and show errors as messages."""
-    sys.meta_path.insert(0, _AfterModels())
+    announce()
     sys.excepthook = _show_error
     sys.argv = name_the_checkpoint(sys.argv)
+
+
+def announce() -> None:
+    """Register the model, as soon as lm-eval's own are if they are not yet."""
+    if "lm_eval.models" in sys.modules:
+        register()
+    elif not any(isinstance(finder, _AfterModels) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _AfterModels())
 
 
 def name_the_checkpoint(words: Sequence[str]) -> list[str]:

@@ -1,0 +1,236 @@
+r"""What a generated token costs under a setting, beside stock: CPU time and peak memory.
+
+Tokens are generated greedily through the cache that `generate` makes, filled with random keys and
+values of a prompt: what a token costs does not depend on them. Stock and each setting take turns,
+some tokens each, on the same random model and one thread; what is printed is the median of the
+ratios of their CPU time, for the machine's speed drifts. Memory is the process's peak beyond what
+it holds with the model loaded, each setting in a process of its own; that of windows, which hold
+less than the prompt, is not measured.
+
+    python benchmarks/generation.py                           # 4,096 tokens, one row
+    python benchmarks/generation.py --tokens 16384 --rows 4   # four rows, three left-padded
+    python benchmarks/generation.py --only neutral windows --repeats 2
+    MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=99999999999 \
+        python benchmarks/generation.py --no-memory    # where freed memory is kept
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+SETTINGS = {
+    "neutral": "",
+    "base": "rope_theta=500000",
+    "log scale": "log_scale=true,train_length=1024",
+    "per-query NTK": "dynamic_ntk=per_query,reference_length=1024",
+    "per-sequence NTK": "dynamic_ntk=per_sequence,reference_length=1024",
+    "xPos": "xpos=true,reference_length=1024",
+    "every knob": "rope_theta=500,log_scale=true,dynamic_ntk=per_query,xpos=true,train_length=1024",
+    "a base each step": "dynamic_ntk=per_sequence,ntk_formula=continuous,train_length=1024",
+    "ReRoPE": "rerope_window=512",
+    "Leaky ReRoPE": "leaky_rerope_window=512,leaky_rerope_factor=16",
+    "Self-Extend": "self_extend_window=1024,self_extend_group=8",
+    "Dual Chunk": "dual_chunk_size=2560",
+    "STRING": "string_shift=1352,string_window=128",
+}
+WINDOWS = "windows"  # the neutral setting, on a model with a window in every second layer
+KEPT = "MALLOC_MMAP_MAX_"  # of glibc: 0 has it keep what is freed, which stock does at every step
+SHORT = 1024  # tokens of what is run before memory is measured
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = [*SETTINGS, WINDOWS]
+    parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--rows", type=int, default=1)
+    parser.add_argument("--key-heads", type=int, default=8)
+    parser.add_argument("--new", type=int, default=8, help="tokens of a turn")
+    parser.add_argument("--repeats", type=int, default=5, help="turns of each")
+    parser.add_argument("--only", nargs="+", choices=names, default=names)
+    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--json", type=Path, help="also write the figures into this file")
+    parser.add_argument("--peak", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.peak is not None:
+        print(json.dumps(peak_mib(args)))
+        return
+    figures: dict[str, dict[str, float]] = {}
+    print(f"{args.tokens} tokens, {args.rows} rows, load {os.getloadavg()[0]:.1f}")
+    print(f"{'':20}{'CPU / stock':>12}{'stock ms':>10}{'memory / stock':>16}{'stock MiB':>11}")
+    stock_mib = None if args.no_memory else in_process("stock", args)
+    for name in args.only:
+        figures[name] = figure = cpu_ratio(name, args)
+        if stock_mib is not None and name != WINDOWS:
+            figure["stock_mib"] = stock_mib
+            figure["memory_ratio"] = in_process(name, args) / stock_mib
+        print(
+            f"{name:20}{figure['cpu_ratio']:12.2f}{figure['stock_ms']:10.1f}"
+            f"{figure.get('memory_ratio', float('nan')):16.2f}"
+            f"{figure.get('stock_mib', float('nan')):11.0f}",
+            flush=True,
+        )
+    if args.json:
+        record(args, figures)
+
+
+def record(args: argparse.Namespace, figures: dict[str, dict[str, float]]) -> None:
+    """Put the figures beside those of other lengths and numbers of rows."""
+    held = json.loads(args.json.read_bytes()) if args.json.is_file() else {}
+    rounded = {
+        name: {key: round(value, 3) for key, value in figure.items()}
+        for name, figure in figures.items()
+    }
+    key = f"{args.tokens} tokens, {args.rows} rows, {args.key_heads} key heads"
+    if os.environ.get(KEPT) == "0":
+        key += ", freed memory kept"
+    before = held.get(key, {}).get("settings", {})
+    held[key] = {"load": round(os.getloadavg()[0], 1), "settings": before | rounded}
+    args.json.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
+
+
+class Generation:
+    """A model that has read a prompt, and goes on greedily under a setting."""
+
+    def __init__(self, model: Any, spec: str | None, tokens: int, rows: int):
+        import torch
+        from transformers import DynamicCache
+
+        from rope_eval.backends.hf.caches import keep_caches
+
+        self.model, self.spec = model, spec
+        self.cache = DynamicCache(config=model.config)
+        generator = torch.Generator().manual_seed(0)
+        config = model.config
+        shape = rows, config.num_key_value_heads, tokens, config.head_dim
+        for layer in range(config.num_hidden_layers):
+            keys, values = (torch.randn(shape, generator=generator) for _ in range(2))
+            self.cache.update(keys, values, layer)
+        if spec is not None:
+            keep_caches([self.cache])
+        self.token = torch.ones(rows, 1, dtype=torch.int64)
+        self.mask = torch.ones(rows, tokens, dtype=torch.int64)
+        for row in range(1, rows):
+            self.mask[row, : row * tokens // 16] = 0
+
+    def entered(self) -> Any:
+        """Have the setting on the model for a while."""
+        from rope_eval import RopeSpec, patched
+
+        stack = ExitStack()
+        if self.spec is not None:
+            stack.enter_context(patched(self.model, RopeSpec.parse(self.spec)))
+        return stack
+
+    def run(self, count: int) -> None:
+        """Generate so many tokens."""
+        import torch
+
+        with torch.inference_mode():
+            for _ in range(count):
+                self.mask = torch.cat((self.mask, torch.ones_like(self.mask[:, :1])), dim=1)
+                logits = self.model(
+                    self.token,
+                    attention_mask=self.mask,
+                    position_ids=self.mask.sum(-1, keepdim=True) - 1,
+                    past_key_values=self.cache,
+                    use_cache=True,
+                ).logits
+                self.token = logits[:, -1:].argmax(-1)
+
+
+def cpu_ratio(name: str, args: argparse.Namespace) -> dict[str, float]:
+    """Return the median of the turns' ratios, and stock's milliseconds a token."""
+    import torch
+
+    torch.set_num_threads(1)
+    model = random_model(args, windows=name == WINDOWS)
+    stock = Generation(model, None, args.tokens, args.rows)
+    other = Generation(model, SETTINGS.get(name, ""), args.tokens, args.rows)
+    ratios, spent = [], []
+    for turn in range(args.repeats + 1):
+        times = {}
+        for some in (stock, other):
+            with some.entered():
+                some.run(1)  # what a new setting on the model costs once
+                start = time.process_time()
+                some.run(args.new)
+                times[some] = time.process_time() - start
+        if turn:
+            ratios.append(times[other] / times[stock])
+            spent.append(times[stock] / args.new * 1000)
+    return {"cpu_ratio": median(ratios), "stock_ms": median(spent)}
+
+
+def in_process(name: str, args: argparse.Namespace) -> float:
+    command = [sys.executable, __file__, "--peak", name, "--new", str(args.new)]
+    command += ["--tokens", str(args.tokens), "--rows", str(args.rows)]
+    command += ["--key-heads", str(args.key_heads)]
+    freed = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # what is let go of is given back
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=freed)
+    return float(done.stdout.splitlines()[-1])
+
+
+def peak_mib(args: argparse.Namespace) -> float:
+    """Return the peak of this process beyond what the model takes, after a short text."""
+    import torch
+
+    torch.set_num_threads(1)
+    name = args.peak
+    model = random_model(args, windows=False)
+    spec = None if name == "stock" else SETTINGS[name]
+    short = Generation(model, spec, SHORT, 1)
+    with short.entered():
+        short.run(2)
+    del short
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = status_mib("VmRSS")
+    generation = Generation(model, spec, args.tokens, args.rows)
+    with generation.entered():
+        generation.run(args.new)
+    return status_mib("VmHWM") - before
+
+
+def status_mib(field: str) -> float:
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise KeyError(field)
+
+
+def random_model(args: argparse.Namespace, *, windows: bool) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+
+    shape: dict[str, Any] = {
+        "vocab_size": 32000,
+        "hidden_size": 512,
+        "intermediate_size": 1376,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 8,
+        "num_key_value_heads": args.key_heads,
+        "head_dim": 64,
+        "max_position_embeddings": 1 << 20,
+    }
+    torch.manual_seed(0)
+    if not windows:
+        return AutoModelForCausalLM.from_config(LlamaConfig(**shape)).eval()
+    kinds = ["full_attention", "sliding_attention"] * 2
+    config = Qwen2Config(**shape, use_sliding_window=True, sliding_window=1024, layer_types=kinds)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+if __name__ == "__main__":
+    main()

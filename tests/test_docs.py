@@ -1,0 +1,86 @@
+"""Every command of the pages runs as it is written, and prints what the page says it prints.
+
+A block of `bash` or `python` is run, page by page, in the order of the page and in one folder; a
+block of `text` right after it is its output. What needs a GPU, a hub or another environment is in a
+block of `console` or `py`, and the tests of that room run it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+ELSEWHERE = {"figures.md", "machines.md"}  # test_figures_page.py, plans/test_slurm.py
+_BLOCK = re.compile(
+    r"^```(bash|python)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE
+)
+_PROGRAM = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
+_NAMES = """
+from pathlib import Path
+import torch
+from rope_eval import Store, score_tokens
+from rope_eval.backends.hf.loading import load_model, load_tokenizer
+from rope_eval.data.books import read_books
+
+name, file = "model_configs/lab/base-1e5", Path("figure.png")
+model, tokenizer = load_model(name, device="cpu"), load_tokenizer(name)
+filler = next(iter(read_books("builtin"))).text[:20000]
+input_ids = torch.tensor(tokenizer(filler[:300])["input_ids"])
+store = Store("results/runs")
+"""  # what a block of Python has without saying so
+RUNS = """
+cat > plan.yaml <<'YAML'
+models: [lab/base-1e6]
+settings: [{}, {dynamic_ntk: per_query}]
+measurements:
+  - perplexity: {books: builtin-chapters, lengths: [128, 512], docs: 2}
+YAML
+rope-eval run plan.yaml
+"""
+BEFORE = dict.fromkeys(("report.md", "store.md", "tables.md"), RUNS)  # what a page begins with
+PAGES = sorted(
+    page.relative_to(DOCS).as_posix()
+    for page in DOCS.rglob("*.md")
+    if page.name not in ELSEWHERE and _BLOCK.search(page.read_text(encoding="utf-8"))
+)
+
+
+def ran(language: str, script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [*_PROGRAM[language], (_NAMES if language == "python" else "") + script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PATH": binaries},
+        check=False,
+    )
+
+
+def test_the_pages_have_commands() -> None:
+    assert {"index.md", "paths/base.md", "paths/hosts.md", "paths/paper.md"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
+    (tmp_path / "model_configs").mkdir()  # pages write rows of their own there
+    for name in ("tasks", "model_configs/lab"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    if page in BEFORE:
+        assert ran("bash", BEFORE[page], tmp_path).returncode == 0
+    for language, script, printed in _BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+        done = ran(language, script, tmp_path)
+        assert done.returncode == 0, f"{script}{done.stdout}{done.stderr}"
+        if printed:
+            assert _lines(done.stdout) == _lines(printed)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.strip().splitlines()]
