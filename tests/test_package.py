@@ -52,7 +52,7 @@ TOOLS = {
     "types-tqdm",
 }
 SHIPPED = {"pretrained", "base-1e6"}  # of the embedded checkpoints
-LARGEST_WHEEL = 3_000_000  # bytes, of which the two checkpoints are 2.33 million
+LARGEST_WHEEL = 3_100_000  # bytes, of which the two checkpoints are 2.33 million
 
 
 def declared(*extras: str) -> set[str]:

@@ -12,9 +12,6 @@ from rope_eval.rope.facts import Facts
 from rope_eval.rope.methods import METHODS, not_served
 from rope_eval.rope.spec import RopeSpec
 
-BASES_PER_DECADE = 100
-"""Of the grid that is scanned for feasible bases."""
-
 _STEADY = 10.0  # a base is taken where all up to so many times as much are feasible
 
 
@@ -151,7 +148,7 @@ def advise(facts: Facts, target: int, tune_length: int | None = None) -> Advice:
         )
 
     needed = theory.smallest_base_for(target, train_length=train, pretrain_theta=pretrain)
-    least = theory.base_lower_bound(target, d, bases_per_decade=BASES_PER_DECADE)
+    least = theory.base_lower_bound(target, d)
     if least is None:
         raise SpecError(
             f"there is no advice: no base up to {theory.MAX_BASE:.0e} has B(m) ≥ 0 up to {target} "
@@ -195,7 +192,11 @@ def steady_base(at_least: float, length: int, head_dim: int) -> float:
     base = at_least
     while base < theory.MAX_BASE:
         found = theory.feasible_bases(
-            length, head_dim, low=base, high=base * _STEADY, bases_per_decade=BASES_PER_DECADE
+            length,
+            head_dim,
+            low=base,
+            high=base * _STEADY,
+            bases_per_decade=theory.BASES_PER_DECADE,
         )
         if found.from_here_on is not None:
             rounded = _two_digits(found.from_here_on, math.ceil)

@@ -14,6 +14,7 @@ from typing import Any
 
 from rope_eval import theory
 from rope_eval.commands.configs import read_config
+from rope_eval.commands.theory_more import More, disturbed, feasible, fitted, slowed
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.rope import laws
@@ -31,10 +32,11 @@ examples:
   rope-eval theory --head-dim 128 --train-length 4k --pretrain-theta 10000 \\
       --tune-length 16k --rope-theta 1000000
   rope-eval theory --model DIR --target-length 128k --json
+  rope-eval theory --model DIR --measured 116k   # which critical dimension that would be
 
 Of a model, what is not given is what is known of its family, or what its config says: a note says
 which. Lengths are in tokens; k = 1024 and m = 1024². Sources: arXiv 2310.05209 for the laws,
-arXiv 2405.14591 for the lower bound on the base.
+arXiv 2405.14591 for the lower bound on the base; those of other rows stand in them.
 """
 
 
@@ -72,6 +74,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="N",
         help="grid of the lower bound on the base (default: %(default)s)",
     )
+    add(
+        "--measured",
+        action="append",
+        default=[],
+        metavar="LENGTH",
+        help="a measured max context, or BASE=LENGTH, to fit a critical dimension to; repeatable",
+    )
     add("--json", action="store_true", help="print JSON")
     parser.set_defaults(run=run)
 
@@ -94,9 +103,31 @@ def run(args: argparse.Namespace) -> int:
         raise SpecError(f"--head-dim must be {MOST_DIMENSIONS:,} or less, got {setting.head_dim}")
     facts = _laws(setting, checkpoint)
     rows = _law_rows(setting, facts, checkpoint.doubt)
+
+    s, d = setting, setting.head_dim
+    others: list[More] = [
+        fitted(
+            args.measured, s.rope_theta, head_dim=d, critical_dimension=facts["critical_dimension"]
+        ),
+        slowed(s.rope_theta, head_dim=d, pretrain_theta=s.pretrain_theta),
+    ]
     if args.target_length is not None:
-        facts |= _target(setting, parse_length(args.target_length), args.bases_per_decade)
-        rows += _target_rows(setting, facts)
+        target = parse_length(args.target_length)
+        facts |= _target(s, target, args.bases_per_decade)
+        rows += _target_rows(s, facts)
+        others += [
+            feasible(target, facts["base_lower_bound"], s.rope_theta, head_dim=d),
+            disturbed(
+                target,
+                s.rope_theta,
+                head_dim=d,
+                train_length=s.train_length,
+                pretrain_theta=s.pretrain_theta,
+            ),
+        ]
+    for found, lines in others:
+        facts |= found
+        rows += lines
     notes = [f"{line} ({where})" for line in laws.lines(checkpoint.laws.to_dict())]
     if args.json:
         more = {"laws": checkpoint.laws.to_dict(), "notes": notes}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rope_eval import theory
-from rope_eval.advice.advice import BASES_PER_DECADE, advise, steady_base
+from rope_eval.advice.advice import advise, steady_base
 from rope_eval.advice.plan_file import plan_text
 from rope_eval.advice.words import paragraphs
 from rope_eval.errors import SpecError
@@ -39,11 +39,11 @@ def test_a_tuning_shorter_than_the_target_needs_the_larger_base() -> None:
     found = advise(facts(LLAMA2), 131072, 32768)
     assert (found.bound, found.first_negative) == (4096, 1707)
     assert found.extrapolating_base == theory.smallest_base_for(131072, train_length=4096)
-    least = theory.base_lower_bound(131072, 128, bases_per_decade=BASES_PER_DECADE)
+    least = theory.base_lower_bound(131072, 128)
     assert found.feasible_base == least
     assert round(found.critical_base) == round(theory.critical_base(4096, 32768))
     tuning = found.tuning
-    assert tuning.base == 3.3e7 and tuning.length == 32768
+    assert tuning.base == 4.3e7 and tuning.length == 32768
     assert tuning.base >= max(found.extrapolating_base, found.feasible_base)
     assert tuning.bound == pytest.approx(2 * math.pi * tuning.base ** (92 / 128))
     assert tuning.bound >= 131072 and tuning.first_negative is None

@@ -1,7 +1,8 @@
-"""The laws against published values and direct sums, and the command that prints them."""
+"""`rope-eval theory` through argparse."""
+
+from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import math
 import re
@@ -16,314 +17,6 @@ from helpers.configs import RELEASED
 from rope_eval import theory
 from rope_eval.commands import theory as command
 from rope_eval.errors import DataError, RopeEvalError, SpecError
-
-LLAMA2: dict[str, Any] = {"head_dim": 128, "train_length": 4096}
-
-
-# --- arXiv 2310.05209 -------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("head_dim", "train_length", "pretrain_theta", "dimensions"),
-    [
-        (128, 4096, 10000.0, 92),
-        (64, 128, 10000.0, 22),
-        (128, 8192, 500000.0, 70),
-        (128, 7, 10000.0, 2),  # 7 is the first length above 2π: one pair
-    ],
-)
-def test_critical_dimension(
-    head_dim: int, train_length: int, pretrain_theta: float, dimensions: int
-) -> None:
-    found = theory.critical_dimension(head_dim, train_length, pretrain_theta=pretrain_theta)
-    assert found == dimensions
-    # Its meaning (Lemma 1): these pairs turn fully within train_length, the others do not.
-    periods = theory.periods(pretrain_theta, head_dim=head_dim)
-    assert len(periods) == head_dim // 2
-    assert sum(period <= train_length for period in periods) == dimensions // 2
-
-
-def test_critical_dimension_is_capped_at_head_dim() -> None:
-    # 2π·10000 = 62831.9
-    assert theory.critical_dimension(128, 62831) == 128
-    assert theory.critical_dimension(128, 62832) == 128
-    assert theory.critical_dimension(128, 10**9) == 128
-    assert theory.critical_dimension(128, 60000) == 128
-    assert theory.critical_dimension(128, 50000) == 126
-    bound = theory.extrapolation_bound(1e6, head_dim=128, train_length=100_000)
-    assert bound == pytest.approx(2 * math.pi * 1e6)
-    # The guarantee of smallest_base_for ends where the cap begins, as its docstring says.
-    base = theory.smallest_base_for(200_000, train_length=100_000)
-    assert theory.extrapolation_bound(base, head_dim=128, train_length=100_000) < 200_000
-
-
-@pytest.mark.parametrize(
-    ("rope_theta", "bound"),
-    [
-        (40000, 12762),
-        (80000, 21003),
-        (120000, 28109),
-        (160000, 34565),
-        (400000, 66782),
-        (600000, 89377),
-        (1000000, 129027),
-    ],
-)
-def test_extrapolation_bound_of_llama2(rope_theta: int, bound: int) -> None:
-    assert round(theory.extrapolation_bound(rope_theta, **LLAMA2)) == bound
-
-
-@pytest.mark.parametrize(("rope_theta", "bound"), [(1e5, 329), (1e6, 726)])
-def test_extrapolation_bound_of_small_heads(rope_theta: float, bound: int) -> None:
-    # Written out: d_extra = 2·⌈32·ln(128/2π)/ln(10000)⌉ = 2·⌈10.47⌉ = 22.
-    found = theory.extrapolation_bound(rope_theta, head_dim=64, train_length=128)
-    assert found == pytest.approx(2 * math.pi * rope_theta ** (22 / 64), rel=1e-12)
-    assert int(found) in (bound - 1, bound)
-
-
-def test_critical_base_parts_the_two_cases() -> None:
-    base = theory.critical_base(4096, 16384)
-    assert round(base) == 71738
-    tuned = {**LLAMA2, "tune_length": 16384}
-    assert theory.extrapolation_bound(base, **tuned) == 16384
-    assert theory.extrapolation_bound(math.nextafter(base, math.inf), **tuned) > 16384
-    assert round(theory.extrapolation_bound(80000, **tuned)) == 21003
-    assert theory.extrapolation_bound(40000, **tuned) == 16384
-
-
-def test_critical_base_is_the_pretraining_base_without_longer_tuning() -> None:
-    assert theory.critical_base(4096) == 10000.0
-    assert theory.critical_base(4096, pretrain_theta=500000.0) == 500000.0
-    assert theory.extrapolation_bound(10000, **LLAMA2) == 4096
-    assert theory.extrapolation_bound(500, **LLAMA2) == 4096
-
-
-def test_effective_dimension() -> None:
-    def effective(rope_theta: float, tune_length: int | None = None) -> int:
-        return theory.effective_dimension(rope_theta, **LLAMA2, tune_length=tune_length)
-
-    assert effective(10000) == 92
-    assert effective(1e6) == 92  # above β₀: as pre-training left it
-    # 2·⌈64·ln(16384/2π)/ln β⌉
-    assert effective(10000, 16384) == 110
-    assert effective(40000, 16384) == 96
-    assert effective(500, 16384) == 128
-    for rope_theta in (500, 10000, 40000, 71737):
-        turned = sum(t <= 16384 for t in theory.periods(rope_theta, head_dim=128))
-        assert effective(rope_theta, 16384) == 2 * turned
-
-
-def test_smallest_base_for() -> None:
-    assert round(theory.smallest_base_for(100_000, train_length=4096)) == 938327
-    # The same law as the critical base's, asked the other way round.
-    assert theory.smallest_base_for(16384, train_length=4096) == theory.critical_base(4096, 16384)
-    assert theory.smallest_base_for(16384, train_length=8192, pretrain_theta=5e5) == pytest.approx(
-        5e5 ** (math.log(16384 / 2 / math.pi) / math.log(8192 / 2 / math.pi)), rel=1e-12
-    )
-    for target in (5000, 16384, 100_000, 10**6):
-        base = theory.smallest_base_for(target, train_length=4096)
-        assert theory.extrapolation_bound(base, **LLAMA2) >= target  # the ceiling of Eq. 5
-        # Without it they would be equal.
-        exponent = math.log(4096 / 2 / math.pi) / math.log(10000)
-        assert 2 * math.pi * base**exponent == pytest.approx(target, rel=1e-9)
-
-
-def test_pivot_bases() -> None:
-    assert theory.pivot_bases(4096) == pytest.approx((2607.5946, 1303.7973, 651.8986), abs=1e-4)
-    assert theory.pivot_bases(128)[2] == pytest.approx(20.372, abs=1e-3)
-
-
-def test_periods() -> None:
-    periods = theory.periods(10000, head_dim=128)
-    assert periods[0] == pytest.approx(2 * math.pi)
-    assert periods[63] == pytest.approx(2 * math.pi * 10000 ** (126 / 128))
-
-
-# --- arXiv 2405.14591 -------------------------------------------------------------------------
-
-
-def direct_first_negative(rope_theta: float, length: int, head_dim: int) -> int | None:
-    freq = [rope_theta ** (-2 * i / head_dim) for i in range(head_dim // 2)]
-    for m in range(length + 1):
-        if sum(math.cos(m * f) for f in freq) < 0:
-            return m
-    return None
-
-
-@pytest.mark.parametrize(
-    ("rope_theta", "first"), [(500, 171), (10**4, 1707), (5 * 10**5, 18438), (10**6, 27115)]
-)
-def test_first_negative(rope_theta: int, first: int) -> None:
-    assert theory.first_negative(rope_theta, 1 << 20, 128) == first
-    assert theory.first_negative(rope_theta, first, 128) == first  # the end is included
-    assert theory.first_negative(rope_theta, first - 1, 128) is None
-    assert not theory.base_is_feasible(rope_theta, first, 128)
-    assert theory.base_is_feasible(rope_theta, first - 1, 128)
-
-
-@pytest.mark.parametrize("head_dim", [2, 4, 6, 16, 64, 128])
-def test_first_negative_equals_the_direct_search(head_dim: int) -> None:
-    found = []
-    for rope_theta in (1.01, 3.7, 20, 333, 4321, 87654):
-        for length in (1, 2, 3, 17, 400, 1313):
-            expected = direct_first_negative(rope_theta, length, head_dim)
-            assert theory.first_negative(rope_theta, length, head_dim) == expected
-            assert theory.base_is_feasible(rope_theta, length, head_dim) == (expected is None)
-            found.append(expected)
-    assert None in found
-    assert any(found)
-
-
-@pytest.mark.parametrize(("length", "head_dim"), [(300, 6), (500, 16), (200, 64), (200, 128)])
-def test_base_lower_bound_equals_the_direct_scan(length: int, head_dim: int) -> None:
-    grid = [10 ** (k / 50) for k in range(1, 401)]
-    direct = {b: direct_first_negative(b, length, head_dim) for b in grid}
-    for base, first in direct.items():
-        assert theory.first_negative(base, length, head_dim) == first
-        assert theory.base_is_feasible(base, length, head_dim) == (first is None)
-    feasible = [base for base, first in direct.items() if first is None]
-    found = theory.base_lower_bound(length, head_dim, bases_per_decade=50)
-    assert found == pytest.approx(feasible[0], rel=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("length", "scanned"),
-    [
-        (1 << 10, "4.30e+03"),
-        (1 << 11, "1.16e+04"),
-        (1 << 12, "2.86e+04"),
-        (1 << 13, "8.39e+04"),
-        (1 << 14, "2.34e+05"),
-    ],
-)
-def test_base_lower_bound_of_llama2_heads(length: int, scanned: str) -> None:
-    assert f"{theory.base_lower_bound(length, 128):.2e}" == scanned
-
-
-def test_feasibility_is_not_monotone_in_the_base() -> None:
-    # Bases 10^(k/1000) from the bound at 8192 tokens, 8.39e4, to the last infeasible one, 3.9e5.
-    for k, feasible in [(4923, False), (4924, True), (4930, False), (5595, False), (5596, True)]:
-        base = 10 ** (k / 1000)
-        assert theory.base_is_feasible(base, 8192, 128) == feasible
-        assert (direct_first_negative(base, 8192, 128) is None) == feasible
-
-
-def test_base_lower_bound_depends_on_the_grid() -> None:
-    coarse = theory.base_lower_bound(4096, 128, bases_per_decade=10)
-    assert coarse == pytest.approx(10**4.7)  # inside the feasible stretch of 4.71e4, not of 2.86e4
-
-
-def test_base_lower_bound_of_heads_without_any() -> None:
-    assert theory.base_lower_bound(4096, 2, bases_per_decade=100) is None
-
-
-def test_published_bounds() -> None:
-    assert theory.published_base_bound(32768, 128) == 6.4e5
-    assert theory.published_base_bound(32768, 64) is None
-    assert theory.published_base_bound(32767, 128) is None
-    lengths = [1024 * 2**k for k in range(11)]
-    bounds = [4.3e3, 1.6e4, 2.7e4, 8.4e4, 3.1e5, 6.4e5, 2.1e6, 7.8e6, 3.6e7, 6.4e7, 5.1e8]
-    assert dict(theory.PUBLISHED_BASE_BOUNDS) == dict(zip(lengths, bounds, strict=True))
-
-
-# --- bad input --------------------------------------------------------------------------------
-
-NO_BASE: list[Any] = [1, 1.0, 0, -5, 0.5, math.nan, math.inf, -math.inf, "500", None, True, 10**400]
-NO_LENGTH: list[Any] = [6, 0, -1, 4096.0, "4k", True, math.nan]
-
-
-@pytest.mark.parametrize("base", NO_BASE)
-def test_bad_base(base: Any) -> None:
-    for call in (
-        lambda: theory.periods(base, head_dim=128),
-        lambda: theory.extrapolation_bound(base, **LLAMA2),
-        lambda: theory.effective_dimension(base, **LLAMA2),
-        lambda: theory.first_negative(base, 4096, 128),
-        lambda: theory.base_is_feasible(base, 4096, 128),
-    ):
-        with pytest.raises(SpecError, match="rope_theta must be"):
-            call()
-    for call in (
-        lambda: theory.critical_dimension(**LLAMA2, pretrain_theta=base),
-        lambda: theory.critical_base(4096, pretrain_theta=base),
-        lambda: theory.extrapolation_bound(500, **LLAMA2, pretrain_theta=base),
-        lambda: theory.smallest_base_for(8192, train_length=4096, pretrain_theta=base),
-    ):
-        with pytest.raises(SpecError, match="pretrain_theta must be"):
-            call()
-
-
-@pytest.mark.parametrize("head_dim", [0, -2, 127, 64.0, "128", None, True])
-def test_bad_head_dim(head_dim: Any) -> None:
-    for call in (
-        lambda: theory.periods(500, head_dim=head_dim),
-        lambda: theory.critical_dimension(head_dim, 4096),
-        lambda: theory.extrapolation_bound(500, head_dim=head_dim, train_length=4096),
-        lambda: theory.effective_dimension(500, head_dim=head_dim, train_length=4096),
-        lambda: theory.first_negative(500, 4096, head_dim),
-        lambda: theory.base_is_feasible(500, 4096, head_dim),
-        lambda: theory.base_lower_bound(4096, head_dim),
-    ):
-        with pytest.raises(SpecError, match="head_dim must be an even positive integer"):
-            call()
-
-
-@pytest.mark.parametrize("length", NO_LENGTH)
-def test_bad_length(length: Any) -> None:
-    for name, call in (
-        ("train_length", lambda: theory.critical_dimension(128, length)),
-        ("train_length", lambda: theory.critical_base(length)),
-        ("tune_length", lambda: theory.critical_base(4096, length)),
-        ("tune_length", lambda: theory.extrapolation_bound(500, **LLAMA2, tune_length=length)),
-        ("target_length", lambda: theory.smallest_base_for(length, train_length=4096)),
-        ("train_length", lambda: theory.smallest_base_for(4096, train_length=length)),
-        ("tune_length", lambda: theory.pivot_bases(length)),
-    ):
-        with pytest.raises(SpecError, match=f"{name} must be"):
-            call()
-
-
-@pytest.mark.parametrize("length", [0, -1, 4096.0, "4k", True])
-def test_bad_context(length: Any) -> None:
-    for call in (
-        lambda: theory.first_negative(500, length, 128),
-        lambda: theory.base_is_feasible(500, length, 128),
-        lambda: theory.base_lower_bound(length, 128),
-    ):
-        with pytest.raises(SpecError, match="length must be"):
-            call()
-
-
-def test_tuning_shorter_than_pretraining_has_no_law() -> None:
-    with pytest.raises(SpecError, match="tune_length must be at least train_length"):
-        theory.critical_base(4096, 4095)
-
-
-def test_base_beyond_the_floats() -> None:
-    with pytest.raises(SpecError, match="longer train_length"):
-        theory.smallest_base_for(1 << 20, train_length=7)
-
-
-@pytest.mark.parametrize("grid", [0, -1, 10.0, True])
-def test_bad_grid(grid: Any) -> None:
-    with pytest.raises(SpecError, match="bases_per_decade must be a positive integer"):
-        theory.base_lower_bound(1024, 128, bases_per_decade=grid)
-
-
-def test_every_public_law_has_a_source_and_a_doctest() -> None:
-    functions = [
-        value
-        for name, value in vars(theory).items()
-        if inspect.isfunction(value) and name in theory.__all__
-    ]
-    assert len(functions) == 16
-    for function in functions:
-        assert function.__doc__ is not None
-        assert ">>>" in function.__doc__, function.__name__
-        assert re.search(r"\[[1-5]\]", function.__doc__), function.__name__
-
-
-# --- the command ------------------------------------------------------------------------------
 
 
 def theory_command(*arguments: str) -> int:
@@ -406,6 +99,37 @@ def test_command_target_length(capsys: pytest.CaptureFixture[str]) -> None:
     assert facts["published_base_lower_bound"] is None
     assert facts["bases_per_decade"] == 10
     assert theory.base_is_feasible(facts["base_lower_bound"], 100_000, 128)
+
+
+def test_command_fits_measured_contexts(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = (*LLAMA2_FLAGS, "--tune-length", "16k", "--rope-theta", "1e6")
+    facts = theory_json(capsys, *flags, "--measured", "118784")  # Code LLaMA 7B's published curve
+    fit = facts["fitted_critical_dimension"]
+    assert fit["dimensions"] == pytest.approx(128 * math.log(118784 / 2 / math.pi, 1e6))
+    assert fit["pairs"] == pytest.approx(45.6, abs=0.05)
+    assert facts["slowdown"][-1] == pytest.approx(100 ** (126 / 128))
+
+    both = ("--measured", "12762", "--measured", "1e6=129027")
+    facts = theory_json(capsys, *LLAMA2_FLAGS, "--rope-theta", "4e4", *both)
+    assert facts["fitted_critical_dimension"]["dimensions"] == pytest.approx(92, abs=1e-3)
+
+    assert theory_command(*LLAMA2_FLAGS, "--rope-theta", "4e4", *both) == 0
+    (line,) = (x for x in capsys.readouterr().out.splitlines() if x.startswith("fitted"))
+    assert "46.0 pairs for 46 by theory" in line and "lies off by ×1.00" in line
+
+
+def test_command_says_where_bases_are_feasible(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = (*LLAMA2_FLAGS, "--rope-theta", "1e5", "--target-length", "8k")
+    facts = theory_json(capsys, *flags)
+    assert f"{facts['feasible_from']:.2e}" == "3.94e+05"  # infeasible ones come back up to 3.9e5
+    assert facts["slivers"][0]["low"] == facts["base_lower_bound"]
+    assert 0 < facts["feasible_share"] < 1
+    assert facts["fitted_base_bound"] == theory.fitted_base_bound(8192)
+    disturbance = facts["angle_disturbance"]
+    assert round(1 - disturbance["less of both"] / disturbance["interpolated"], 2) == 0.72
+    assert theory_command(*flags) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"feasible from +3.94e\+05  every base from there to 8.4e\+05", out)
 
 
 def test_command_table(capsys: pytest.CaptureFixture[str]) -> None:
@@ -666,6 +390,12 @@ def test_command_bad_input(
     with pytest.raises(SpecError, match=message):
         theory_command(*arguments.split())
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("words", ["x=4k", "x", "4k --measured 5k", "6"])
+def test_a_measured_context_that_is_none_is_refused(words: str) -> None:
+    with pytest.raises(SpecError):
+        theory_command(*LLAMA2_FLAGS, "--measured", *words.split())
 
 
 def test_command_help_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
