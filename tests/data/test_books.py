@@ -410,7 +410,7 @@ def test_parquet_and_saved_folders_are_rows(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"bad\.parquet: cannot be read"):
         list(read_books(tmp_path / "bad.parquet"))
     datasets.Dataset.from_list([{"words": "x"}]).to_parquet(tmp_path / "no.parquet")
-    with pytest.raises(DataError, match="row 1: want a 'text'.*has words"):
+    with pytest.raises(DataError, match=r"row 1: want a 'text'.*has words"):
         list(read_books(tmp_path / "no.parquet"))
 
 
