@@ -9,6 +9,7 @@ docs/source/en/perplexity.md). The last two take one text at a time.
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from rope_eval import runner
+from rope_eval.cli import main
 from rope_eval.errors import ScoreError, SpecError
 from rope_eval.paths import asset
 from rope_eval.protocols.perplexity import PerplexityProtocol, Window
@@ -230,3 +232,32 @@ def test_lm_eval_tasks_of_protocols_give_the_same(root: Path) -> None:
         theirs = found["results"][task]
         ours = runner.curve(answer(root, 128, 200, **fields).run)["perplexity"]
         assert [theirs[f"perplexity@{n},none"] for n in (128, 200)] == pytest.approx(ours, rel=1e-6)
+
+
+def test_the_command_line_and_a_plan_ask_for_the_same(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    books, results = str(root / "books"), str(tmp_path / "runs")
+    given = ["--books", books, "--lengths", "128", "--results", results, "--device", "cpu"]
+    words = ["ppl", "--config", "lab/base-20", *given, "--protocol", "sliding", "--stride", "64"]
+    assert main([*words, "--tokens", "600", "--mean", "windows", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["protocol"] == "sliding 64 over 600 tokens, mean of windows"
+    assert facts["unit"] == "windows"
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        f"""models: [lab/base-20]
+settings: [{{}}]
+loading: {{device: cpu}}
+measurements:
+  - perplexity: {{books: {books}, lengths: [128], protocol: sliding, stride: 64, tokens: 600,
+                 mean: windows}}
+"""
+    )
+    assert main(["run", str(plan), "--results", results]) == 0
+    assert "computed 0 units" in capsys.readouterr().out
+    assert main([*words, "--tokens", "100"]) == 2
+    assert "need tokens=128 or more" in capsys.readouterr().err
+    plan.write_text(plan.read_text().replace("stride: 64", "stride: 500"))
+    assert main(["run", str(plan), "--results", results]) == 2
+    assert "leaves tokens out" in capsys.readouterr().err
