@@ -18,12 +18,22 @@ LAB = asset("model_configs") / "lab"
 BASE = ("ppl", "--model", str(LAB / "base-20"), "--lengths", "64,128", "--docs", "3")
 VLLM = ("--backend", "vllm")
 HALF = ("--dtype", "bfloat16")
+SLIDING = ("--protocol", "sliding", "--tokens", "4k", "--stride", "16")
+LONGPPL = ("--protocol", "longppl", "--truncation", "16", "--stride", "8")
 IN_KEY = {  # what makes another key, after what it needs beside it
     "model": ((), ("--model", str(LAB / "base-1e6"))),
     "config": ((), ("--config", "lab/base-1e6")),
     "rope": ((), ("--rope", "log_scale=true")),
     "books": ((), ("--books", "builtin-chapters")),
     "lengths": ((), ("--lengths", "64")),
+    "protocol": ((), ("--protocol", "blocks", "--tokens", "4k")),
+    "stride": (SLIDING, ("--stride", "32")),
+    "mean": (SLIDING, ("--mean", "windows")),
+    "tokens": (SLIDING, ("--tokens", "8k")),
+    "last": (("--protocol", "last", "--last", "8"), ("--last", "9")),
+    "truncation": (LONGPPL, ("--truncation", "32")),
+    "alpha": (LONGPPL, ("--alpha", "1")),
+    "beta": (LONGPPL, ("--beta", "-3")),
     "docs": (("--books", "builtin-chapters"), ("--docs", "2")),
     "backend": ((), VLLM),
     "tensor_parallel_size": (VLLM, ("--tensor-parallel-size", "2")),
@@ -63,8 +73,8 @@ def key(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
         with pytest.raises(_AskedError) as caught:
             ppl.run(build_parser().parse_args([*BASE, *words]))
         (request,) = caught.value.args
-        texts = {"lengths": request.lengths, "books": request.books, "docs": request.documents}
-        return identity.run_key(setting_of(request) | texts)
+        asked = runner._asked(request, setting_of(request), [])
+        return identity.run_key(asked | {"docs": request.documents})
 
     return of
 

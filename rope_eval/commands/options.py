@@ -24,8 +24,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "--books": {
         "default": "builtin",
         "metavar": "SRC",
-        "help": "builtin, builtin-chapters, pg19, a folder of .txt, a .txt or .jsonl[.gz|.zst] "
-        "file (default: builtin)",
+        "help": "builtin, builtin-chapters, pg19, proof-pile, govreport, a .txt, .jsonl or "
+        ".parquet file, packed or not, or a folder (default: builtin)",
     },
     "--dtype": {"default": "auto", "choices": ("auto", "float32", "bfloat16", "float16")},
     "--device": {"help": "as in PyTorch (default: CUDA where there is one)"},

@@ -36,7 +36,8 @@ examples:
 
 Protocols (docs/protocols.md says who uses which): cumulative; sliding, windows of each length
 --stride apart over the first --tokens of a document; blocks, windows side by side; last, the last
-of the first L tokens; longlora, all tokens of sliding windows. Their numbers do not compare.
+of the first L tokens; longlora, all tokens of sliding windows; longppl, the tokens that a long
+context helps. Their numbers do not compare.
 
 A length counts tokens seen, BOS included; k = 1024 and m = 1024². Only documents of at least the
 longest length count. Each document is kept in --results as soon as it is scored: what is killed
@@ -59,10 +60,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--lengths", required=True, metavar="LIST", help="tokens seen, such as 4k,8k,16k")
     add("--docs", action=Positive, metavar="N", help="the first N long enough (default: all)")
     add("--protocol", default="cumulative", metavar="NAME", help=f"{', '.join(NAMES)}")
-    add("--stride", metavar="N", help="between windows (sliding, longlora; default: 256)")
+    add("--stride", metavar="N", help="between windows (sliding, longlora: 256; longppl: 1024)")
     add("--mean", metavar="OF", help=f"of sliding: {', '.join(MEANS)} (default: tokens)")
     add("--last", metavar="N", help="how many of the last tokens count (last)")
     add("--tokens", metavar="N", help="of each document, that windows go over")
+    add("--truncation", metavar="N", help="tokens of the short context (longppl; default: 4096)")
+    add("--alpha", type=float, help="nats that a key token gains at least (longppl; default: 2)")
+    add("--beta", type=float, help="its log-probability at least (longppl; default: -2)")
     add("--backend", default="hf", choices=("hf", "vllm"), help="what runs the model (default: hf)")
     add(
         "--tensor-parallel-size",
@@ -196,10 +200,12 @@ def _protocol(args: argparse.Namespace) -> PerplexityProtocol:
     """Return the protocol that was asked for."""
     numbers = {
         name: parse_length(value)
-        for name in ("stride", "last", "tokens")
+        for name in ("stride", "last", "tokens", "truncation")
         if (value := getattr(args, name)) is not None
     }
-    return PerplexityProtocol(name=args.protocol, mean=args.mean, **numbers)
+    return PerplexityProtocol(
+        name=args.protocol, mean=args.mean, alpha=args.alpha, beta=args.beta, **numbers
+    )
 
 
 def _engine(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Documents to score: the builtin book, the Pile's Books3, PG-19, folders of text and JSONL.
+"""Documents to score: the builtin book, Books3, PG-19, Proof-pile, GovReport, and files.
 
 Everything streams: one document is in memory at a time, never a whole collection, and a fault in
 a file is met when the reading gets there. Nothing is written beside the user's data.
@@ -14,7 +14,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rope_eval.data.readers import JSONL_SUFFIXES, read_hub, read_rows, read_text
+from rope_eval.data.readers import (
+    JSONL_SUFFIXES,
+    TABLE_SUFFIX,
+    TEXT_SUFFIXES,
+    read_hub,
+    read_rows,
+    read_table,
+    read_text,
+)
 from rope_eval.errors import DataError, SpecError, did_you_mean
 from rope_eval.lengths import check_count
 
@@ -23,7 +31,24 @@ BOOKS3 = "Books3"
 PG19_REPOSITORY = "emozilla/pg19"
 PG19_SPLITS = ("test", "validation", "train")
 _PIECE = 1 << 20  # characters
-SOURCE_WORDS = ("builtin", "builtin-chapters", "pg19", *(f"pg19:{split}" for split in PG19_SPLITS))
+_ROWS = (*JSONL_SUFFIXES, TABLE_SUFFIX)
+_SAVED = ("state.json", "dataset_dict.json")  # by `datasets`
+PROOF_PILE = "proof-pile"
+GOV_REPORT = "govreport"
+TEST_SETS = {
+    PROOF_PILE: "emozilla/proofpile-test-tokenized",
+    GOV_REPORT: "emozilla/govreport-test-tokenized",
+}
+"""Test splits in parquet with the texts, by their words: what YaRN's eval.sh reads."""
+SOURCE_WORDS = (
+    "builtin",
+    "builtin-chapters",
+    "pg19",
+    *(f"pg19:{split}" for split in PG19_SPLITS),
+    *TEST_SETS,
+)
+_TEXT_OF = (("report", "summary"), ("input", "output"))
+"""Columns that hold a text where another is there too: GovReport's, and its of SCROLLS."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,12 +88,17 @@ def read_books(
       which datasets 4 and later refuse; this reads ``emozilla/pg19``, the same splits in parquet
       with the same columns: ``short_book_title``, ``publication_date``, ``url``, ``text`` (100
       books to test, 50 to validate, 28602 to train).
+    - ``proof-pile`` and ``govreport``: the test splits of Proof-pile (arXiv 2206.14858) and of
+      GovReport (arXiv 2104.02112) from the hub, in the copies that YaRN's ``eval.sh`` reads.
     - a folder: every ``.txt`` below it, in the order of the relative paths; other files are no
       books, hidden ones and those of hidden folders (``._a.txt``, ``.ipynb_checkpoints``) neither,
       and links to folders are not followed. PG-19 as distributed is such a folder.
-    - a ``.txt`` file.
-    - ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst``, one object with a ``text`` a line; blank lines
-      hold no row. Rows of the Pile (arXiv 2101.00027), which say ``meta.pile_set_name``, are kept
+      Where it has no ``.txt``, every JSONL and parquet file below it in that order.
+    - a folder of ``Dataset.save_to_disk``, or a ``.parquet`` file: a row a document, as of JSONL.
+    - a ``.txt`` file, with ``.gz``, ``.xz`` or ``.zst`` after it or not.
+    - ``.jsonl``, packed in the same ways or not, one object with a ``text`` a line (or GovReport's
+      ``report`` beside ``summary``, SCROLLS' ``input`` beside ``output``); blank lines hold no row.
+      Rows of the Pile (arXiv 2101.00027), which say ``meta.pile_set_name``, are kept
       only if that is ``Books3``: the Pile's ``val.jsonl.zst`` so read is what arXiv 2310.05209
       measures perplexity on.
 
@@ -100,6 +130,8 @@ def _documents(source: str | Path, whole_pile: bool) -> Iterator[Document]:
             return _builtin_chapters()
         if word == "pg19":
             return _pg19(split or PG19_SPLITS[0])
+        if source in TEST_SETS:
+            return _test_set(source)
     path = Path(source)
     try:
         exists, is_folder = source != "" and path.exists(), path.is_dir()
@@ -110,17 +142,26 @@ def _documents(source: str | Path, whole_pile: bool) -> Iterator[Document]:
         raise DataError(
             f"no books at {str(source)!r}: no such file or folder."
             f"{did_you_mean(str(source), SOURCE_WORDS)}"
-            f" Give a .txt or JSONL file, a folder of .txt, or one of {words}"
+            f" Give a .txt, JSONL or parquet file, a folder of them, or one of {words}"
         )
     if is_folder:
-        return _folder(path)
-    if path.suffix.lower() == ".txt":
-        return iter([_text_file(path, path.stem)])
-    if path.name.lower().endswith(JSONL_SUFFIXES):
-        return _jsonl(path, whole_pile)
+        return _folder(path, whole_pile)
+    if path.name.lower().endswith(TEXT_SUFFIXES):
+        return iter([_text_file(path, _stem(path))])
+    if path.name.lower().endswith(_ROWS):
+        return _rows(path, whole_pile)
     raise DataError(
-        f"{path}: not a kind of book this reads. Give .txt, {', '.join(JSONL_SUFFIXES)}, "
-        "or a folder of .txt"
+        f"{path}: not a kind of book this reads. Give .txt, .jsonl (.gz, .xz or .zst after them or "
+        "not), .parquet, or a folder of them"
+    )
+
+
+def _stem(path: Path) -> str:
+    """Return a file's name without .txt or .jsonl and what follows."""
+    name = path.name
+    return next(
+        (name[: -len(end)] for end in (*TEXT_SUFFIXES, *_ROWS) if name.lower().endswith(end)),
+        path.stem,
     )
 
 
@@ -139,24 +180,28 @@ def _builtin_chapters() -> Iterator[Document]:
         yield Document(name=name, text=text)
 
 
-def _folder(folder: Path) -> Iterator[Document]:
+def _folder(folder: Path, whole_pile: bool) -> Iterator[Document]:
+    if any((folder / name).is_file() for name in _SAVED):
+        return _rows(folder, whole_pile)
+
     def stop(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
-    files = []
+    files: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=stop):
         folders[:] = [name for name in folders if not name.startswith(".")]
         files += [
             Path(parent, name).relative_to(folder)
             for name in names
-            if name.lower().endswith(".txt") and not name.startswith(".")
+            if name.lower().endswith((*TEXT_SUFFIXES, *_ROWS)) and not name.startswith(".")
         ]
+    files.sort(key=Path.as_posix)
+    texts = [file for file in files if file.name.lower().endswith(TEXT_SUFFIXES)]
     if not files:
-        raise DataError(f"{folder}: no .txt file in this folder. A JSONL file is given by itself")
-    return (
-        _text_file(folder / file, file.with_suffix("").as_posix())
-        for file in sorted(files, key=Path.as_posix)
-    )
+        raise DataError(f"{folder}: no .txt file in this folder, nor a JSONL or parquet file")
+    if not texts:
+        return (one for file in files for one in _rows(folder / file, whole_pile))
+    return (_text_file(folder / file, (file.parent / _stem(file)).as_posix()) for file in texts)
 
 
 def _text_file(path: Path, name: str) -> Document:
@@ -170,17 +215,19 @@ def _document(name: str, text: str, where: str) -> Document:
     return Document(name=name, text=text)
 
 
-def _jsonl(path: Path, whole_pile: bool) -> Iterator[Document]:
-    stem = path.name[: path.name.lower().rindex(".jsonl")]
+def _rows(path: Path, whole_pile: bool) -> Iterator[Document]:
+    is_table = path.is_dir() or path.name.lower().endswith(TABLE_SUFFIX)
+    read, unit = (read_table, "row") if is_table else (read_rows, "line")
     rows = kept = 0
-    for number, row in read_rows(path):
+    for number, row in read(path):
         rows += 1
         meta = row.get("meta")
         part = meta.get("pile_set_name", BOOKS3) if isinstance(meta, dict) else BOOKS3
         if part != BOOKS3 and not whole_pile:
             continue
         kept += 1
-        yield _row_document(row, f"{path}, line {number}", fallback_name=f"{stem}-{number}")
+        name = f"{_stem(path)}-{number}"
+        yield _row_document(row, f"{path}, {unit} {number}", fallback_name=name)
     if not rows:
         raise DataError(f"{path}: an empty file, no row in it")
     if not kept:
@@ -191,7 +238,8 @@ def _jsonl(path: Path, whole_pile: bool) -> Iterator[Document]:
 
 
 def _row_document(row: dict[str, Any], where: str, *, fallback_name: str) -> Document:
-    text = row.get("text")
+    column = next((c for c, beside in _TEXT_OF if {c, beside} <= row.keys()), "text")
+    text = row["text"] if "text" in row else row.get(column)
     if not isinstance(text, str):
         raise DataError(
             f"{where}: want a 'text' that is a string, got {type(text).__name__} "
@@ -213,6 +261,20 @@ def _row_document(row: dict[str, Any], where: str, *, fallback_name: str) -> Doc
                 f"{where}: the {what} holds a lone surrogate, not a character"
             ) from error
     return _document(name, text, where)
+
+
+def _test_set(word: str) -> Iterator[Document]:
+    repository = TEST_SETS[word]
+    rows = read_hub(
+        repository,
+        split="test",
+        streaming=True,
+        instead=f"fetch {word} elsewhere and give its parquet or JSONL file",
+    )
+    return (
+        _row_document(row, f"{repository}, row {n}", fallback_name=f"{word}-{n}")
+        for n, row in enumerate(rows, start=1)
+    )
 
 
 def _pg19(split: str) -> Iterator[Document]:

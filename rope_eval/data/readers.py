@@ -1,4 +1,4 @@
-"""Text and rows from files and from the hub: the one reader of UTF-8, JSON lines, gzip and zstd.
+"""Text and rows from files and from the hub: the one reader of UTF-8, JSON lines, gzip, xz, zstd.
 
 Rows stream: a line is in memory at a time, never a whole file, and a fault is met, and named by its
 line or byte, when the reading gets there.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import lzma
 import os
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,10 @@ import zstandard
 from rope_eval.errors import DataError
 from rope_eval.files import open_file
 
-JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_PACKED = ("", ".gz", ".xz", ".zst")
+JSONL_SUFFIXES = tuple(f".jsonl{packed}" for packed in _PACKED)
+TEXT_SUFFIXES = tuple(f".txt{packed}" for packed in _PACKED)
+TABLE_SUFFIX = ".parquet"
 # A line is held whole. A book of 64 MiB is twenty times War and Peace; what is longer is no book,
 # and a zstd file of some hundred kilobytes can hold a line of 20 GB.
 LINE_BYTES = 64 << 20
@@ -41,6 +45,8 @@ def read_text(path: Path) -> str:
     Raises:
         DataError: for a file that is none, cannot be read, is not UTF-8 or has more than 1 GiB.
     """
+    if path.suffix.lower() in _PACKED[1:]:
+        return _unpacked_text(path)
     text, offset, data = "", 0, b""
     try:
         with open_file(path) as raw:
@@ -59,8 +65,20 @@ def read_text(path: Path) -> str:
     return text + _decode(data, path, offset=offset)
 
 
+def _unpacked_text(path: Path) -> str:
+    data = bytearray()
+    for chunk in _chunks(path):
+        data += chunk
+        if len(data) > TEXT_BYTES:
+            raise DataError(
+                f"{path}: more than the {TEXT_BYTES:,} bytes of a document. Part it into files, or "
+                "into rows of a .jsonl"
+            )
+    return _decode(data, path, offset=0)
+
+
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    r"""Yield the objects of a ``.jsonl``, ``.jsonl.gz`` or ``.jsonl.zst`` file, one a line.
+    r"""Yield the objects of a ``.jsonl`` file, or one with .gz, .xz or .zst after it, one a line.
 
     A line ends with ``\n`` alone: U+2028 and its like stand within one. Blank lines hold no row.
 
@@ -88,6 +106,32 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise DataError(f"{where}: want a JSON object, got {type(row).__name__}")
         yield number, row
+
+
+def read_table(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the rows of a parquet file, or of a folder that `datasets` has saved, one at a time.
+
+    Yields:
+        The row's number, from 1, and its columns.
+
+    Raises:
+        DataError: while iterating, for what is neither, is damaged, or is a folder of splits.
+    """
+    import datasets
+
+    if (path / "dataset_dict.json").is_file():
+        splits = ", ".join(sorted(one.name for one in path.iterdir() if one.is_dir()))
+        raise DataError(f"{path}: several splits ({splits}): give the folder of one of them")
+    try:
+        if path.is_dir():
+            yield from enumerate(datasets.load_from_disk(str(path)), start=1)
+            return
+        with open_file(path):
+            pass
+        rows = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        yield from enumerate(rows, start=1)
+    except (OSError, ValueError, LookupError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 def read_hub(
@@ -183,6 +227,9 @@ def _chunks(path: Path) -> Iterator[bytes]:
         with open_file(path) as raw:
             if suffix == ".zst":
                 yield from _unzstd(raw)
+            elif suffix == ".xz":
+                with lzma.open(raw) as unzipped:
+                    yield from iter(partial(unzipped.read, _CHUNK_BYTES), b"")
             elif suffix == ".gz":
                 with gzip.open(raw) as unzipped:
                     yield from iter(partial(unzipped.read, _CHUNK_BYTES), b"")
@@ -192,7 +239,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
         raise DataError(
             f"{path}: truncated: the file ends inside a compressed frame. Fetch it again"
         ) from error
-    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
         raise DataError(f"{path}: broken {suffix} data: {error}. Fetch it again") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error

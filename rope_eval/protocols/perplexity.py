@@ -6,6 +6,7 @@ says who uses which.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,12 @@ from rope_eval.errors import SpecError, did_you_mean
 if TYPE_CHECKING:
     from rope_eval.scores import Sums, TokenScores, Windows
 
-NAMES = ("cumulative", "sliding", "blocks", "last", "longlora")
+NAMES = ("cumulative", "sliding", "blocks", "last", "longlora", "longppl")
 MEANS = ("tokens", "windows", "guide")
+FIELDS = ("stride", "mean", "last", "tokens", "truncation", "alpha", "beta")
+"""What a protocol takes beside its name."""
+LONGPPL = {"truncation": 4096, "stride": 1024, "alpha": 2.0, "beta": -2.0}
+"""Of arXiv 2410.23771, and the defaults of its authors' package."""
 STRIDE = 256
 """Of PI (arXiv 2306.15595, Section 3.2), YaRN and LongLoRA."""
 
@@ -49,11 +54,16 @@ class PerplexityProtocol:
             last of the first L count. ``sliding``: windows of L tokens, a stride apart, of which
             the tokens count that no window before has had. ``blocks``: the same, L apart.
             ``longlora``: windows of L tokens, a stride apart, of which all tokens count.
-        stride: tokens between the beginnings of two windows, of sliding and longlora.
+            ``longppl``: of the first L tokens the key tokens: those that a long context makes
+            likelier by more than alpha nats than a short one, and no less likely than beta.
+        stride: tokens between the beginnings of two windows, of sliding, longlora and longppl.
         mean: of sliding: over ``tokens`` (PI), over ``windows``, each of which begins with BOS
             (YaRN's script), or as in Hugging Face's ``guide``, by the tokens of a window less one.
         last: how many tokens count, of last.
         tokens: of each document the windows go over, of sliding, blocks and longlora.
+        truncation: tokens of the short context at least, of longppl.
+        alpha: of longppl, in nats.
+        beta: of longppl, the log-probability that a key token has at least.
 
     Raises:
         SpecError: for another name, a number that is missing or below 1, or one without effect.
@@ -64,6 +74,9 @@ class PerplexityProtocol:
     mean: str | None = None
     last: int | None = None
     tokens: int | None = None
+    truncation: int | None = None
+    alpha: float | None = None
+    beta: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -75,11 +88,16 @@ class PerplexityProtocol:
             object.__setattr__(self, "stride", STRIDE)
         if self.name == "sliding" and self.mean is None:
             object.__setattr__(self, "mean", MEANS[0])
+        if self.name == "longppl":
+            for name, value in LONGPPL.items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
         wanted = {
-            "stride": self.name in ("sliding", "longlora"),
+            "stride": self.name in ("sliding", "longlora", "longppl"),
             "mean": self.name == "sliding",
             "last": self.name == "last",
-            "tokens": self.windowed,
+            "tokens": self.windowed and self.name != "longppl",
+            **dict.fromkeys(("truncation", "alpha", "beta"), self.name == "longppl"),
         }
         for field, takes in wanted.items():
             value = getattr(self, field)
@@ -88,7 +106,12 @@ class PerplexityProtocol:
             if takes and value is None:
                 raise SpecError(f"protocol {self.name} needs {field}: {_WHAT[field]}")
             whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            if takes and field != "mean" and not whole:
+            if takes and field in ("alpha", "beta"):
+                if isinstance(value, bool) or not isinstance(value, int | float):
+                    raise SpecError(f"{field} must be a number, got {value!r}")
+                if not math.isfinite(value):
+                    raise SpecError(f"{field} must be a finite number, got {value!r}")
+            elif takes and field != "mean" and not whole:
                 raise SpecError(f"{field} must be a whole number of 1 or more, got {value!r}")
         if self.mean is not None and self.mean not in MEANS:
             raise SpecError(
@@ -99,7 +122,7 @@ class PerplexityProtocol:
     @property
     def windowed(self) -> bool:
         """Whether a length is several texts of their own, not the beginning of one."""
-        return self.name in ("sliding", "blocks", "longlora")
+        return self.name in ("sliding", "blocks", "longlora", "longppl")
 
     @property
     def label(self) -> str:
@@ -110,6 +133,11 @@ class PerplexityProtocol:
         """
         if self.name == "last":
             return f"last {self.last} tokens"
+        if self.name == "longppl":
+            return (
+                f"longppl, its own evaluator, truncation {self.truncation}, window {self.stride}, "
+                f"alpha {self.alpha:g}, beta {self.beta:g}"
+            )
         if not self.windowed:
             return self.name
         stride = f" {self.stride}" if self.stride else ""
@@ -127,7 +155,12 @@ class PerplexityProtocol:
                 f"the last {self.last} tokens need lengths of {self.last + 1} or more, got "
                 f"{lengths[0]}"
             )
-        if not self.windowed:
+        if self.truncation is not None and self.truncation >= lengths[0]:
+            raise SpecError(
+                f"key tokens stand after the truncated context of {self.truncation} tokens: ask "
+                f"for longer lengths than {lengths[0]}"
+            )
+        if not self.windowed or self.name == "longppl":
             return lengths[-1]
         assert self.tokens is not None
         stride, needed = self.stride or 1, lengths[-1]
@@ -152,6 +185,13 @@ class PerplexityProtocol:
             length: of a window, BOS included.
             bos: whether the document begins with BOS.
         """
+        if self.truncation is not None:
+            assert self.stride is not None
+            for begin in range(0, tokens - self.truncation, self.stride):
+                end = min(begin + self.truncation + self.stride, tokens)
+                scored = end - begin - self.truncation
+                yield Window(begin=begin, end=end, scored=scored, new=scored)
+            return
         if self.name == "longlora":
             assert self.stride is not None
             for begin in range(0, tokens - length, self.stride)[:-1]:  # its script drops the last
@@ -173,11 +213,11 @@ class PerplexityProtocol:
         """Return the tokens of each text that goes through a model for a document."""
         if not self.windowed:
             return tuple(lengths)
-        assert self.tokens is not None
-        return tuple(
+        whole = tuple(lengths) if self.name == "longppl" else ()
+        return whole + tuple(
             window.end - window.begin
             for length in lengths
-            for window in self.windows(self.tokens, length, bos=False)
+            for window in self.windows(self.tokens or length, length, bos=False)
         )
 
     def sums(self, scores: TokenScores | Windows, length: int) -> Sums:
@@ -195,8 +235,9 @@ class PerplexityProtocol:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the name and what it takes, as plain JSON values."""
-        fields = ("name", "stride", "mean", "last", "tokens")
-        return {name: value for name in fields if (value := getattr(self, name)) is not None}
+        return {
+            name: value for name in ("name", *FIELDS) if (value := getattr(self, name)) is not None
+        }
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> PerplexityProtocol:
@@ -206,8 +247,7 @@ class PerplexityProtocol:
     @classmethod
     def of(cls, metadata: Mapping[str, Any]) -> PerplexityProtocol:
         """Return the protocol of an lm-eval task by its metadata."""
-        fields = ("stride", "mean", "last", "tokens")
-        given = {n: metadata[n] for n in fields if metadata.get(n) is not None}
+        given = {n: metadata[n] for n in FIELDS if metadata.get(n) is not None}
         return cls(name=metadata.get("perplexity_protocol", "cumulative"), **given)
 
 

@@ -35,6 +35,9 @@ NAMES: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
         "retrieval": ("retrieval", None),
         "ruler": ("ruler", None),
         "longbench": ("longbench", None),
+        "babilong": ("babilong", None),
+        "infinitebench": ("infinitebench", None),
+        "graphwalks": ("graphwalks", None),
         "tasks": (None, None),
     }
 )

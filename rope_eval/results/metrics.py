@@ -12,8 +12,11 @@ MEASUREMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "longbench": ("longbench*",),  # one of its tasks is called a retrieval
         "ruler": ("ruler*", "niah_*"),
+        "babilong": ("babilong*",),
+        "infinitebench": ("infinitebench*",),  # two of its tasks are called a retrieval
+        "graphwalks": ("graphwalks*",),
         "retrieval": ("*retrieval*",),
-        "perplexity": ("*cumulative*",),
+        "perplexity": ("*cumulative*", "perplexity_*"),
     }
 )
 """The patterns of the tasks that a measurement has; the first that matches counts."""
@@ -32,6 +35,8 @@ def measurement_of(task: str) -> str:
 
     >>> measurement_of("niah_single_1"), measurement_of("longbench_passage_retrieval_en")
     ('ruler', 'longbench')
+    >>> measurement_of("infinitebench_kv_retrieval"), measurement_of("perplexity_sliding")
+    ('infinitebench', 'perplexity')
     """
     for name, patterns in MEASUREMENTS.items():
         if any(fnmatchcase(task, pattern) for pattern in patterns):

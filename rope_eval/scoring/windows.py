@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rope_eval.errors import ScoreError
 from rope_eval.protocols.perplexity import PerplexityProtocol
 from rope_eval.scores import TokenScores
 
@@ -36,8 +37,14 @@ def score_windows(
         report: told the part of the work that is done.
 
     Returns:
-        For each length a row a window: nats, hits, scored tokens, tokens that are new, ``[W, 4]``.
+        For each length a row a window: nats, hits, scored tokens, tokens that are new, ``[W, 4]``;
+        of longppl a row of all key tokens.
+
+    Raises:
+        ScoreError: for a document without key tokens.
     """
+    if protocol.truncation is not None:
+        return {n: _key_tokens(score, ids[:n], protocol, report) for n in lengths}
     windows = {n: list(protocol.windows(len(ids), n, bos=bos)) for n in lengths}
     work = sum(window.end - window.begin for some in windows.values() for window in some)
     done = 0
@@ -55,3 +62,30 @@ def score_windows(
             report(done / work)
         found[length] = np.array(rows, dtype=np.float64)
     return found
+
+
+def _key_tokens(
+    score: Score, ids: Tensor, protocol: PerplexityProtocol, report: Report
+) -> npt.NDArray[np.float64]:
+    """Score the key tokens of a document, ``[1, 4]`` (arXiv 2410.23771, Equations 5 to 7)."""
+    assert protocol.truncation is not None
+    assert protocol.alpha is not None
+    assert protocol.beta is not None
+    length = len(ids)
+    full = score(ids, (length,), lambda part: report(part / 2))[length]
+    late = slice(protocol.truncation - 1, None)
+    parts = []
+    for window in protocol.windows(length, length, bos=False):
+        text = ids[window.begin : window.end]
+        parts.append(score(text, (len(text),), lambda part: None)[len(text)].nll[-window.scored :])
+        report(0.5 + window.end / length / 2)
+    nll, short = full.nll[late], np.concatenate(parts)
+    key = (short - nll > protocol.alpha) & (nll < -protocol.beta)
+    if not key.any():
+        raise ScoreError(
+            f"no token is a key token: none of {len(nll)} is likelier by {protocol.alpha:g} nats "
+            f"with {length} tokens of context than with {protocol.truncation}"
+        )
+    count = int(key.sum())
+    row = (nll[key].sum(dtype=np.float64), full.hit[late][key].sum(), count, count)
+    return np.array([row], dtype=np.float64)

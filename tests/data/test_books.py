@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import random
 import struct
@@ -366,3 +367,107 @@ def test_the_module_is_light() -> None:
         " if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+# ---- other forms of the same rows ----------------------------------------------------------------
+
+ROWS = [{"text": "one ✓\n", "title": "First"}, {"text": "two"}]
+AS_NAMED = [("First", "one ✓\n"), ("some-2", "two")]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pack"),
+    [("", bytes), (".gz", gzip.compress), (".xz", lzma.compress), (".zst", zstandard.compress)],
+)
+def test_packed_files_are_what_is_in_them(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    rows = tmp_path / f"some.jsonl{suffix}"
+    rows.write_bytes(pack(jsonl(ROWS)))
+    assert named(read_books(rows)) == AS_NAMED
+    text = tmp_path / f"book.txt{suffix}"
+    text.write_bytes(pack("\ufeffnaïve\r\n✓".encode()))
+    assert named(read_books(text)) == [("book", "naïve\n✓")]
+    cut = tmp_path / f"cut.jsonl{suffix}"
+    if suffix:
+        cut.write_bytes(pack(jsonl(ROWS))[:-6])
+        with pytest.raises(DataError, match=r"cut\.jsonl.*(truncated|broken)"):
+            list(read_books(cut))
+
+
+def test_parquet_and_saved_folders_are_rows(tmp_path: Path) -> None:
+    table = datasets.Dataset.from_list(ROWS)
+    table.to_parquet(tmp_path / "some.parquet")
+    assert named(read_books(tmp_path / "some.parquet")) == AS_NAMED
+    table.save_to_disk(tmp_path / "some")
+    assert named(read_books(tmp_path / "some")) == AS_NAMED
+    assert named(read_books(tmp_path / "some", limit=1)) == AS_NAMED[:1]
+    datasets.DatasetDict({"test": table, "train": table}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(DataError, match=r"several splits \(test, train\)"):
+        list(read_books(tmp_path / "splits"))
+    assert named(read_books(tmp_path / "splits" / "test"))[0] == AS_NAMED[0]
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match=r"bad\.parquet: cannot be read"):
+        list(read_books(tmp_path / "bad.parquet"))
+    datasets.Dataset.from_list([{"words": "x"}]).to_parquet(tmp_path / "no.parquet")
+    with pytest.raises(DataError, match=r"row 1: want a 'text'.*has words"):
+        list(read_books(tmp_path / "no.parquet"))
+
+
+def test_a_folder_of_rows_is_read_in_order(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "last.jsonl.xz").write_bytes(lzma.compress(jsonl(rows_of("three"))))
+    (tmp_path / "a.jsonl").write_bytes(jsonl(rows_of("one")))
+    datasets.Dataset.from_list(rows_of("two")).to_parquet(tmp_path / "aa.parquet")
+    (tmp_path / ".hidden.jsonl").write_text("no rows")
+    assert [one.text for one in read_books(tmp_path)] == ["one", "two", "three"]
+    (tmp_path / "book.txt").write_text("alone")  # where there is a .txt, the others are no books
+    assert named(read_books(tmp_path)) == [("book", "alone")]
+
+
+def test_govreport_and_scrolls_have_their_own_columns(tmp_path: Path) -> None:
+    rows: list[Row] = [{"report": "a report", "summary": "short"}]
+    rows += [{"id": "x1", "pid": "x1_0", "input": "a long input", "output": "short"}]
+    (tmp_path / "gov.jsonl").write_bytes(jsonl(rows))
+    assert named(read_books(tmp_path / "gov.jsonl")) == [
+        ("gov-1", "a report"),
+        ("x1", "a long input"),
+    ]
+    (tmp_path / "other.jsonl").write_bytes(jsonl([{"input": "no book"}]))
+    with pytest.raises(DataError, match="want a 'text'"):
+        list(read_books(tmp_path / "other.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("word", "repository", "row"),
+    [
+        (
+            "proof-pile",
+            "emozilla/proofpile-test-tokenized",
+            {
+                "text": "Lemma.",
+                "meta": '{"set_name": "arxiv"}',
+                "input_ids": [1],
+                "tokenized_len": 1,
+            },
+        ),
+        (
+            "govreport",
+            "emozilla/govreport-test-tokenized",
+            {"id": "crs", "pid": "crs_0", "input": "Lemma.", "output": "L", "input_ids": [1]},
+        ),
+    ],
+)
+def test_test_sets_of_the_hub(
+    word: str, repository: str, row: Row, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(name: str, config: Any, **given: Any) -> Iterable[Row]:
+        asked.append((name, given["split"]))
+        return [row]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    [document] = read_books(word)
+    assert document.text == "Lemma." and document.name == row.get("id", "proof-pile-1")
+    assert asked == [(repository, "test")]

@@ -9,6 +9,7 @@ docs/source/en/perplexity.md). The last two take one text at a time.
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 
 from rope_eval import runner
-from rope_eval.errors import SpecError
+from rope_eval.cli import main
+from rope_eval.errors import ScoreError, SpecError
 from rope_eval.paths import asset
 from rope_eval.protocols.perplexity import PerplexityProtocol, Window
 from rope_eval.report.series import figure_data
@@ -30,6 +32,7 @@ TEXTS = (
     "def f(x):\n    return x\n" * 60,
     "".join(f"def g{i}(y, z={i % 7}):\n    return y * {i * i}\n" for i in range(60)),
 )
+PAPERS = {"truncation": 4096, "alpha": 2.0, "beta": -2.0}
 YARN = {(128, 32): 7.708887577056885, (200, 64): 7.879754066467285}
 THEIRS = {
     ("guide", 128, 32): (5.917651653289795, 10.330368995666504),
@@ -49,13 +52,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def answer(root: Path, *lengths: int, **protocol: Any) -> runner.Answer:
-    if "tokens" not in protocol and protocol.get("name") not in (None, "last"):
+def answer(root: Path, *lengths: int, books: str = "books", **protocol: Any) -> runner.Answer:
+    if "tokens" not in protocol and protocol.get("name") in ("sliding", "blocks", "longlora"):
         protocol["tokens"] = 600
     asked = runner.CumulativeRequest(
         model=str(asset("model_configs") / "lab" / "base-20"),
         rope=RopeSpec(),
-        books=str(root / "books"),
+        books=str(root / books),
         lengths=lengths,
         loading=Loading(device="cpu", proof=False),
         protocol=PerplexityProtocol(**protocol),
@@ -106,6 +109,34 @@ def test_the_last_tokens_are_read_from_a_cumulative_pass(root: Path) -> None:
         assert sums[0]["nll"] == pytest.approx(float(nll[87:127].sum()), rel=1e-6)
         assert sums[1]["nll"] == pytest.approx(float(nll[215:255].sum()), rel=1e-6)
         assert sums[0]["tokens"] == 40
+
+
+@pytest.mark.parametrize(
+    ("alpha", "beta", "keys", "theirs"),
+    [(0.5, -2, 2, 2.945082902908325), (0.25, -4, 13, 5.2770982)],
+)
+def test_key_tokens_are_those_of_the_authors_package(
+    root: Path, alpha: float, beta: float, keys: int, theirs: float
+) -> None:
+    # PKU-ML/LongPPL, commit 1decd2a: find_key_token(text, model, tokenizer, 64, 32, None, alpha,
+    # beta), and the model's own losses of the tokens that it finds in the second text's first 400
+    numbers = {"truncation": 64, "stride": 32, "alpha": alpha, "beta": beta}
+    found = answer(root, 400, books="books/b.txt", name="longppl", **numbers)
+    facts = runner.curve(found.run)
+    assert (facts["tokens"], facts["perplexity"][0]) == (keys, pytest.approx(theirs, rel=1e-5))
+
+
+def test_longppl_has_its_authors_defaults_and_needs_key_tokens(root: Path) -> None:
+    protocol = PerplexityProtocol(name="longppl")
+    assert protocol.to_dict() == {"name": "longppl", "stride": 1024, **PAPERS}
+    assert "truncation 4096, window 1024, alpha 2, beta -2" in protocol.label
+    assert protocol.texts((6000,)) == (6000, 5120, 4976)
+    with pytest.raises(SpecError, match="longer lengths than 4096"):
+        protocol.longest((4096,))
+    with pytest.raises(SpecError, match="alpha must be a number"):
+        PerplexityProtocol(name="longppl", alpha="2")  # type: ignore[arg-type]
+    with pytest.raises(ScoreError, match="no token is a key token"):
+        answer(root, 400, books="books/b.txt", name="longppl", truncation=64, stride=32, alpha=90)
 
 
 def test_protocols_are_never_mixed(root: Path) -> None:
@@ -201,3 +232,32 @@ def test_lm_eval_tasks_of_protocols_give_the_same(root: Path) -> None:
         theirs = found["results"][task]
         ours = runner.curve(answer(root, 128, 200, **fields).run)["perplexity"]
         assert [theirs[f"perplexity@{n},none"] for n in (128, 200)] == pytest.approx(ours, rel=1e-6)
+
+
+def test_the_command_line_and_a_plan_ask_for_the_same(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    books, results = str(root / "books"), str(tmp_path / "runs")
+    given = ["--books", books, "--lengths", "128", "--results", results, "--device", "cpu"]
+    words = ["ppl", "--config", "lab/base-20", *given, "--protocol", "sliding", "--stride", "64"]
+    assert main([*words, "--tokens", "600", "--mean", "windows", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["protocol"] == "sliding 64 over 600 tokens, mean of windows"
+    assert facts["unit"] == "windows"
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        f"""models: [lab/base-20]
+settings: [{{}}]
+loading: {{device: cpu}}
+measurements:
+  - perplexity: {{books: {books}, lengths: [128], protocol: sliding, stride: 64, tokens: 600,
+                 mean: windows}}
+"""
+    )
+    assert main(["run", str(plan), "--results", results]) == 0
+    assert "computed 0 units" in capsys.readouterr().out
+    assert main([*words, "--tokens", "100"]) == 2
+    assert "need tokens=128 or more" in capsys.readouterr().err
+    plan.write_text(plan.read_text().replace("stride: 64", "stride: 500"))
+    assert main(["run", str(plan), "--results", results]) == 2
+    assert "leaves tokens out" in capsys.readouterr().err

@@ -13,10 +13,8 @@ from rope_eval.errors import DataError, SpecError, UnsupportedModelError
 from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
 from rope_eval.hosts.lm_eval.metadata import check_names, text, whole
 from rope_eval.lengths import check_lengths
-from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
+from rope_eval.protocols.perplexity import CUMULATIVE, FIELDS, PerplexityProtocol
 from rope_eval.scores import Sums, total
-
-_OF_PROTOCOLS = ("stride", "mean", "last", "tokens")
 
 
 class CumulativeTask(LocalTask):
@@ -31,7 +29,7 @@ class CumulativeTask(LocalTask):
 
     VERSION = 1
     OUTPUT_TYPE = "token_loglikelihoods"
-    OWN = ("books", "lengths", "read_docs", "perplexity_protocol", *_OF_PROTOCOLS)
+    OWN = ("books", "lengths", "read_docs", "perplexity_protocol", *FIELDS)
 
     def __init__(self, config: Mapping[str, Any]):
         metadata = config.get("metadata", {})

@@ -10,11 +10,11 @@ from rope_eval.plans.cell import Cell, Kind, Measurement
 from rope_eval.plans.context import Context, Outcome, Prospect, RunState
 from rope_eval.plans.document import Value
 from rope_eval.plans.values import lengths, tokens
-from rope_eval.protocols.perplexity import CUMULATIVE, PerplexityProtocol
+from rope_eval.protocols.perplexity import CUMULATIVE, FIELDS, PerplexityProtocol
 from rope_eval.results.store import Store
 from rope_eval.rope.reach import without_effect
 
-_NUMBERS = ("stride", "last", "tokens")
+_NUMBERS = ("stride", "last", "tokens", "truncation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class Perplexity(Measurement):
 
 
 def _read(value: Value) -> list[Perplexity]:
-    names = ("books", "lengths", "docs", "protocol", *_NUMBERS, "mean")
+    names = ("books", "lengths", "docs", "protocol", *FIELDS)
     given = value.items(names, needed={"lengths": "[1k, 4k]"})
     at = lengths(given["lengths"])
     return [
@@ -113,6 +113,7 @@ def _protocol(given: Mapping[str, Value], at: tuple[int, ...]) -> PerplexityProt
         name=given["protocol"].text() if "protocol" in given else CUMULATIVE.name,
         mean=given["mean"].text() if "mean" in given else None,
         **{name: tokens(given[name]) for name in _NUMBERS if name in given},
+        **{name: given[name].plain() for name in ("alpha", "beta") if name in given},
     )
     protocol.longest(at)
     return protocol
