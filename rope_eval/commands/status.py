@@ -69,7 +69,7 @@ def show(plan: Plan, store: Store) -> int:
         print(shown(f"{_STATE.format('cannot', '-')}{why}"))
     print()
     print(_summary(standings, len(plan.absent)))
-    if left := seconds_left(remaining(standings)):
+    if (left := seconds_left(remaining(standings))) and any(left):
         seconds, unknown = left
         but = f", beside {unknown} cells of a kind that nothing is stored of" if unknown else ""
         print(f"about {_time(seconds)} of scoring left for one worker on this machine{but}")
