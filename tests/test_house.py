@@ -36,7 +36,7 @@ ONLY_IN = {
     "inspect_ai": ("results/inspect_logs",),
     "jinja2": ("report/page",),
     "plotly": ("report/page",),
-    "ray": ("plans/on_ray",),
+    "ray": ("plans/on_ray", "plans/ray_worker"),
     "vllm": ("backends/vllm", "hosts/lm_eval/vllm"),
     "opencompass": ("hosts/opencompass",),
     "mmengine": ("hosts/opencompass",),

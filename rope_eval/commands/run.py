@@ -130,11 +130,10 @@ def run(args: argparse.Namespace) -> int:
             )
     for row, why in plan.absent.items():
         say(f"left out: {row}: {why}")
-    for note, cells in _by_note(done.notes).items():
-        others = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
-        say(f"note: {cells[0]}{others}: {note}")
-    for cell, why in done.failed.items():
-        say(f"failed: {cell}: {why}")
+    for kind, said in (("note", done.notes), ("failed", done.failed)):
+        for why, cells in _by_text(said).items():
+            others = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
+            say(f"{kind}: {cells[0]}{others}: {why}")
     print(
         f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; computed "
         f"{done.units} units {'on the cluster' if fleet else 'here'}, models loaded: {done.loads}; "
@@ -174,11 +173,11 @@ def _tracking(args: argparse.Namespace) -> list[Tracking]:
     return tracking
 
 
-def _by_note(notes: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the cells that each note is of: a note of a whole grid is said once."""
+def _by_text(said: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the cells of which each text is said: that of a whole grid is said once."""
     cells: dict[str, list[str]] = {}
-    for cell, note in notes.items():
-        cells.setdefault(note, []).append(cell)
+    for cell, text in said.items():
+        cells.setdefault(text, []).append(cell)
     return cells
 
 

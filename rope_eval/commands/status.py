@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rope_eval.results.store import Store
 
 
+_STATE = "  {:<13}  {:>9}  "  # and how many of its units are stored
+
+
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
@@ -51,19 +54,23 @@ def store_of(plan: Plan, folder: Place | None) -> Store:
 
 
 def show(plan: Plan, store: Store) -> int:
-    """Print a line for each cell as soon as it is known, and a summary."""
+    """Print each cell as soon as it is known, below its model and setting, and a summary."""
     from rope_eval.plans.estimate import seconds_left
     from rope_eval.plans.survey import remaining, survey
 
-    standings = []
+    standings: list[Standing] = []
     for one in survey(plan, store):
-        print(shown(_line(one)), flush=True)
+        if not standings or one.cell.under != standings[-1].cell.under:
+            print(shown(one.cell.under))
+        for line in _lines(one):
+            print(shown(line), flush=True)
         standings.append(one)
     for row, why in plan.absent.items():
-        print(shown(f"{'cannot':<14}{'-':>12}  {row}: {why}"))
+        print(shown(row))
+        print(shown(f"{_STATE.format('cannot', '-')}{why}"))
     print()
     print(_summary(standings, len(plan.absent)))
-    if left := seconds_left(remaining(standings)):
+    if (left := seconds_left(remaining(standings))) and any(left):
         seconds, unknown = left
         but = f", beside {unknown} cells of a kind that nothing is stored of" if unknown else ""
         print(f"about {_time(seconds)} of scoring left for one worker on this machine{but}")
@@ -71,12 +78,15 @@ def show(plan: Plan, store: Store) -> int:
     return 1 if bad or plan.absent else 0
 
 
-def _line(one: Standing) -> str:
+def _lines(one: Standing) -> Iterator[str]:
+    """Yield what is said of a cell: where it stands, what it takes, why it failed."""
     stored = f"{one.stored} of {one.units}" if one.units else "-"
     work = f", {one.at_work} at work" if one.at_work else ""
-    cost = "".join(f", {part}" for part in _cost(one))
-    why = f": {one.why}" if one.why else ""
-    return f"{one.state:<14}{stored:>12}  {one.cell}{work}{cost}{why}"
+    yield f"{_STATE.format(one.state, stored)}{one.cell.measurement}{work}"
+    if cost := ", ".join(_cost(one)):
+        yield f"{_STATE.format('', '')}{cost}"
+    if one.why:
+        yield f"{_STATE.format('', '')}{one.why}"
 
 
 def _cost(one: Standing) -> Iterator[str]:

@@ -85,6 +85,10 @@ class Cell:
     loading: Loading
     strict: bool
 
+    @property
+    def under(self) -> str:
+        """The model and its setting, for people."""
+        return f"{self.setting.row or Path(self.setting.checkpoint).name}, {self.setting.rope}"
+
     def __str__(self) -> str:
-        model = self.setting.row or Path(self.setting.checkpoint).name
-        return f"{model}, {self.setting.rope}, {self.measurement}"
+        return f"{self.under}, {self.measurement}"

@@ -102,7 +102,7 @@ def work_on_ray(
                 paths=_paths(plan),
                 tracking=tuple(tracking),
             )
-            # a worker that is lost is started again, however often that happens
+            # a worker that is lost is started again, however often: its cell is what fails then
             start = ray.remote(work_here).options(
                 name="rope-eval run",
                 num_cpus=fleet.cpus,

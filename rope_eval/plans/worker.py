@@ -82,6 +82,7 @@ def work(
     shard: Shard | None = None,
     progress: Callable[[Cell, str, float], None] = lambda cell, unit, part: None,
     wait: Callable[[float], None] = time.sleep,
+    begin: Callable[[Cell], None] = lambda cell: None,
 ) -> Done:
     """Measure what a plan asks for, as far as it is not in the store.
 
@@ -92,6 +93,7 @@ def work(
         shard: where to begin.
         progress: told the cell and the unit at work, and the part of the plan that is done.
         wait: sleeps while other workers have what is left.
+        begin: told each cell before it is measured; what it raises is why the cell fails.
 
     Raises:
         StoreError: where the store cannot be written, or is damaged.
@@ -112,6 +114,7 @@ def work(
                 done.failed[str(cell)] = why
                 continue
             try:
+                begin(cell)
                 outcome = cell.measurement.measure(
                     cell,
                     Context(store=store, model=model, claims=claims, retry=retry, progress=report),

@@ -92,7 +92,7 @@ class Table:
     def best_cells(self) -> frozenset[Place]:
         """Return the best number of every column and group; a tie is several.
 
-        Where a group has one row, or a column one number in it, nothing is best.
+        Where a group has one row, or a column one number in it, or all are alike, nothing is best.
         """
         numbers: dict[tuple[tuple[Cell, ...], int], list[tuple[Decimal, int]]] = {}
         for index, row in enumerate(self.rows):
@@ -103,7 +103,7 @@ class Table:
         found = set()
         for (_, position), some in numbers.items():
             which = self._best_of(self.rows[some[0][1]], position)
-            if which is not None and len(some) > 1:
+            if which is not None and len({number for number, _ in some}) > 1:
                 best = (max if which == "highest" else min)(number for number, _ in some)
                 found |= {(index, position) for number, index in some if number == best}
         return frozenset(found)

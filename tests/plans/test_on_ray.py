@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +26,7 @@ from rope_eval.plans.claiming import FOLDER
 from rope_eval.plans.claims import Claims
 from rope_eval.plans.on_ray import Fleet, _all_of, _fitting, _gpus, _shared
 from rope_eval.plans.plan import Plan
+from rope_eval.plans.ray_worker import MOST_LOST
 from rope_eval.plans.worker import Done, work
 from rope_eval.results.store import Store
 
@@ -173,6 +175,37 @@ def test_a_killed_node_loses_doubles_and_changes_nothing(
     commands = {tuple(run.provenance["command"][1:]) for run in there.runs()}
     assert commands == {("run", *command[4:])}
     assert not list(folder.glob(".seen-*"))
+
+
+def test_a_cell_that_takes_workers_down_has_failed_and_the_rest_goes_on(
+    cluster: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    """The code of this model ends the process that loads it, as the kernel does out of memory."""
+    lab, model = asset("model_configs") / "lab" / "base-20", tmp_path / "greedy"
+    shutil.copytree(lab, model)
+    config = json.loads((model / "config.json").read_text())
+    config |= {"model_type": "greedy", "auto_map": {"AutoConfig": "greedy.Greedy"}}
+    (model / "config.json").write_text(json.dumps(config))
+    (model / "greedy.py").write_text(
+        "import os, signal\nfrom transformers import PretrainedConfig\n"
+        f"open({str(tmp_path / 'tries')!r}, 'a').write('x')\nos.kill(os.getpid(), signal.SIGKILL)\n"
+        "class Greedy(PretrainedConfig):\n    model_type = 'greedy'\n"
+    )
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        f"loading: {{device: cpu, proof: off, trust_remote_code: true}}\n"
+        f"models: [{model}, {lab}]\nmeasurements:\n"
+        "  - perplexity: {books: builtin-chapters, lengths: [32], docs: 2}\n"
+    )
+    words = [sys.executable, "-m", "rope_eval", "run", str(file), "--ray", address_of(cluster)]
+    words += ["--store", str(tmp_path / "runs"), "--ray-workers", "1"]
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 cells done, 1 failed" in done.stdout
+    assert f"{MOST_LOST} workers were lost while they were at it, as when memory" in done.stderr
+    assert (tmp_path / "tries").read_text() == "x" * MOST_LOST
+    (run,) = Store(tmp_path / "runs").runs()
+    assert run.request["model"] == lab.name
 
 
 def test_workers_that_fail_are_reasons_and_what_is_interrupted_is_cancelled() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -117,9 +118,11 @@ def test_each_says_what_it_would_do(
     assert main(["run", name, "--dry-run"]) in (0, 1)
     *lines, summary = capsys.readouterr().out.rstrip().split("\n")
     cells = Plan.read(Path(name)).cells
-    assert len(lines) == len(cells) + 1
-    states = [line.split("  ")[0] for line in lines[:-1]]
+    states = [line.split("  ")[1] for line in lines if re.match(r"  \S", line)]
+    assert len(states) == len(cells)
     assert set(states) <= {"to do", "cannot"}
+    headings = [line for line in lines if line and not line.startswith(" ")]
+    assert headings == list(dict.fromkeys(cell.under for cell in cells))
     assert states.count("to do") >= len(cells) * 3 // 4
     assert f"0 of {sum(s == 'to do' for s in states)}" in summary or name not in OF_BOOKS
     assert not (folder / "results").exists()
@@ -137,6 +140,6 @@ def test_rows_without_a_checkpoint_are_named(capsys: pytest.CaptureFixture[str])
     assert list(plan.absent) == ["llama2-7b/base-1000000-16k"]
     assert main(["status", "table-1"]) == 1
     shown = capsys.readouterr().out
-    assert "llama2-7b/base-1000000-16k: never released: give your own as --checkpoint" in shown
+    assert "llama2-7b/base-1000000-16k\n  cannot                 -  never released: give" in shown
     assert "2 cells: 2 cannot, and 1 rows without a checkpoint" in shown  # there are no books
     assert "val.jsonl.zst" in shown

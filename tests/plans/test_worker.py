@@ -257,8 +257,24 @@ def test_commands_say_what_stands(
     assert main(["run", *words, "--shard", "2/3"]) == 0
     assert "3 of 3 cells done, 0 failed; computed 9 units here" in capsys.readouterr().out
     assert main(["status", *words]) == 0
-    assert "3 cells: 3 done; 9 of 9 units stored, 0 tokens to score" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 cells: 3 done; 9 of 9 units stored, 0 tokens to score" in said
+    assert "scoring left" not in said  # nothing is
+    assert max(map(len, said.splitlines())) <= 80
     assert main(["run", *words, "--shard", "4/3"]) == 2
+
+
+def test_one_reason_of_many_cells_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], store: Store
+) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(
+        "models: [lab/pretrained]\nsettings: [{}, {rope_theta: 500}, {rope_theta: 600}]\n"
+        "measurements:\n  - perplexity: {books: /nowhere, lengths: [64]}\n"
+    )
+    assert main(["run", str(file), "--results", str(store.root)]) == 1
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "failed: " in line]
+    assert "perplexity of /nowhere to 64 (and 2 more): no books at '/nowhere'" in said
 
 
 def test_what_cannot_be_done_is_said_before(

@@ -551,7 +551,9 @@ def test_latex_of_perplexity_sets_the_lowest_in_bold_and_of_text_nothing() -> No
 
 
 def test_blanks_and_text_are_never_best_and_ties_all_are() -> None:
-    assert AWKWARD.best_cells() == {(0, 2), (1, 2)}  # of one number none is best
+    assert AWKWARD.best_cells() == set()  # of one number none is best, nor of two that are alike
+    three = (*AWKWARD.rows, ("7B", "a third", Decimal("-1.00"), None))
+    assert replace(AWKWARD, rows=three).best_cells() == {(0, 2), (1, 2)}
     assert replace(AWKWARD, best=None).best_cells() == set()
 
 
