@@ -145,7 +145,7 @@ def _last_hidden(
         for depth in range(replay.depth):
             keys.next_block()
             for i, chunk in enumerate(replay.chunks):
-                attention.begin(chunk.positions)
+                attention.begin(chunk.positions, (chunk.part.start, len(input_ids)))
                 replay.run(depth, chunk)
                 progress((depth * len(chunks) + i + 1) / steps)
         hidden = replay.last()
