@@ -246,7 +246,7 @@ class Cost:
             dtype: that the model runs in.
             chunk_size: C.
             unrotated: whether keys are held unrotated too, for a base that changes with the query.
-            cached: whether the keys and values of all layers are held, as a continuation does.
+            cached: whether all layers' are held, as a continuation does: turned keys too.
             devices: G that the queries are over.
             parts: devices that the layers are over.
         """
@@ -255,7 +255,7 @@ class Cost:
         each = BYTES[dtype]
         chunk = min(chunk_size, tokens)
         hidden = -(-tokens // devices) * self.hidden * each
-        keys = (3 if unrotated else 2) * tokens * self.kv_heads * self.head_dim * each
+        keys = (3 if unrotated or cached else 2) * tokens * self.kv_heads * self.head_dim * each
         tables = 2 * tokens * self.head_dim * 4
         widest = max(self.wide, (self.heads + 2 * self.kv_heads) * self.head_dim)
         layer = (

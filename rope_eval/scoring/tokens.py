@@ -174,7 +174,7 @@ def last_hidden(
         for depth in range(replay.depth):
             keys.next_block()
             for i, chunk in enumerate(replay.chunks):
-                attention.begin(chunk.positions)
+                attention.begin(chunk.positions, (chunk.part.start, len(input_ids)))
                 replay.run(depth, chunk)
                 progress((depth * len(parts) + i + 1) / steps)
         keys.finish()

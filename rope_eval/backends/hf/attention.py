@@ -48,6 +48,7 @@ class RopeAttention:
         lengths: for a base "per_sequence": the length of each row's whole sequence, where
             it is longer than what has been seen (generation, chunks), int64 ``[B]`` or None.
         positions: of the queries in this forward pass, int64 ``[B or 1, Q]``.
+        chunk: the first of them and the length of the text, where that is known before.
         keys_are_rotated: the cache hands out rotated keys (the scorer's does).
 
     Raises:
@@ -78,6 +79,7 @@ class RopeAttention:
         self._plans = tuple(plans.values())
         self.lengths: Tensor | None = None
         self.positions: Tensor | None = None
+        self.chunk: tuple[int, int] | None = None
         self._elsewhere: dict[torch.device, Tensor] = {}
         self.keys_are_rotated = False
 
@@ -93,9 +95,16 @@ class RopeAttention:
             return
         raise SpecError(f"{self.spec} maps positions, and {layer.module} takes it, which {why}")
 
-    def begin(self, positions: Tensor) -> None:
-        """Begin a forward pass (or a chunk) at these positions: of a text if they are several."""
+    def begin(self, positions: Tensor, chunk: tuple[int, int] | None = None) -> None:
+        """Begin a forward pass (or a chunk) at these positions: of a text if they are several.
+
+        Args:
+            positions: int64 ``[B or 1, Q]``.
+            chunk: where they are those of one text from its first token to their last: the first
+                of them, and the length of the text. A device is then not waited for.
+        """
         self.positions = positions[0] if positions.ndim == 3 else positions
+        self.chunk = chunk
         self._elsewhere.clear()
 
     def positions_on(self, device: torch.device) -> Tensor:
@@ -109,7 +118,7 @@ class RopeAttention:
 
     def forget(self) -> None:
         """Let go of the last forward pass's tables: its tensors may be changed in place."""
-        self.positions = None
+        self.positions = self.chunk = None
         self._elsewhere.clear()
         for plan in self._plans:
             plan.forget()
@@ -136,22 +145,25 @@ class _Plan:
         return self._step
 
     def spans(
-        self, positions: Tensor, places: Tensor | None, lengths: Tensor | None, Q: int, K: int
+        self,
+        positions: Tensor,
+        places: Tensor | None,
+        lengths: Tensor | None,
+        Q: int,
+        K: int,
+        chunk: tuple[int, int] | None,
     ) -> list[Span | Piece]:
         asked = (positions, places, Q, K, lengths)
         if not _same(asked, self._planned):
+            rotary = self.rotary
             with torch.inference_mode(False):
-                self._spans = self._made(positions, places, lengths, Q, K)
+                if rotary.position_map is not None and rotary.position_map.exact < K:
+                    made: Iterator[Span | Piece] = pieces(rotary, positions, places, lengths, Q, K)
+                else:
+                    made = spans(rotary, self.pattern, positions, places, lengths, Q, K, chunk)
+                self._spans = list(made)
             self._planned = asked
         return self._spans
-
-    def _made(
-        self, positions: Tensor, places: Tensor | None, lengths: Tensor | None, Q: int, K: int
-    ) -> list[Span | Piece]:
-        rotary = self.rotary
-        if rotary.position_map is not None and rotary.position_map.exact < K:
-            return list(pieces(rotary, positions, places, lengths, Q, K))
-        return list(spans(rotary, self.pattern, positions, places, lengths, Q, K))
 
     def forget(self) -> None:
         self._planned, self._spans = (), []
@@ -299,7 +311,8 @@ class LayerAttention:
     ) -> list[Span | Piece]:
         """Return the spans of Q queries at the end of K keys, with tables on a device."""
         positions = self._positions(Q, K, places, device)
-        return self._plan.spans(positions, places, self.model.lengths, Q, K)
+        chunk = self.model.chunk if positions is self.model.positions_on(device) else None
+        return self._plan.spans(positions, places, self.model.lengths, Q, K, chunk)
 
     def _positions(self, Q: int, K: int, places: Tensor | None, device: torch.device) -> Tensor:
         positions = self.model.positions_on(device)

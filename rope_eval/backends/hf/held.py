@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rope_eval.backends.hf.kernels import Scores, flash_attn, flash_attn_takes, same_width
+from rope_eval.backends.hf.flash import calls_package
+from rope_eval.backends.hf.kernels import Scores, flash_attn, same_width
 
 
 def step_attention(
@@ -31,8 +32,9 @@ def step_attention(
         ``[B, N, 1, V]``.
     """
     on_cuda = query.device.type == "cuda"
-    if on_cuda and scores.sinks is None and mask is None and flash_attn_takes(query, value):
-        return flash_attn(query, key, value, scores, None)
+    if on_cuda and scores.sinks is None and mask is None:
+        if calls_package(query, value, plain=False):  # it splits the keys of one query
+            return flash_attn(query, key, value, scores, None)
     precise = query.dtype in (torch.float32, torch.float64)
     if scores.are_changed or (precise and not on_cuda):
         return held_attention(query, [key], value, scores, mask)

@@ -6,8 +6,6 @@ V dimensions of a value.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.bias import causal_lower_right
 
-FLASH_ATTN_LONGEST_HEAD = 256
+from rope_eval.backends.hf.flash import calls_package
+
 LONGEST_BLOCK = 1024  # queries of a window's block
 SCORES_AT_ONCE = 1 << 24
 
@@ -59,8 +58,10 @@ def causal_attention(
     scale = scores.scale
     if window is not None and window >= key.shape[2]:
         window = None
-    if query.device.type == "cuda" and scores.sinks is None and flash_attn_takes(query, value):
-        return flash_attn(query, key, value, scores, window)
+    if query.device.type == "cuda" and scores.sinks is None:
+        plain = window is None and not scores.are_changed
+        if calls_package(query, value, plain=plain):
+            return flash_attn(query, key, value, scores, window)
     if scores.are_changed:
         return _by_blocks(query, key, value, scores, window)
     V = value.shape[3]
@@ -194,20 +195,6 @@ def _past_and_diagonal(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     weight = torch.sigmoid(lse_past - lse_own)[..., None]
     out_own, out_past = out_own.to(weight.dtype), out_past.to(weight.dtype)
     return torch.lerp(out_own, out_past, weight).to(q.dtype)
-
-
-@functools.cache
-def _flash_attn_is_installed() -> bool:
-    return importlib.util.find_spec("flash_attn") is not None
-
-
-def flash_attn_takes(query: Tensor, value: Tensor) -> bool:
-    """Tell whether flash-attn is installed and has a kernel for these."""
-    return (
-        query.dtype in (torch.float16, torch.bfloat16)
-        and query.shape[-1] == value.shape[-1] <= FLASH_ATTN_LONGEST_HEAD
-        and _flash_attn_is_installed()
-    )
 
 
 def flash_attn(

@@ -46,6 +46,7 @@ def spans(
     lengths: Tensor | None,
     Q: int,
     K: int,
+    chunk: tuple[int, int] | None = None,
 ) -> Iterator[Span]:
     """Yield the spans of one forward pass, the same for all its layers.
 
@@ -59,10 +60,18 @@ def spans(
             has been seen is all.
         Q: queries.
         K: keys, the queries' own last.
+        chunk: where they are tokens of one text: the first one's position and the text's length,
+            so that no position is read back from a device.
 
     Raises:
         UnsupportedModelError: for positions that are not those of whole documents.
     """
+    if places is None and chunk is not None:
+        first, whole = chunk
+        if first + Q < K:
+            raise UnsupportedModelError(f"a text's token {first + Q} sees {K} keys")
+        yield from _uniform(rotary, pattern, whole, first, Q, K, position_ids.device)
+        return
     if places is None:
         q_positions = position_ids
         if Q > 1 and bool((q_positions.diff(dim=-1) != 1).any()):
