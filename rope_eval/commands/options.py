@@ -28,7 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
         ".parquet file, packed or not, or a folder (default: builtin)",
     },
     "--dtype": {"default": "auto", "choices": ("auto", "float32", "bfloat16", "float16")},
-    "--device": {"help": "as in PyTorch (default: CUDA where there is one)"},
+    "--device": {"help": "as in PyTorch, or auto: layers over all GPUs (default: CUDA if there)"},
     "--trust-remote-code": _FLAG | {"help": "run code that comes with the model"},
     "--allow-pickle": _FLAG | {"help": "load weights that are not safetensors"},
     "--proof": {

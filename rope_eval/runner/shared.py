@@ -108,14 +108,15 @@ def own_device(device: str | None) -> str:
         device: as in PyTorch; None is CUDA where there is one.
 
     Raises:
-        SpecError: for one GPU, which several processes cannot have.
+        SpecError: for one GPU, or all, which several processes cannot have each.
     """
     kind, _, number = (device or ("cuda" if torch.cuda.is_available() else "cpu")).partition(":")
+    if number or kind == "auto":
+        what = "one GPU" if number else "all GPUs"
+        raise SpecError(
+            f"the device {device!r} is {what}, and each of the launcher's processes takes its "
+            "own: leave it out, and choose GPUs with CUDA_VISIBLE_DEVICES"
+        )
     if kind != "cuda":
         return kind
-    if number:
-        raise SpecError(
-            f"the device {device!r} is one GPU, and each of the launcher's processes takes its "
-            "own: leave out the number, and choose GPUs with CUDA_VISIBLE_DEVICES"
-        )
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"

@@ -31,7 +31,7 @@ class Loading:
     Attributes:
         backend: "hf", or "vllm".
         dtype: "auto", "float32", "bfloat16" or "float16".
-        device: as in PyTorch, or None; vLLM takes what it finds.
+        device: as in PyTorch, "auto" (layers over all GPUs), or None; vLLM takes what it finds.
         chunk_size: tokens of a chunk, or of vLLM's steps, or None; in float32 it does not change
             the scores.
         trust_remote_code: run Python code that comes with the checkpoint.
@@ -223,11 +223,18 @@ def scorer_of(
             ran={
                 "dtype": str(model.dtype).removeprefix("torch."),
                 "device": device.type,
+                **_parted(model),
                 "layers": taken(model),
                 "scaling": rotary_of(model).geometry.rope_type,
                 "commit": getattr(model.config, "_commit_hash", None),
             },
         )
+
+
+def _parted(model: PreTrainedModel) -> dict[str, Any]:
+    """Say over which devices the layers of a model are parted, if they are."""
+    places = sorted({str(place) for place in getattr(model, "hf_device_map", {}).values()})
+    return {"devices": places} if len(places) > 1 else {}
 
 
 @contextmanager

@@ -42,7 +42,7 @@ from rope_eval.scoring.tokens import (
 )
 
 TURNS = 8  # at least, so that what waits for the last of a turn is short
-SHORTEST = 256  # tokens of a chunk: shorter ones only where a process would have none
+SHORTEST = 256  # tokens of a chunk: shorter ones only where there would be fewer than two turns
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ def dealt(attention: RopeAttention, tokens: int, size: int, longest: int) -> Dea
         longest: tokens of a chunk.
     """
     least = -(-tokens // (size * longest))
-    most = max(1, tokens // (size * min(SHORTEST, longest)))
-    turns = max(least, min(TURNS, most))
-    turns += turns > 1 and turns % 2  # one that is the other way about for each
+    most = tokens // (size * min(SHORTEST, longest))
+    turns = max(2, least, min(TURNS, most))
+    turns += turns % 2  # one that is the other way about for each
     parts = chunks_of(attention, tokens, -(-tokens // (turns * size)))
     while len(parts) % size:
         early = [part for part in parts if part.start < tokens / 4 or len(parts) < size]

@@ -106,6 +106,7 @@ def test_what_is_stored_needs_no_model(
         (["--lenths", "64"], "unrecognized arguments: --lenths"),
         (["--backend", "vllm", "--device", "cuda:0"], "error: backend=vllm takes the device"),
         (["--device", "cuda:1"], "is one GPU, and each of the launcher's processes takes its own"),
+        (["--device", "auto"], "is all GPUs, and each of the launcher's processes takes its own"),
     ],
     ids=str,
 )

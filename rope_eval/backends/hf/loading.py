@@ -45,7 +45,8 @@ def load_model(
     Args:
         name: a directory, a GGUF file, or a name on the hub.
         dtype: "auto", which is what the config says, "float32", "bfloat16" or "float16".
-        device: as in PyTorch; None is CUDA where there is one.
+        device: as in PyTorch; None is CUDA where there is one; "auto" parts the layers over all
+            GPUs of the machine, by accelerate.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors; loading a pickle can run code.
 
@@ -54,7 +55,7 @@ def load_model(
         SpecError: for a device that is not there, or a package that GGUF files need.
     """
     check_checkpoint(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
-    place = usable_device(device)
+    place = None if device == "auto" else usable_device(device)
     config = load_config(name, trust_remote_code=trust_remote_code)
     model = WholeCausalLM.from_pretrained(
         **location(name),
@@ -62,7 +63,10 @@ def load_model(
         dtype=dtype,
         trust_remote_code=trust_remote_code,
         use_safetensors=None if allow_pickle else True,
+        **({"device_map": "auto"} if place is None else {}),
     )
+    if place is None:
+        return model.eval()
     with readable(f"the model {name}"):
         return model.to(place).eval()
 

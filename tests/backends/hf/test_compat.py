@@ -4,6 +4,7 @@ import functools
 from pathlib import Path
 
 import accelerate
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,8 +15,10 @@ from helpers import models
 from helpers.families.build import NAMED, build, log_probabilities, token_ids
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.compat import cache_argument, input_device
+from rope_eval.backends.hf.loading import load_model
 from rope_eval.backends.hf.proof import prove
 from rope_eval.errors import UnsupportedModelError
+from rope_eval.scoring.documents import Loading, scorer_of
 
 
 class New(nn.Module):
@@ -94,6 +97,22 @@ def test_offloaded_weights(name: str, offload: object, tmp_path: Path) -> None:
     wanted = -expected[0, :-1].gather(-1, ids[0, 1:, None])[:, 0]
     assert_close(nll, wanted, rtol=0, atol=1e-4)
     assert torch.equal(log_probabilities(model, ids), expected)
+
+
+def test_the_layers_of_a_model_over_all_devices(tmp_path: Path) -> None:
+    """Of which a machine without a GPU has one; a disk stands for another in the record."""
+    model, ids = models.tiny(), models.token_ids(40)[0]
+    model.save_pretrained(tmp_path / "whole")
+    spread = load_model(str(tmp_path / "whole"), dtype="float32", device="auto")
+    expected, found = score_tokens(model, ids).nll, score_tokens(spread, ids).nll
+    assert np.array_equal(found, expected)
+    parted = on_disk(model, tmp_path / "parted")
+    for one, places in ((spread, None), (parted, ["cpu", "disk"])):
+        with scorer_of(one, RopeSpec(rope_theta=500.0), Loading(), "off") as scorer:
+            assert scorer.ran.get("devices") == places
+            nll = scorer.score(ids, [40], lambda _: None)[40].nll
+        with patched(model, RopeSpec(rope_theta=500.0)):
+            assert np.array_equal(nll, score_tokens(model, ids).nll)
 
 
 def test_positions_go_where_a_layer_computes() -> None:
