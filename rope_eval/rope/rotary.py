@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -91,7 +92,7 @@ class Rotary(Facts):
 
     # ---- the base ------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def base_changes(self) -> BaseChanges:
         """When a token's frequencies change, by the setting or by the config's longrope."""
         return self.spec.base_changes if self.geometry.long is None else "per_sequence"

@@ -247,10 +247,10 @@ class LayerAttention:
             return step_attention(query, key[:, :, seen], value[:, :, seen], scores, step.mask)
         query = query.expand(-1, -1, step.q_table[0].shape[2], -1)
         query = side_by_side(self._turned(query, step.q_scale, step.q_table), layout.pairs)
-        key, value = room.turned(layout, step)[:, :, seen], value[:, :, seen]
-        if step.anew or step.region is not None:
-            return held_attention(query, step.keys(key), value, scores, step.mask, step.region)
-        return step_attention(query, key, value, scores, step.mask)
+        key, value = room.turned(layout, step), value[:, :, seen]
+        if step.anew or query.shape[2] > 1:
+            return held_attention(step.meetings(query, key), value, scores, step.mask)
+        return step_attention(query, key[:, :, seen], value, scores, step.mask)
 
     def _attend_mapped(
         self, piece: Piece, query: Tensor, key: Tensor, value: Tensor, scores: Scores, out: Tensor

@@ -1,6 +1,6 @@
 """Attention from one query in each row, whose scores are held: they are few.
 
-Shape letters: B batch, N query heads, M key-value heads, G = N / M, R regions, K keys, H head_dim,
+Shape letters: B batch, N query heads, M key-value heads, G = N / M, K keys, H head_dim,
 V dimensions of a value.
 """
 
@@ -37,7 +37,7 @@ def step_attention(
             return flash_attn(query, key, value, scores, None)
     precise = query.dtype in (torch.float32, torch.float64)
     if scores.are_changed or (precise and not on_cuda):
-        return held_attention(query, [key], value, scores, mask)
+        return held_attention([(query, key)], value, scores, mask)
     B, N, _, _ = query.shape
     M, V = key.shape[1], value.shape[3]
     query, key, value = same_width(query, key, value)
@@ -48,33 +48,28 @@ def step_attention(
 
 
 def held_attention(
-    query: Tensor,
-    keys: Iterable[Tensor],
-    value: Tensor,
-    scores: Scores,
-    mask: Tensor | None,
-    region: Tensor | None = None,
+    meetings: Iterable[tuple[Tensor, Tensor]], value: Tensor, scores: Scores, mask: Tensor | None
 ) -> Tensor:
-    """Attend from one query in each row, which the keys of some regions meet otherwise turned.
+    """Attend from one query in each row, which some keys meet otherwise turned than others.
 
     Args:
-        query: as each region meets it, ``[B, N, R, H]``.
-        keys: in blocks ``[B, M, k, H]``, together K; each is used up before the next is asked for.
+        meetings: the query as it meets some keys, ``[B, N, 1, H]``, and these, ``[B, M, k, H]``;
+            all of them together are the K keys.
         value: ``[B, M, K, V]``.
         scores: what becomes of the products.
         mask: float ``[B, 1, 1, K]``, added to them; None where all keys are seen.
-        region: of each key, int64 ``[B or 1, 1, 1, K]``; None where there is one.
 
     Returns:
         ``[B, N, 1, V]``, as the values.
     """
-    B, N, R, H = query.shape
-    M = value.shape[1]
-    q = query.reshape(B, M, N // M * R, H)
-    held = torch.cat([q.to(k.dtype) @ k.transpose(2, 3) for k in keys], dim=-1)
-    held = held.reshape(B, N, R, -1) * scores.scale
-    if region is not None:
-        held = held.gather(2, region.expand(B, N, 1, -1))
+    B, M, _, _ = value.shape
+    products = [
+        q.to(k.dtype).reshape(B, M, -1, q.shape[3]) @ k.transpose(2, 3) for q, k in meetings
+    ]
+    held = (torch.cat(products, dim=-1) if len(products) > 1 else products[0]) * scores.scale
+    G = held.shape[2]
+    N = M * G
+    held = held.reshape(B, N, 1, -1)
     if scores.softcap is not None:
         held = (held / scores.softcap).tanh() * scores.softcap
     if mask is not None:
@@ -84,5 +79,5 @@ def held_attention(
         held = torch.cat((held, column), dim=-1)
     precise = torch.promote_types(held.dtype, torch.float32)
     weights = held.softmax(-1, dtype=precise)[..., : value.shape[2]]
-    out = weights.to(value.dtype).reshape(B, M, N // M, -1) @ value
+    out = weights.to(value.dtype).reshape(B, M, G, -1) @ value
     return out.reshape(B, N, 1, -1)

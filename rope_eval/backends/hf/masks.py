@@ -84,16 +84,16 @@ def is_pattern(
     before = padding if pattern.chunk is not None else torch.zeros_like(padding)
     first = pattern.first_keys(queries - before) + before
     queries, last = queries.expand_as(first), int(queries[-1])
+    keys = torch.cat((first - 1, first, queries, queries + 1), dim=1)
+    first, asked = first.repeat(1, 4), queries.repeat(1, 4)
     rows = torch.arange(len(first), device=queries.device)[:, None]
-    fits = torch.ones_like(first, dtype=torch.bool)
-    for keys in (first - 1, first, queries, queries + 1):
-        expected = (first <= keys) & (keys <= queries)
-        try:
-            found = _ask(function, queries, keys.clamp(0, last), rows)
-        except (IndexError, RuntimeError):
-            return False
-        fits &= (found == expected) | (keys < 0) | (keys > last)
-    return fits
+    try:
+        found = _ask(function, asked, keys.clamp(0, last), rows)
+    except (IndexError, RuntimeError):
+        return False
+    expected = (first <= keys) & (keys <= asked)
+    fits = (found == expected) | (keys < 0) | (keys > last)
+    return fits.reshape(len(first), 4, -1).all(1)
 
 
 def _ask(
@@ -101,7 +101,7 @@ def _ask(
 ) -> Tensor:
     zero = torch.zeros((), dtype=torch.int64, device=queries.device)
     found = function(zero if rows is None else rows, zero, queries, keys)
-    return torch.as_tensor(found).broadcast_to(torch.broadcast_shapes(queries.shape, keys.shape))
+    return torch.as_tensor(found).expand_as(torch.broadcast_tensors(queries, keys)[1])
 
 
 def mask_function(
@@ -136,22 +136,24 @@ def mask_function(
     queries = torch.arange(seen - q_length, seen, device=device)
     padding = torch.zeros(batch_size, 1, dtype=torch.int64, device=device)
     real: Tensor | bool = True
-    if attention_mask is not None:
-        padding = (attention_mask.cumsum(-1) == 0).sum(-1, keepdim=True)
+    counted: Tensor | None = None
+    if attention_mask is not None and not bool(attention_mask.all()):
+        counted = attention_mask.cumsum(-1)
+        padding = (counted == 0).sum(-1, keepdim=True)
         real = attention_mask[:, -q_length:].bool()
 
     def fits(pattern: Pattern) -> bool:
         found = is_pattern(function, pattern, queries, padding)
         return found if isinstance(found, bool) else bool((found | ~torch.as_tensor(real)).all())
 
-    pattern = next(filter(fits, PATTERNS.get(())), None)
+    others_first = sorted(PATTERNS.get(()), key=lambda pattern: pattern.is_full)
+    pattern = next(filter(fits, others_first), None)
     if pattern is None:
         return _unfit(_ONLY_CAUSAL, shape, kwargs.get("device"))
     if kv_offset and pattern.is_full:
         return _unfit(_DROPPED, shape, kwargs.get("device"))
-    if attention_mask is None or bool(attention_mask.all()):
+    if attention_mask is None or counted is None:
         return None
-    counted = attention_mask.cumsum(-1)
     places = torch.where(attention_mask.bool(), counted, -counted)[:, kv_offset:]
     return places[:, None, None, :].expand(-1, -1, q_length, -1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -67,8 +68,8 @@ class Step:
         first_slot: the first that any row sees.
         mask: added to the scores of the slots from there on, float32 ``[B, 1, 1, K]``; None where
             all rows see all of them.
-        region: of the slots from there on: which of the R queries they meet, int64
-            ``[B or 1, 1, 1, K]``; None where R is 1.
+        segments: of the slots from there on: where each starts and stops, and which of its R
+            queries it meets, of each row or one for all.
         q_table: cos and sin of the queries, float32 ``[B or 1, 1, R, F]``, times what scales pairs.
         k_table: cos + i·sin of their own keys, complex64 ``[B or 1, 1, 1, F]``, likewise.
         q_scale: float32 ``[B or 1, 1, 1, H]`` or None.
@@ -79,7 +80,7 @@ class Step:
     anew: bool
     first_slot: int
     mask: Tensor | None
-    region: Tensor | None
+    segments: tuple[tuple[int, int, tuple[int, ...]], ...]
     q_table: tuple[Tensor, Tensor]
     k_table: Tensor
     q_scale: Tensor | None
@@ -126,25 +127,39 @@ class Step:
             return table
         return table * rotary.pair_scale(turn.centre - torch.arange(first, last, device=device))
 
-    def keys(self, kept: Tensor) -> Iterator[Tensor]:
-        """Yield keys as the queries meet them, in blocks, at least float32 where there are several.
+    def meetings(self, query: Tensor, kept: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the keys that any row sees in blocks, each with the queries that it meets.
 
         Args:
-            kept: ``[B, M, K, H]``, from the first slot on that any row sees, turned as `kept` says.
+            query: ``[B, N, R, H]``.
+            kept: ``[B, M, K, H]``, turned as `kept` says.
+
+        Yields:
+            ``[B, N, 1, H]`` and ``[B, M, k, H]``, the latter at least float32 and used up before
+            the next is asked for.
         """
-        B, M, K, H = kept.shape
+        for start, stop, chosen in self.segments:
+            if len(set(chosen)) == 1:
+                met = query[:, :, chosen[0] : chosen[0] + 1]
+            else:
+                met = torch.stack([row[:, [q]] for row, q in zip(query, chosen, strict=True)])
+            for block in self._blocks(kept, start, stop):
+                yield met, block
+
+    def _blocks(self, kept: Tensor, start: int, stop: int) -> Iterator[Tensor]:
+        B, M, _, H = kept.shape
         precise = torch.promote_types(kept.dtype, torch.float32)
         if kept.dtype == precise and not self.anew:
-            yield kept
+            yield kept[:, :, start:stop]
             return
-        held = AT_ONCE.get(kept.device.type, AT_ONCE["cuda"]) // (B * M * H)
-        scratch = kept.new_empty(B, M, min(max(held, 1), K), H, dtype=precise)
-        for start in range(0, K, scratch.shape[2]):
-            part = kept[:, :, start : start + scratch.shape[2]]
-            out = scratch[:, :, : part.shape[2]]
+        size = AT_ONCE.get(kept.device.type, AT_ONCE["cuda"]) // (B * M * H)
+        size = min(max(size, 1), stop - start)
+        scratch = kept.new_empty(B, M, size, H, dtype=precise)
+        for begun in range(start, stop, size):
+            ended = min(begun + size, stop)
+            part, out = kept[:, :, begun:ended], scratch[:, :, : ended - begun]
             if self.anew:
-                slots = self.first_slot + start, self.first_slot + start + part.shape[2]
-                tables = [self.keys_table(turn, *slots) for turn in self.turns]
+                tables = [self.keys_table(turn, begun, ended) for turn in self.turns]
                 rotate_pairs(out, part, torch.stack(tables)[:, None])
             else:
                 out.copy_(part)
@@ -194,7 +209,6 @@ def step(
     if max(firsts) > first:
         seen = torch.arange(first, K, device=device) >= torch.tensor(firsts, device=device)[:, None]
         mask = torch.zeros(seen.shape, device=device).masked_fill(~seen, -torch.inf)[:, None, None]
-    region = _regions(rotary, last, first, K, device)
     q_table, k_table = _own_tables(rotary, turns, last, device)
     q_scale = None
     if rotary.scales_queries:
@@ -207,7 +221,7 @@ def step(
         anew=_is_used_once(rotary) and whole is None,
         first_slot=first,
         mask=mask,
-        region=region,
+        segments=_segments(rotary, last, first, K),
         q_table=q_table,
         k_table=k_table,
         q_scale=q_scale,
@@ -250,19 +264,28 @@ def _first_slot(pattern: Pattern, t: int, K: int) -> int:
     return begins + pattern.first_key(t)
 
 
-def _regions(
-    rotary: Rotary, last: Sequence[int], first: int, K: int, device: torch.device
-) -> Tensor | None:
-    """Return which of a map's queries the slots from a first one on meet."""
+def _segments(
+    rotary: Rotary, last: Sequence[int], first: int, K: int
+) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
+    """Cut the slots from a first one on where any row meets another of a map's queries."""
     if rotary.position_map is None:
-        return None
-    found = torch.zeros(len(last), 1, 1, K, dtype=torch.int64)
-    for row, t in enumerate(last):
-        begins = K - 1 - t
-        for region in rotary.position_map.regions(t, t + 1):
-            start, stop = (max(begins + s, 0) for s in region.keys)
-            found[row, ..., start:stop] = region.q_map
-    return found[..., first:].to(device)
+        return ((first, K, (0,)),)
+    rows = [
+        [
+            (max(K - 1 - t + region.keys[0], first), K - 1 - t + region.keys[1], region.q_map)
+            for region in rotary.position_map.regions(t, t + 1)
+        ]
+        for t in last
+    ]
+    cuts = sorted({first, K, *(start for row in rows for start, _, _ in row)})
+    return tuple(
+        (
+            start,
+            stop,
+            tuple(next((q for a, b, q in row if a <= start < b), 0) for row in rows),
+        )
+        for start, stop in pairwise(cuts)
+    )
 
 
 def _own_tables(
