@@ -94,13 +94,14 @@ class Work:
         report: Callable[[float], None],
         record: Mapping[str, Any],
     ) -> Scored:
-        own = {**record, "document": document.name, "ran": dict(scorer.ran), "proof": scorer.proof}
+        own = {**record, "document": document.name, "proof": scorer.proof}
         with timed(own):
             scores = scorer.score(self.texts.ids(document), self.request.lengths, report)
+        ran = own["ran"] = dict(scorer.ran)
         facts = facts_of(scorer)
         self._try_to(lambda: self.documents.keep(document.digest, scores, facts, own))
         sums = tuple(sums_at(scores[n], n) for n in self.request.lengths)
-        return Scored(sums=sums, facts=facts, ran=scorer.ran)
+        return Scored(sums=sums, facts=facts, ran=ran)
 
     def _try_to(self, keep: Callable[[], None]) -> None:
         """Keep something; a store that is full ends no work, as its numbers can be shown."""

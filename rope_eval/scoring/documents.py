@@ -36,6 +36,9 @@ class Loading:
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors.
         engine: arguments of `vllm.LLM`.
+        memory_budget: bytes for weights and all that scoring holds where the model computes, or
+            None; what does not fit is planned to be held elsewhere.
+        offload: read each layer's weights from the checkpoint's files in its turn.
         proof: whether to prove the setting on the weights (under vLLM, to compare a few scores with
             the reference where that is cheap; its workers are asked in any case).
     """
@@ -47,6 +50,8 @@ class Loading:
     trust_remote_code: bool = False
     allow_pickle: bool = False
     engine: Mapping[str, Any] = field(default_factory=dict)
+    memory_budget: int | None = None
+    offload: bool = False
     proof: bool = True
 
     def __post_init__(self) -> None:
@@ -58,6 +63,11 @@ class Loading:
             raise SpecError(
                 f"backend=vllm takes the device it finds, got {self.device!r}: leave it out, and "
                 "choose a GPU with CUDA_VISIBLE_DEVICES"
+            )
+        if self.backend == "vllm" and (self.memory_budget is not None or self.offload):
+            raise SpecError(
+                "backend=vllm plans its own memory: give --engine gpu_memory_utilization or "
+                "cpu_offload_gb in the place of --memory-budget and --offload"
             )
         if taken := [name for name in _OPTIONS if name in self.engine]:
             ours = ", ".join(f"{name} ({_OPTIONS[name]})" for name in taken)
@@ -78,6 +88,8 @@ class Loading:
         elif dtype != "float32":
             options["chunk_size"] = self.chunk_size
             options["device"] = self.device and self.device.partition(":")[0]
+            if self.memory_budget is not None:
+                options["memory_budget"] = self.memory_budget  # it chooses the chunk
         if self.trust_remote_code:
             options["trust_remote_code"] = True
         return options
@@ -99,7 +111,8 @@ class DocumentScorer:
         gpu: the name of the GPU that it runs on, or None.
         proof: what was shown of the setting on these weights, as plain JSON values, or "off".
         ran: what the model runs in: dtype, kind of device, how many of its layers take the setting,
-            how its config scales their frequencies, and its commit on the hub if known.
+            how its config scales their frequencies, its commit on the hub if known, and the plan
+            of its memory if there is one, as it stands after what was scored.
     """
 
     score: Callable[[Tensor, Sequence[int], Report], dict[int, TokenScores]]
@@ -138,7 +151,7 @@ def _hugging_face(
 
     model = load(name, loading)
     proof = proof_of(model, rope, loading.proof)
-    with scorer_of(model, rope, loading, proof) as scorer:
+    with scorer_of(model, rope, loading, proof, longest) as scorer:
         yield scorer
 
 
@@ -158,12 +171,17 @@ def load(name: str, loading: Loading) -> PreTrainedModel:
         device=loading.device,
         trust_remote_code=loading.trust_remote_code,
         allow_pickle=loading.allow_pickle,
+        offload=loading.offload,
     )
 
 
 @contextmanager
 def scorer_of(
-    model: PreTrainedModel, rope: RopeSpec, loading: Loading, proof: dict[str, Any] | str
+    model: PreTrainedModel,
+    rope: RopeSpec,
+    loading: Loading,
+    proof: dict[str, Any] | str,
+    longest: int | None = None,
 ) -> Iterator[DocumentScorer]:
     """Put a RopeSpec on a loaded model, and take it off again.
 
@@ -172,29 +190,34 @@ def scorer_of(
         rope: the setting.
         loading: how it was loaded.
         proof: what `proof_of` has shown of the setting on these weights.
+        longest: tokens of the longest document that it will score; None for one that scores none.
+
+    Raises:
+        SpecError: for a budget of memory that holds no plan.
     """
     import torch
 
     from rope_eval.backends.hf.attention import rotary_of, taken
+    from rope_eval.backends.hf.compat import input_device
     from rope_eval.backends.hf.patch import patched
-    from rope_eval.scoring.tokens import score_lengths
+    from rope_eval.scoring.planned import Planned
 
-    device = model.device
+    device = input_device(model)
     with patched(model, rope):
+        ran = {
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": device.type,
+            "layers": taken(model),
+            "scaling": rotary_of(model).geometry.rope_type,
+            "commit": getattr(model.config, "_commit_hash", None),
+        }
+        planned = Planned(model, longest, loading.chunk_size, loading.memory_budget, ran)
         yield DocumentScorer(
-            score=lambda ids, lengths, report: score_lengths(
-                model, ids, lengths, chunk_size=loading.chunk_size, progress=report
-            ),
+            score=planned.score,
             rotary=rotary_of(model),
             gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
             proof=proof,
-            ran={
-                "dtype": str(model.dtype).removeprefix("torch."),
-                "device": device.type,
-                "layers": taken(model),
-                "scaling": rotary_of(model).geometry.rope_type,
-                "commit": getattr(model.config, "_commit_hash", None),
-            },
+            ran=ran,
         )
 
 
