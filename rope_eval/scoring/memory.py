@@ -14,6 +14,7 @@ from rope_eval.scoring.cost import BYTES, Cost
 from rope_eval.sizes import size_text
 
 SHORTEST = 128  # tokens of a chunk; shorter ones take far longer, and save nothing
+SCALED = 5  # copies of all keys that xPos makes, with what the allocator keeps of them: measured
 TEMPORARY = 6  # of `[C, widest]`, at most at a time in a layer: measured (benchmarks/memory.py)
 
 
@@ -62,7 +63,7 @@ class Sizes:
 
         each = BYTES[dtype]
         keys = tokens * cost.kv_heads * cost.head_dim * each
-        copies = (3 if unrotated else 2) * layers_kept + (1 if scaled else 0)
+        copies = (3 if unrotated else 2) * layers_kept + (SCALED if scaled else 0)
         widest = max(cost.wide, (cost.heads + 2 * cost.kv_heads) * cost.head_dim)
         rows = min(LOGITS_AT_ONCE, tokens * cost.vocabulary)
         return cls(

@@ -17,7 +17,7 @@ from rope_eval.cli import main
 from rope_eval.errors import SpecError
 from rope_eval.scoring.cost import Cost
 from rope_eval.scoring.documents import Loading
-from rope_eval.scoring.memory import Sizes, memory_line, plan_memory
+from rope_eval.scoring.memory import SCALED, Sizes, memory_line, plan_memory
 
 MODEL = str(Path(__file__).parents[2] / "model_configs/lab/base-1e4")
 SIZES = Sizes(weights=1000, text=500, hidden=300, per_token=1, logits=100)
@@ -51,7 +51,7 @@ def test_sizes_are_those_of_the_tensors() -> None:
     assert of.hidden == 1000 * cost.hidden * 4
     assert of.text == 2 * keys + 2 * 1000 * cost.head_dim * 4
     hardest = Sizes.of(cost, 1000, "float32", weights=7, unrotated=True, scaled=True)
-    assert hardest.text - of.text == 2 * keys
+    assert hardest.text - of.text == (1 + SCALED) * keys
     assert Sizes.of(cost, 1000, "bfloat16", weights=7).hidden == of.hidden // 2
     assert held_bytes(models.tiny()) >= cost.weights("float32")
 
