@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (  # a module may import from its own room and from those above it in this list
     ("errors",),
     ("paths", "files", "safe_text"),
-    ("theory", "lengths", "labels", "scores", "local_loss"),
+    ("theory", "lengths", "sizes", "labels", "scores", "local_loss"),
     ("rope",),
     ("catalogue", "data"),
     ("setting", "protocols", "backends"),

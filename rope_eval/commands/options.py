@@ -11,6 +11,7 @@ from typing import Any
 from rope_eval.errors import SpecError
 from rope_eval.files import place
 from rope_eval.lengths import parse_length
+from rope_eval.sizes import parse_size
 
 _FLAG = {"action": "store_true"}
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -124,6 +125,19 @@ class Positive(Checked):
         if not (_is_whole(text) and int(text)):
             raise ValueError("1 or more")
         return int(text)
+
+
+class Size(Checked):
+    """A size of memory, in bytes."""
+
+    def read(self, text: str) -> int:
+        """Return the bytes."""
+        try:
+            return parse_size(text)
+        except SpecError:
+            raise ValueError(
+                "a number and a unit (KiB, MiB, GiB, TiB; KB, MB, GB, TB), such as 8GiB"
+            ) from None
 
 
 class Seed(Checked):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
+from rope_eval.commands.options import LOADING, SETTING, Positive, Size, add_shared
 from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length, parse_lengths
@@ -43,6 +43,10 @@ A length counts tokens seen, BOS included; k = 1024 and m = 1024². Only documen
 longest length count. Each document is kept in --results as soon as it is scored: what is killed
 goes on there, and what is there is not scored again. A document whose score is not a number has
 failed: the numbers are those of the others, and the exit status is 1.
+
+--memory-budget counts weights and all that scoring holds where the model computes, not Python and
+its libraries (0.4 GiB on a CPU). What does not fit goes to pinned memory beside a GPU, or to a file
+in TMPDIR; then chunks get shorter.
 """
 
 
@@ -81,6 +85,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         choices=("documents", "tokens"),
         help="what the processes of torchrun share out: documents (default), or the tokens of each",
     )
+    add(
+        "--memory-budget",
+        action=Size,
+        metavar="SIZE",
+        help="such as 8GiB: plan what is held where, weights included, and say it",
+    )
+    add(
+        "--offload",
+        action="store_true",
+        help="read each layer's weights from its safetensors files in its turn",
+    )
     add("--strict", action="store_true", help="refuse a setting that changes nothing at --lengths")
     add("--force", action="store_true", help="score again what is already there")
     add_shared(parser, *LOADING, "--results", "--json")
@@ -117,6 +132,11 @@ def _run_shared(args: argparse.Namespace) -> int:
                 f"--backend {request.loading.backend} parts a model over GPUs by itself: give "
                 "--tensor-parallel-size, and no launcher"
             )
+        for option in ("memory_budget", "offload"):
+            if getattr(request.loading, option):
+                raise SpecError(
+                    f"--{option.replace('_', '-')} is of one process: leave it out, or the launcher"
+                )
         if request.protocol.windowed:
             raise SpecError(
                 f"--protocol {request.protocol.name} scores windows in one process: leave out the "
@@ -153,6 +173,8 @@ def _request(args: argparse.Namespace, shards: int = 1) -> CumulativeRequest:
             allow_pickle=args.allow_pickle,
             engine=engine,
             shards=shards,
+            memory_budget=args.memory_budget,
+            offload=args.offload,
             proof=args.proof == "on",
         ),
         row=args.config,
@@ -230,6 +252,17 @@ def _partly(facts: dict[str, Any]) -> Iterator[str]:
         yield f"config its {facts['scaling']} scaling is kept, under the setting"
 
 
+def _memory(facts: dict[str, Any]) -> Iterator[str]:
+    """Say what was held where, if that was planned, or that memory ran out."""
+    from rope_eval.scoring.memory import memory_line
+
+    memory = facts["memory"] or {}
+    if "budget" in memory:
+        yield f"memory {memory_line(memory)}"
+    if memory.get("ran_out"):
+        yield f"memory it ran out: chunks of {memory['chunk_size']} tokens"
+
+
 def _text(facts: dict[str, Any], place: str) -> str:
     from rope_eval.report.tables import curve_table
     from rope_eval.rope import laws
@@ -244,6 +277,7 @@ def _text(facts: dict[str, Any], place: str) -> str:
             f"bound  {f'{bound:.0f} tokens' if bound else 'none: ' + facts['no_bound']}",
             *(f"       {shown(line)}" for line in laws.lines(facts["laws"])),
             *_partly(facts),
+            *_memory(facts),
             f"books  {shown(facts['books'])}: {documents} document{'' if documents == 1 else 's'}, "
             f"{facts['tokens']} scored {facts['unit']}",
             f"protocol {facts['protocol']}",

@@ -56,7 +56,8 @@ class LoadedModel:
                 yield scorer
             return
         model = self.get(name, loading)
-        with scorer_of(model, rope, loading, self._proof(model, rope, loading.proof)) as scorer:
+        proof = self._proof(model, rope, loading.proof)
+        with scorer_of(model, rope, loading, proof, longest) as scorer:
             yield scorer
 
     @contextmanager
@@ -73,6 +74,8 @@ class LoadedModel:
         """
         if loading.backend != "hf":
             raise SpecError(f"this is measured on backend hf alone, not on {loading.backend}")
+        if loading.memory_budget is not None:
+            raise SpecError("memory_budget plans whole documents alone: measure `documents`")
         model = self.get(name, loading)
         proof = self._proof(model, rope, loading.proof)
         with scorer_of(model, rope, loading, proof) as scorer:

@@ -17,6 +17,7 @@ from rope_eval.plans.measurements import REGISTRY
 from rope_eval.plans.settings import Grid, applied, named
 from rope_eval.scoring.documents import Loading
 from rope_eval.setting import Setting
+from rope_eval.sizes import parse_size
 
 SHIPPED = Path(__file__).parent / "shipped"
 _OF_ALL = ("results", "strict", "loading")
@@ -30,6 +31,8 @@ _LOADING: dict[str, Callable[[Value], Any]] = {
     "chunk_size": Value.count,
     "trust_remote_code": Value.flag,
     "allow_pickle": Value.flag,
+    "memory_budget": lambda value: value.checked(parse_size),
+    "offload": Value.flag,
     "engine": lambda value: {name: one.plain() for name, one in value.items().items()},
     "proof": Value.flag,
 }

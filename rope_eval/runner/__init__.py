@@ -253,6 +253,7 @@ def curve(run: Run) -> dict[str, Any]:
         "dtype": ", ".join(dict.fromkeys(dtypes)),
         "layers": run.provenance["ran"][0].get("layers"),
         "scaling": run.provenance["ran"][0].get("scaling"),
+        "memory": run.provenance["ran"][0].get("memory"),
         "documents": len(run.results["by_document"]),
         "failed": [{"name": one["name"], "error": one["error"]} for one in failed],
         "tokens": totals[-1].tokens,

@@ -93,9 +93,10 @@ class Work:
         if not left:
             return outcomes
         self.scored += len(left)
-        own = {**record, "ran": dict(scorer.ran), "proof": scorer.proof}
+        own = {**record, "proof": scorer.proof}
         with timed(own):
             found = self._scores(scorer, [self.texts.ids(document) for document in left], report)
+        own["ran"] = dict(scorer.ran)  # afterwards: what memory allowed stands there too
         for document, scores in zip(left, found, strict=True):
             if isinstance(scores, ScoreError):
                 outcomes.append((document, f"{document.name}: {scores}"))
@@ -113,7 +114,7 @@ class Work:
         facts, own = facts_of(scorer), {**record, "document": document.name}
         self._try_to(lambda: self.documents.keep(document.digest, scores, facts, own))
         sums = tuple(self.documents.sums(scores[n], n) for n in self.request.lengths)
-        return Scored(sums=sums, facts=facts, ran=scorer.ran)
+        return Scored(sums=sums, facts=facts, ran=record["ran"])
 
     def _scores(
         self, scorer: DocumentScorer, texts: Sequence[Tensor], report: Callable[[float], None]

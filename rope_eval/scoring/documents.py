@@ -38,6 +38,9 @@ class Loading:
         allow_pickle: load weights that are not safetensors.
         engine: arguments of `vllm.LLM`.
         shards: over how many processes the tokens of one document are shared out.
+        memory_budget: bytes for weights and all that scoring holds where the model computes, or
+            None; what does not fit is planned to be held elsewhere.
+        offload: read each layer's weights from the checkpoint's files in its turn.
         proof: whether to prove the setting on the weights (under vLLM, to compare a few scores with
             the reference where that is cheap; its workers are asked in any case).
     """
@@ -50,6 +53,8 @@ class Loading:
     allow_pickle: bool = False
     engine: Mapping[str, Any] = field(default_factory=dict)
     shards: int = 1
+    memory_budget: int | None = None
+    offload: bool = False
     proof: bool = True
 
     def __post_init__(self) -> None:
@@ -61,6 +66,11 @@ class Loading:
             raise SpecError(
                 f"backend=vllm takes the device it finds, got {self.device!r}: leave it out, and "
                 "choose a GPU with CUDA_VISIBLE_DEVICES"
+            )
+        if self.backend == "vllm" and (self.memory_budget is not None or self.offload):
+            raise SpecError(
+                "backend=vllm plans its own memory: give --engine gpu_memory_utilization or "
+                "cpu_offload_gb in the place of --memory-budget and --offload"
             )
         if taken := [name for name in _OPTIONS if name in self.engine]:
             ours = ", ".join(f"{name} ({_OPTIONS[name]})" for name in taken)
@@ -83,6 +93,8 @@ class Loading:
             if self.shards > 1:  # chunks are shorter
                 options["shards"] = self.shards
             options["device"] = self.device and self.device.partition(":")[0]
+            if self.memory_budget is not None:
+                options["memory_budget"] = self.memory_budget  # it chooses the chunk
         if self.trust_remote_code:
             options["trust_remote_code"] = True
         return options
@@ -104,7 +116,8 @@ class DocumentScorer:
         gpu: the name of the GPU that it runs on, or None.
         proof: what was shown of the setting on these weights, as plain JSON values, or "off".
         ran: what the model runs in: dtype, kind of device, how many of its layers take the setting,
-            how its config scales their frequencies, and its commit on the hub if known.
+            how its config scales their frequencies, its commit on the hub if known, and the plan
+            of its memory if there is one, as it stands after what was scored.
         together: scores several documents at once as `score_each` does, or None.
         at_once: how many it scores in the time of one.
     """
@@ -163,7 +176,7 @@ def _hugging_face(
 
     model = load(name, loading)
     proof = proof_of(model, rope, loading.proof)
-    with scorer_of(model, rope, loading, proof) as scorer:
+    with scorer_of(model, rope, loading, proof, longest) as scorer:
         yield scorer
 
 
@@ -183,6 +196,7 @@ def load(name: str, loading: Loading) -> PreTrainedModel:
         device=loading.device,
         trust_remote_code=loading.trust_remote_code,
         allow_pickle=loading.allow_pickle,
+        offload=loading.offload,
     )
 
 
@@ -192,6 +206,7 @@ def scorer_of(
     rope: RopeSpec,
     loading: Loading,
     proof: dict[str, Any] | str,
+    longest: int | None = None,
     *,
     score: Callable[..., dict[int, TokenScores]] | None = None,
 ) -> Iterator[DocumentScorer]:
@@ -202,32 +217,41 @@ def scorer_of(
         rope: the setting.
         loading: how it was loaded.
         proof: what `proof_of` has shown of the setting on these weights.
-        score: in the place of `score_lengths`, for several processes.
+        longest: tokens of the longest document that it will score; None for one that scores none.
+        score: in the place of `score_lengths`, for several processes: it knows no plan of memory.
+
+    Raises:
+        SpecError: for a budget of memory that holds no plan.
     """
     import torch
 
     from rope_eval.backends.hf.attention import rotary_of, taken
+    from rope_eval.backends.hf.compat import input_device
     from rope_eval.backends.hf.patch import patched
-    from rope_eval.scoring.tokens import score_lengths
+    from rope_eval.scoring.planned import Planned
 
-    device = model.device
-    score = score or score_lengths
+    device = input_device(model)
     with patched(model, rope):
+        ran = {
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": device.type,
+            **_parted(model),
+            "layers": taken(model),
+            "scaling": rotary_of(model).geometry.rope_type,
+            "commit": getattr(model.config, "_commit_hash", None),
+        }
+        planned = Planned(model, longest, loading.chunk_size, loading.memory_budget, ran)
+
+        def together(ids: Tensor, lengths: Sequence[int], report: Report) -> dict[int, TokenScores]:
+            assert score is not None
+            return score(model, ids, lengths, chunk_size=loading.chunk_size, progress=report)
+
         yield DocumentScorer(
-            score=lambda ids, lengths, report: score(
-                model, ids, lengths, chunk_size=loading.chunk_size, progress=report
-            ),
+            score=planned.score if score is None else together,
             rotary=rotary_of(model),
             gpu=torch.cuda.get_device_name(device) if device.type == "cuda" else None,
             proof=proof,
-            ran={
-                "dtype": str(model.dtype).removeprefix("torch."),
-                "device": device.type,
-                **_parted(model),
-                "layers": taken(model),
-                "scaling": rotary_of(model).geometry.rope_type,
-                "commit": getattr(model.config, "_commit_hash", None),
-            },
+            ran=ran,
         )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from rope_eval.backends.hf.rows import Rows
 from rope_eval.errors import DataError, ScoreError
 
 LOGITS_AT_ONCE = 1 << 23  # 32 MiB of float32
@@ -30,7 +31,7 @@ def check_vocabulary(model: PreTrainedModel, largest: int) -> None:
 
 def score_hidden(
     head: Callable[[Tensor], Tensor],
-    hidden: Tensor,
+    hidden: Tensor | Rows,
     targets: Tensor,
     *,
     vocabulary: int,
@@ -39,8 +40,8 @@ def score_hidden(
     """Score targets by the hidden states before them; the logits exist a part at a time.
 
     Args:
-        head: turns hidden states ``[…, D]`` into logits ``[…, V]``.
-        hidden: ``[T, D]``, after the last layer.
+        head: turns hidden states ``[T, D]`` into logits ``[T, V]``.
+        hidden: ``[T, D]``, after the last layer; or all of a text ``[1, T, D]``, wherever held.
         targets: the token after each, int64 ``[T]``.
         vocabulary: V.
         first: the place of the first target in its text, which an error names; None leaves it to
@@ -58,7 +59,7 @@ def score_hidden(
     rows = max(1, LOGITS_AT_ONCE // vocabulary)
     for start in range(0, len(targets), rows):
         some = slice(start, start + rows)
-        nll[some], hit[some] = _scores(head(hidden[some]), targets[some])
+        nll[some], hit[some] = _scores(head(hidden[some].flatten(0, -2)), targets[some])
     if first is not None:
         check_scores(nll, first)
     return nll, hit

@@ -37,8 +37,8 @@ from rope_eval.scoring.tokens import (
     check_text,
     chunks_of,
     last_hidden,
-    longest_chunk,
     score_tokens,
+    usual_chunk,
 )
 
 TURNS = 8  # at least, so that what waits for the last of a turn is short
@@ -162,7 +162,7 @@ def score_tokens_over(
     tokens = len(input_ids) - 1
     if tokens < processes.size:
         return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
-    deal = dealt(attention, tokens, processes.size, chunk_size or longest_chunk(model))
+    deal = dealt(attention, tokens, processes.size, chunk_size or usual_chunk(model))
     keys = _EveryonesKeys(attention, len(input_ids), deal, processes)
     share = deal.share(processes.rank)
     with torch.inference_mode(), evaluating(model):
@@ -171,7 +171,7 @@ def score_tokens_over(
         with Parts(model).head() as head:
             nll, hit = score_hidden(
                 head,
-                hidden[0],
+                hidden,
                 targets,
                 vocabulary=model.config.get_text_config().vocab_size,
                 first=None,

@@ -23,17 +23,21 @@ from rope_eval.backends.hf.attention import (
     sequence_lengths,
 )
 from rope_eval.backends.hf.compat import input_device
+from rope_eval.backends.hf.offload import in_turn
 from rope_eval.backends.hf.overrides import evaluating
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.replay import Parts, Replay
+from rope_eval.backends.hf.rows import Rows
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.rope.rotary import rotate
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
 from rope_eval.scoring.logits import check_vocabulary, score_hidden
+from rope_eval.scoring.out_of_memory import in_memory
 
 STATE_BLOCK = 64  # tokens: what linear layers take at a time
+KEYS_AT_ONCE = 4096  # that are rotated anew where a base changes
 CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
 
 
@@ -42,6 +46,8 @@ def score_tokens(
     input_ids: Tensor,
     *,
     chunk_size: int | None = None,
+    place: str = "device",
+    halved: Callable[[int], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> TokenScores:
     """Score every token of a document given all before it, in one pass.
@@ -50,6 +56,9 @@ def score_tokens(
         model: a supported model, inside `patched` or stock.
         input_ids: int64 ``[T]`` or ``[1, T]``, T ≥ 2, on any device.
         chunk_size: tokens of a chunk; it changes memory and speed, not the scores.
+        place: where hidden states are held between layers: of `rope_eval.backends.hf.rows.PLACES`.
+        halved: where memory runs out, the text is begun again with half the chunk, and this is told
+            its tokens; None raises what PyTorch did.
         progress: called with the part of the work done, from 0 to 1.
 
     Returns:
@@ -65,20 +74,41 @@ def score_tokens(
     check_text(model, input_ids, chunk_size)
     if not hasattr(model, ATTRIBUTE):
         with patched(model, RopeSpec()):
-            return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
-    attention: RopeAttention = getattr(model, ATTRIBUTE)
-    parts = chunks_of(attention, len(input_ids) - 1, chunk_size or longest_chunk(model))
-    keys = Keys(attention, len(input_ids))
-    with torch.inference_mode(), evaluating(model):
-        hidden = last_hidden(model, input_ids, parts, keys, progress or (lambda _: None))
-        with Parts(model).head() as head:
-            nll, hit = score_hidden(
-                head,
-                hidden[0],
-                input_ids[1:],
-                vocabulary=model.config.get_text_config().vocab_size,
+            return score_tokens(
+                model,
+                input_ids,
+                chunk_size=chunk_size,
+                place=place,
+                halved=halved,
+                progress=progress,
             )
-    return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
+
+    attention: RopeAttention = getattr(model, ATTRIBUTE)
+
+    def score(chunk_size: int) -> TokenScores:
+        with torch.inference_mode(), evaluating(model):
+            report = progress or (lambda _: None)
+            parts = chunks_of(attention, len(input_ids) - 1, chunk_size)
+            keys = Keys(attention, len(input_ids))
+            hidden = last_hidden(model, input_ids, parts, keys, report, place=place)
+            with Parts(model).head() as head:
+                nll, hit = score_hidden(
+                    head,
+                    hidden,
+                    input_ids[1:],
+                    vocabulary=model.config.get_text_config().vocab_size,
+                )
+        return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
+
+    chunk_size = chunk_size or usual_chunk(model)
+    if halved is None:
+        return score(chunk_size)
+    return in_memory(score, min(chunk_size, len(input_ids)), halved)
+
+
+def usual_chunk(model: PreTrainedModel) -> int:
+    """Return the tokens of a chunk where no number is asked for."""
+    return CHUNK.get(input_device(model).type, CHUNK["cpu"])
 
 
 def one_text(input_ids: Tensor) -> Tensor:
@@ -96,11 +126,6 @@ def check_text(model: PreTrainedModel, input_ids: Tensor, chunk_size: int | None
     check_vocabulary(model, int(input_ids.max()))
 
 
-def longest_chunk(model: PreTrainedModel) -> int:
-    """Return how many tokens a chunk has where no other number is asked for."""
-    return CHUNK.get(input_device(model).type, CHUNK["cpu"])
-
-
 def check_chunk_size(chunk_size: object) -> None:
     """Raise `SpecError` for what is neither None nor a whole number of 1 or more."""
     whole = isinstance(chunk_size, int) and not isinstance(chunk_size, bool)
@@ -114,6 +139,8 @@ def score_lengths(
     lengths: Sequence[int],
     *,
     chunk_size: int | None = None,
+    place: str = "device",
+    halved: Callable[[int], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> dict[int, TokenScores]:
     """Score the first L tokens of a document for each length L.
@@ -125,8 +152,10 @@ def score_lengths(
         model: a supported model inside `patched`.
         input_ids: int64 ``[T]``.
         lengths: each 2 to T.
-        chunk_size: as in `score_tokens`.
-        progress: as in `score_tokens`.
+        chunk_size: as in `score_tokens`, and so the three that follow.
+        place: where hidden states are held.
+        halved: is told of a chunk that memory made shorter.
+        progress: is told the part of the work done.
 
     Returns:
         For each length L the scores of tokens 1 … L − 1, in the order of `lengths`.
@@ -135,7 +164,12 @@ def score_lengths(
         rotaries_of(model),
         lengths,
         lambda longest, report: score_tokens(
-            model, input_ids[:longest], chunk_size=chunk_size, progress=report
+            model,
+            input_ids[:longest],
+            chunk_size=chunk_size,
+            place=place,
+            halved=halved,
+            progress=report,
         ),
         progress,
     )
@@ -147,7 +181,9 @@ def last_hidden(
     parts: Sequence[slice],
     keys: Keys,
     progress: Callable[[float], None],
-) -> Tensor:
+    *,
+    place: str = "device",
+) -> Rows:
     """Return the hidden states after the last layer of a text's chunks, in their order.
 
     Args:
@@ -156,6 +192,7 @@ def last_hidden(
         parts: of `chunks_of` its first T − 1 tokens: all of them, or some.
         keys: of the text; it may know those of chunks that are not among the parts.
         progress: called with the part of the work done, from 0 to 1.
+        place: where they are held between layers, of `rope_eval.backends.hf.rows.PLACES`.
 
     Returns:
         ``[1, t, D]``, t being the tokens of the parts.
@@ -169,14 +206,16 @@ def last_hidden(
         or attention.rotary.position_map is not None
     )
     with sequence_lengths(model, length), _rotated_keys(attention, rotated):
-        replay = Replay(model, tokens, parts, keys.update)
+        replay = Replay(model, tokens, parts, keys.update, place)
         steps = replay.depth * len(parts)
-        for depth in range(replay.depth):
-            keys.next_block()
-            for i, chunk in enumerate(replay.chunks):
-                attention.begin(chunk.positions, (chunk.part.start, len(input_ids)))
-                replay.run(depth, chunk)
-                progress((depth * len(parts) + i + 1) / steps)
+        with in_turn(replay.parts.blocks) as turn:
+            for depth in range(replay.depth):
+                turn(depth)
+                keys.next_block()
+                for i, chunk in enumerate(replay.chunks):
+                    attention.begin(chunk.positions, (chunk.part.start, len(input_ids)))
+                    replay.run(depth, chunk)
+                    progress((depth * len(parts) + i + 1) / steps)
         keys.finish()
         hidden = replay.last()
     attention.forget()
@@ -271,9 +310,13 @@ class _LayerKeys:
                 if alpha != self.alpha:
                     start, key = 0, unrotated[:, :, :stop]
             cos, sin = rotary.table(alpha, stop, key.device)
-            key = rotate(layout.canonical(key), cos[start:], sin[start:])
+            for first in range(start, stop, KEYS_AT_ONCE):
+                some = slice(first, min(first + KEYS_AT_ONCE, stop))
+                piece = layout.canonical(key[:, :, some.start - start : some.stop - start])
+                keys[:, :, some] = rotate(piece, cos[some], sin[some])
             self.alpha = alpha
-        keys[:, :, start:stop] = key
+        else:
+            keys[:, :, start:stop] = key
         self.filled = stop
         return keys[:, :, :stop], values[:, :, :stop]
 

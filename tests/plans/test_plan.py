@@ -223,3 +223,11 @@ def test_texts_are_tokenised_once_for_all_settings(
     assert len(counted) == 4
     assert [one.units for one in survey(made, Store(tmp_path / "runs"))] == [4, 4, 4]
     assert len(counted) == 8  # what a dry run has counted is not stored
+
+
+def test_memory_is_planned_by_a_size(tmp_path: Path) -> None:
+    text = "models: [lab/base-1e4]\n" + MEASURED + "loading: {memory_budget: %s, offload: true}\n"
+    loading = plan(tmp_path, text % "1.5GiB").cells[0].loading
+    assert (loading.memory_budget, loading.offload) == (3 << 29, True)
+    with pytest.raises(SpecError, match=r"such as 8GiB, 512MiB or 1\.5GB; got 8"):
+        plan(tmp_path, text % "8")

@@ -21,7 +21,7 @@ from rope_eval.plans.claims import Claims
 from rope_eval.plans.plan import Plan
 from rope_eval.plans.worker import work
 from rope_eval.results.store import Store
-from rope_eval.scoring import tokens
+from rope_eval.scoring import planned
 
 LAB = asset("model_configs") / "lab"
 PLAN = f"""\
@@ -100,7 +100,7 @@ def test_what_fails_is_kept_with_its_reason_and_the_rest_goes_on(
     shutil.copytree(LAB / "base-20", broken)
     (broken / "model.safetensors").write_bytes(b"no weights")
     made = plan(tmp_path, PLAN.replace("models: [", f"models: [{broken}, "))
-    real = tokens.score_lengths
+    real = planned.score_lengths
 
     def out_of_memory(*args: object, **options: object) -> object:
         if out_of_memory.left:
@@ -109,7 +109,7 @@ def test_what_fails_is_kept_with_its_reason_and_the_rest_goes_on(
         return real(*args, **options)
 
     out_of_memory.left = 1
-    monkeypatch.setattr(tokens, "score_lengths", out_of_memory)
+    monkeypatch.setattr(planned, "score_lengths", out_of_memory)
     done = work(made, store)
     assert (done.cells, done.units, len(done.failed)) == (2, 6, 4)
     found = list(survey.survey(made, store))
@@ -127,7 +127,7 @@ def test_a_document_that_fails_is_not_tried_again_unasked(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = plan(tmp_path)
-    real = tokens.score_lengths
+    real = planned.score_lengths
     calls: list[int] = []
 
     def second_fails(*args: object, **options: object) -> object:
@@ -136,7 +136,7 @@ def test_a_document_that_fails_is_not_tried_again_unasked(
             raise ScoreError("not a number")
         return real(*args, **options)
 
-    monkeypatch.setattr(tokens, "score_lengths", second_fails)
+    monkeypatch.setattr(planned, "score_lengths", second_fails)
     work(made, store)
     assert states(made, store) == ["partly failed", "done", "done"]
     assert len(calls) == 9

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
 import transformers
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, modeling_utils
 
 from rope_eval.errors import UnsupportedModelError
 
@@ -39,6 +40,28 @@ def dequantized() -> dict[str, Any]:
     """Return what `from_pretrained` takes to unpack a GGUF file; older versions always do."""
     config = getattr(transformers, "GgufConfig", None)
     return {} if config is None else {"quantization_config": config(dequantize=True)}
+
+
+@contextmanager
+def unmapped() -> Iterator[None]:
+    """Have transformers read parts of files, and not map all of them, where a version can.
+
+    A limit on address space (``ulimit -v``) counts what is mapped.
+    """
+    opened = getattr(modeling_utils, "safe_open", None)
+
+    def reading(*args: Any, **kwargs: Any) -> Any:
+        assert opened is not None
+        return opened(*args, **kwargs | ({"backend": "pread"} if "backend" in kwargs else {}))
+
+    if opened is None:
+        yield
+        return
+    modeling_utils.safe_open = reading
+    try:
+        yield
+    finally:
+        modeling_utils.safe_open = opened
 
 
 def input_device(model: PreTrainedModel) -> torch.device:

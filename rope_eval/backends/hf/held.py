@@ -32,9 +32,9 @@ def step_attention(
         ``[B, N, 1, V]``.
     """
     on_cuda = query.device.type == "cuda"
-    if on_cuda and scores.sinks is None and mask is None:
-        if calls_package(query, value, plain=False):  # it splits the keys of one query
-            return flash_attn(query, key, value, scores, None)
+    plain = scores.sinks is None and mask is None
+    if on_cuda and plain and calls_package(query, value, plain=False):  # it splits the keys
+        return flash_attn(query, key, value, scores, None)
     precise = query.dtype in (torch.float32, torch.float64)
     if scores.are_changed or (precise and not on_cuda):
         return held_attention([(query, key)], value, scores, mask)

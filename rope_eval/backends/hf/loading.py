@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import torch
@@ -28,7 +31,8 @@ from rope_eval.backends.checkpoint import (
     check_whole,
 )
 from rope_eval.backends.gguf import is_gguf, location
-from rope_eval.backends.hf.compat import dequantized
+from rope_eval.backends.hf.compat import dequantized, unmapped
+from rope_eval.backends.hf.offload import offloading_map
 from rope_eval.errors import DataError, RopeEvalError, SpecError
 
 
@@ -39,6 +43,7 @@ def load_model(
     device: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    offload: bool = False,
 ) -> PreTrainedModel:
     """Load a model, every weight of it from its files.
 
@@ -49,6 +54,8 @@ def load_model(
             GPUs of the machine, by accelerate.
         trust_remote_code: run Python code that comes with the checkpoint.
         allow_pickle: load weights that are not safetensors; loading a pickle can run code.
+        offload: leave the weights of decoder layers in their safetensors files, which are read
+            whenever they are needed (`rope_eval.backends.hf.offload`).
 
     Raises:
         DataError: where the directory or the weights cannot be read, or are not the config's.
@@ -57,18 +64,54 @@ def load_model(
     check_checkpoint(name, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     place = None if device == "auto" else usable_device(device)
     config = load_config(name, trust_remote_code=trust_remote_code)
-    model = WholeCausalLM.from_pretrained(
-        **location(name),
-        config=config,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        use_safetensors=None if allow_pickle else True,
-        **({"device_map": "auto"} if place is None else {}),
-    )
-    if place is None:
+    more: dict[str, Any] = {"device_map": "auto"} if place is None else {}
+    if offload:
+        if place is None:
+            raise SpecError("--offload computes on one device: name it, in the place of auto")
+        more = _offloading(name, config, place, trust_remote_code, allow_pickle)
+    with unmapped() if offload else nullcontext():
+        model = WholeCausalLM.from_pretrained(
+            **location(name),
+            config=config,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            use_safetensors=None if allow_pickle else True,
+            **more,
+        )
+    if offload:
+        weakref.finalize(model, shutil.rmtree, more["offload_folder"], ignore_errors=True)
+    if offload or place is None:
         return model.eval()
     with readable(f"the model {name}"):
         return model.to(place).eval()
+
+
+def _offloading(
+    name: str,
+    config: PreTrainedConfig,
+    device: torch.device,
+    trust_remote_code: bool,
+    allow_pickle: bool,
+) -> dict[str, Any]:
+    """Return what `from_pretrained` takes to leave decoder layers in their files.
+
+    What transformers has to convert first, such as experts that it merges, is in a folder of its
+    own.
+
+    Raises:
+        SpecError: for weights that cannot be read in turn.
+    """
+    packed = getattr(config, "quantization_config", None)
+    if is_gguf(name) or packed is not None or allow_pickle:
+        kind = "a GGUF file" if is_gguf(name) else "packed" if packed else "perhaps pickles"
+        raise SpecError(
+            f"--offload reads weights from plain safetensors files, and those of {name} are {kind}:"
+            " save them as such (save_pretrained), or leave --offload out"
+            + (", or --allow-pickle" if kind == "perhaps pickles" else "")
+        )
+    with readable(f"the model {name}"):
+        places = offloading_map(config, device, trust_remote_code=trust_remote_code)
+    return {"device_map": places, "offload_folder": mkdtemp(prefix="rope-eval-weights-")}
 
 
 class WholeCausalLM:

@@ -25,6 +25,7 @@ from rope_eval.backends.hf.anatomy import without_adapter
 from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.overrides import ATTRIBUTE, override
 from rope_eval.backends.hf.probe import anatomy_of
+from rope_eval.backends.hf.rows import Rows
 from rope_eval.errors import UnsupportedModelError
 
 Update = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor] | None]
@@ -133,10 +134,16 @@ class Replay:
         parts: the chunks that go through it here: all of the text, or a share of it.
         update: takes a layer's number, keys and values as its cache would, and returns all that it
             has seen; None leaves it to the model's own cache.
+        place: where the hidden states are held, of `rope_eval.backends.hf.rows.PLACES`.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokens: Tensor, parts: Sequence[slice], update: Update
+        self,
+        model: PreTrainedModel,
+        tokens: Tensor,
+        parts: Sequence[slice],
+        update: Update,
+        place: str = "device",
     ):
         self.parts = Parts(model)
         self.tokens = tokens
@@ -150,16 +157,16 @@ class Replay:
             )
             for part, end in zip(parts, ends, strict=True)
         ]
-        self.hidden = self._recorded()
+        self.hidden = Rows(ends[-1] if ends else 0, place)
+        self._record()
 
     @property
     def depth(self) -> int:
         """How many decoder layers there are."""
         return len(self.parts.blocks)
 
-    def _recorded(self) -> Tensor:
-        """Record every call of every layer; return what reaches the first, ``[…, T, D]``."""
-        first = []
+    def _record(self) -> None:
+        """Record every call of every layer, and keep the hidden states that reach the first."""
         for chunk in self.chunks:
 
             def record(
@@ -172,13 +179,12 @@ class Replay:
                 hidden: Tensor = args[0] if args else kwargs.pop(HIDDEN)
                 chunk.calls.append((args[1:], kwargs))
                 if place == 0:
-                    first.append(hidden)
+                    self.hidden[chunk.part] = hidden
                 return hidden
 
             self._at(chunk)
             with self.parts.standing_in(record):
                 self.parts.run_base(self.tokens[:, chunk.part], chunk.positions, self.cache)
-        return first[0] if len(first) == 1 else torch.cat(first, dim=-2)
 
     def run(self, block: int, chunk: Chunk) -> None:
         """Send a chunk through a decoder layer: its hidden states become what comes out."""
@@ -186,17 +192,17 @@ class Replay:
         args = tuple(chunk.given(x) for x in args)
         kwargs = {name: chunk.given(x) for name, x in kwargs.items()}
         self._at(chunk)
-        out = self.parts.blocks[block](self.hidden[..., chunk.rows, :], *args, **kwargs)
+        out = self.parts.blocks[block](self.hidden[chunk.rows], *args, **kwargs)
         if isinstance(out, tuple):
             chunk.extras = out
             out = out[0]
-        self.hidden[..., chunk.rows, :] = out
+        self.hidden[chunk.rows] = out
 
-    def last(self) -> Tensor:
+    def last(self) -> Rows:
         """Return what the model makes of what the last layer returned, ``[1, T, D]``."""
-        found = []
+        found = self.hidden
         for chunk in self.chunks:
-            hidden = self.hidden[..., chunk.rows, :]
+            hidden = self.hidden[chunk.rows]
 
             def give(*_: Any, hidden: Tensor = hidden) -> Tensor:
                 return hidden
@@ -205,11 +211,10 @@ class Replay:
             with self.parts.standing_in(give):
                 ids = self.tokens[:, chunk.part]
                 out = self.parts.run_base(ids, chunk.positions, self.cache).last_hidden_state
-            if out.shape == hidden.shape:
-                self.hidden[..., chunk.rows, :] = out
-            else:
-                found.append(out)
-        return torch.cat(found, dim=1) if found else self.hidden
+            if found is self.hidden and out.shape != hidden.shape:
+                found = Rows(self.hidden.length, self.hidden.place)
+            found[chunk.rows] = out
+        return found
 
     def _at(self, chunk: Chunk) -> None:
         if self.cache is not None:
