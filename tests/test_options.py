@@ -41,6 +41,7 @@ IN_KEY = {  # what makes another key, after what it needs beside it
     "dtype": ((), HALF),
     "chunk_size": (HALF, ("--chunk-size", "32")),
     "device": (HALF, ("--device", "cpu")),
+    "memory_budget": (HALF, ("--memory-budget", "8GiB")),
     "trust_remote_code": ((), ("--trust-remote-code",)),
 }
 HARMLESS = {  # what makes none, and why
@@ -50,6 +51,8 @@ HARMLESS = {  # what makes none, and why
     "force": (("--force",), "scores again under the same key"),
     "chunk_size": (("--chunk-size", "32"), "in float32 to rounding"),
     "device": (("--device", "cpu"), "in float32 to rounding"),
+    "memory_budget": (("--memory-budget", "8GiB"), "in float32 to rounding"),
+    "offload": (("--offload",), "where weights are read from"),
     "strict": (("--strict",), "refuses, and changes no score"),
     "proof": (("--proof", "off"), "what is shown of the weights before the work"),
 }

@@ -167,6 +167,7 @@ def score_tokens_over(
     share = deal.share(processes.rank)
     with torch.inference_mode(), evaluating(model):
         hidden = last_hidden(model, input_ids, share, keys, progress or (lambda _: None))
+        del keys  # before there are logits
         targets = torch.cat([input_ids[part.start + 1 : part.stop + 1] for part in share])
         with Parts(model).head() as head:
             nll, hit = score_hidden(

@@ -91,6 +91,7 @@ def score_tokens(
             parts = chunks_of(attention, len(input_ids) - 1, chunk_size)
             keys = Keys(attention, len(input_ids))
             hidden = last_hidden(model, input_ids, parts, keys, report, place=place)
+            del keys  # before there are logits
             with Parts(model).head() as head:
                 nll, hit = score_hidden(
                     head,

@@ -170,7 +170,7 @@ def test_other_precisions(dtype: torch.dtype, mean: float, text: str) -> None:
 # ---- errors, and what is left behind -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(0,), (1,), (1, 5), ()])
+@pytest.mark.parametrize("shape", [(0,), (1,), (2, 5), ()])
 def test_too_few_tokens(shape: tuple[int, ...]) -> None:
     with pytest.raises(LengthError, match="a row of at least 2 tokens, got shape"):
         score_tokens(models.tiny(), torch.ones(shape, dtype=torch.long))

@@ -179,7 +179,7 @@ class Replay:
                 hidden: Tensor = args[0] if args else kwargs.pop(HIDDEN)
                 chunk.calls.append((args[1:], kwargs))
                 if place == 0:
-                    self.hidden[chunk.part] = hidden
+                    self.hidden[chunk.rows] = hidden
                 return hidden
 
             self._at(chunk)
