@@ -119,7 +119,7 @@ def _facts(setting: Setting) -> tuple[Facts, str]:
 
     name: Any = setting.checkpoint
     is_file = is_directory(name) or name.lower().endswith(".gguf")
-    config = read_config(Path(name)) if is_file else loaded_config(name)
+    config = read_config(name) if is_file else loaded_config(name)
     if config.differs_by_layer:
         raise SpecError(
             f"there is no advice: {config.where} has RoPE parameters for each type of layer, and "

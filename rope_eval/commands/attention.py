@@ -78,8 +78,16 @@ def run(args: argparse.Namespace) -> int:
     setting = resolve(args.model, args.config, args.rope)
     name, rope = setting.checkpoint, setting.rope
 
+    from rope_eval.backends.checkpoint import check_checkpoint
+
+    safety = {
+        "trust_remote_code": args.trust_remote_code,
+        "allow_pickle": args.allow_pickle,
+    }
+    check_checkpoint(name, **safety)
+
     from rope_eval.backends.hf.attention import rotary_of
-    from rope_eval.backends.hf.loading import check_checkpoint, load_model, load_tokenizer
+    from rope_eval.backends.hf.loading import load_model, load_tokenizer
     from rope_eval.backends.hf.patch import patched
     from rope_eval.backends.hf.proof import proof_of
     from rope_eval.report.figures.attention import plot_attention
@@ -89,11 +97,6 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.scoring.attention_facts import attention_facts, profile_of
     from rope_eval.scoring.books import long_enough
 
-    safety = {
-        "trust_remote_code": args.trust_remote_code,
-        "allow_pickle": args.allow_pickle,
-    }
-    check_checkpoint(name, **safety)
     tokenizer = load_tokenizer(name, trust_remote_code=args.trust_remote_code)
     documents = long_enough(args.books, length, tokenizer, args.documents)
     model = load_model(name, dtype=args.dtype, device=args.device, **safety)

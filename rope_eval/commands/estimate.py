@@ -158,10 +158,14 @@ def _model(args: argparse.Namespace, size: int | None) -> tuple[Cost, str, str, 
     if args.model is None and args.config is None:
         raise SpecError("give a model: --model DIR, --config NAME, or its size: --parameters N")
 
-    from rope_eval.backends.hf.loading import load_config
+    from rope_eval.backends.checkpoint import check_there
     from rope_eval.setting import resolve
 
     setting = resolve(args.model, args.config, args.rope)
+    check_there(setting.checkpoint)
+
+    from rope_eval.backends.hf.loading import load_config
+
     config = load_config(setting.checkpoint, trust_remote_code=args.trust_remote_code)
     dtype = resolved_dtype(setting.checkpoint, args.dtype, "hf")
     if dtype not in BYTES:

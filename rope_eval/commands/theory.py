@@ -1,7 +1,7 @@
 """``rope-eval theory``: what the laws say of a model's base and lengths.
 
 Needs the standard library alone: a model's config.json is read as JSON. Only a GGUF file is read
-with transformers.
+with transformers, and a name on the hub asked of huggingface-hub.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from rope_eval import theory
 from rope_eval.commands.configs import read_config
+from rope_eval.commands.options import add_shared
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.rope import laws
@@ -48,11 +48,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
+    add_shared(
+        parser,
         "--model",
-        type=Path,
-        metavar="DIR",
-        help="take what is not given from DIR/config.json, or a GGUF file",
+        help="take what is not given from its config: a directory, a "
+        "GGUF file, or a name on the hub",
     )
     add("--head-dim", type=int, metavar="D", help="rotary dimension of a head")
     add("--train-length", metavar="LENGTH", help="length of the pre-training")
