@@ -17,6 +17,8 @@ from rope_eval.runner.texts import setting_of
 LAB = asset("model_configs") / "lab"
 BASE = ("ppl", "--model", str(LAB / "base-20"), "--lengths", "64,128", "--docs", "3")
 VLLM = ("--backend", "vllm")
+SLIDING = ("--protocol", "sliding", "--tokens", "2k", "--stride", "8")
+LAST = ("--protocol", "last", "--last", "4")
 HALF = ("--dtype", "bfloat16")
 IN_KEY = {  # what makes another key, after what it needs beside it
     "model": ((), ("--model", str(LAB / "base-1e6"))),
@@ -25,6 +27,11 @@ IN_KEY = {  # what makes another key, after what it needs beside it
     "books": ((), ("--books", "builtin-chapters")),
     "lengths": ((), ("--lengths", "64")),
     "docs": (("--books", "builtin-chapters"), ("--docs", "2")),
+    "protocol": ((), SLIDING),
+    "stride": (SLIDING, ("--stride", "16")),
+    "mean": (SLIDING, ("--mean", "windows")),
+    "last": (LAST, ("--last", "8")),
+    "tokens": (SLIDING, ("--tokens", "4k")),
     "backend": ((), VLLM),
     "tensor_parallel_size": (VLLM, ("--tensor-parallel-size", "2")),
     "engine": (VLLM, ("--engine", '{"seed": 1}')),
@@ -64,6 +71,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
             ppl.run(build_parser().parse_args([*BASE, *words]))
         (request,) = caught.value.args
         texts = {"lengths": request.lengths, "books": request.books, "docs": request.documents}
+        texts |= {"protocol": request.protocol.label}
         return identity.run_key(setting_of(request) | texts)
 
     return of

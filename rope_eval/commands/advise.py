@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "advise",
-        help="for a longer context: the base, the tuning, methods without one, a plan to check",
+        help="for a longer context: the base, the tuning, a plan to check",
         description="Say what the laws ask for to give a model a longer context.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -33,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "continue",
-        help="what a model goes on with after a book's beginning, several settings side by side",
+        help="a book's continuations, several settings side by side",
         description="Continue books greedily under each setting, beside what the books go on with.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

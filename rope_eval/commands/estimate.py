@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "estimate",
-        help="operations, bytes, memory and seconds of texts on a model, before anything runs",
+        help="operations, memory and seconds, before anything runs",
         description="Print what scoring texts of these lengths, and writing after them, will cost.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

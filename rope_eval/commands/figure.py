@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "figure",
-        help="figures of your runs: curves, bases, methods, contexts, retrieval, attention",
+        help="curves, bases, methods, contexts, retrieval, attention",
         description="Draw a figure of what the store holds, as PNG, SVG or PDF.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -24,7 +24,7 @@ EPILOG = """\
 examples:
   rope-eval ppl --model DIR --books builtin --lengths 1k,2k,4k
   rope-eval ppl --model DIR --books val.jsonl.zst --docs 10 --lengths 4k,16k,64k \\
-      --rope rope_theta=500,log_scale=true,dynamic_ntk=per_query,tune_length=16384
+      --rope rope_theta=500,log_scale=true,dynamic_ntk=per_query
   rope-eval ppl --config lab/base-1e6 --books builtin-chapters --lengths 128,512,1k --json
   rope-eval ppl --model DIR --books pg19 --lengths 32k --backend vllm --tensor-parallel-size 4 \\
       --engine '{"gpu_memory_utilization": 0.8}'
@@ -49,7 +49,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "ppl",
-        help="perplexity and accuracy of whole books at every length, under a protocol",
+        help="perplexity and accuracy of whole books at every length",
         description="Score whole documents under a RoPE setting; one pass serves all lengths.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

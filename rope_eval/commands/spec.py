@@ -13,11 +13,12 @@ from rope_eval.rope.spec import RopeSpec
 
 EPILOG = """\
 examples:
-  rope-eval spec --model DIR                       the setting that DIR/config.json amounts to
-  rope-eval spec --rope longrope_factors=@my.json  a setting as it is recorded
+  rope-eval spec --model DIR                       # what its config amounts to
+  rope-eval spec --rope longrope_factors=@my.json  # a setting as it is recorded
   rope-eval spec --model DIR --rope yarn_factor=4 --to-config
-                                                   what the config.json of DIR, a plain checkpoint,
-                                                   must say for transformers or vLLM to run it
+
+The last is what the config.json of a plain checkpoint must say for transformers or vLLM to run the
+setting.
 """
 
 
@@ -25,7 +26,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "spec",
-        help="the setting that a model's config amounts to, and the config that says a setting",
+        help="the setting that a config amounts to, and the other way",
         description="Print a setting as RopeSpec fields, or as a config.json says it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

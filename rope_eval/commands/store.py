@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  rope-eval store verify                      # every run: ok, or damaged and why; then exit 1
-  rope-eval store sweep --dry-run             # what killed writers left behind
-  rope-eval store export -o runs.csv          # every number in a row of its own
+  rope-eval store verify              # every run: ok, or damaged: then exit 1
+  rope-eval store sweep --dry-run     # what killed writers left behind
+  rope-eval store export -o runs.csv  # every number in a row of its own
   rope-eval store export --format parquet -o runs.parquet --results results/runs
 """
 VERIFY = """\
@@ -69,7 +69,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "store",
-        help="check the runs, sweep what killed writers left, export every number",
+        help="check the runs, sweep leftovers, export every number",
         description="Look after the folder of runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

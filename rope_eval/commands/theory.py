@@ -42,7 +42,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "theory",
-        help="critical dimension, critical base, extrapolation bound and the bases for a length",
+        help="critical dimension and base, bound, the bases for a length",
         description="Print what the scaling laws of RoPE say of a base and of lengths.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

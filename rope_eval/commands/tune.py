@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "tune",
-        help="fine-tune a model under another RoPE setting, by the paper's recipe",
+        help="fine-tune a model under a setting, by the paper's recipe",
         description="Fine-tune any Hugging Face model under another RoPE setting by the recipe of\n"
         "arXiv 2310.05209, B.1, or what you change of it, and write it to OUTPUT/NAME.",
         epilog=EXAMPLE,
