@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.advice.advice import advise
     from rope_eval.advice.plan_file import plan_text
     from rope_eval.advice.words import paragraphs
+    from rope_eval.commands.showing import say
     from rope_eval.paths import write_whole
     from rope_eval.rope import laws
 
@@ -85,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(asdict(advice) | more, indent=2, allow_nan=False))
         return 0
     for paragraph in paragraphs(advice, setting.checkpoint):
-        print(f"{paragraph}\n")
+        say(f"{paragraph}\n")
     for note in notes:
-        print(f"note: {shown(note)}")
+        say(f"note: {shown(note)}")
     if args.plan:
         print(f"{args.plan}: `rope-eval run {args.plan} --dry-run` says what it costs")
     return 0

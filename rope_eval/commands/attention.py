@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
+from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.files import check_output
 from rope_eval.lengths import parse_length
@@ -130,16 +131,16 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
         return 0
     bound = facts["extrapolation_bound"]
-    print(f"model  {shown(facts['model'])}")
-    print(f"rope   {facts['setting']}")
-    print(
+    say(f"model  {shown(facts['model'])}")
+    say(f"rope   {facts['setting']}")
+    say(
         f"bound  {'none' if bound is None else f'{bound:.0f} tokens'}; critical dimension "
         f"{facts['critical_dimension']} of {facts['rotary_dim']}"
     )
     for line in laws.lines(facts["laws"]):
-        print(f"       {shown(line)}")
+        say(f"       {shown(line)}")
     books = shown(f"{args.books}: {', '.join(facts['documents'])}")
-    print(f"books  {books}, {length} tokens each\n")
+    say(f"books  {books}, {length} tokens each\n")
     print(attention_table(facts))
     return 0
 

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import SETTING, Positive, Rate, add_shared
+from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.labels import scaled
 from rope_eval.lengths import parse_length, parse_lengths
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=2))
     else:
-        print(_text(name, cost, dtype, over, machine, args.flops is None, scored, steps))
+        say(_text(name, cost, dtype, over, machine, args.flops is None, scored, steps))
     return 0
 
 

@@ -24,7 +24,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
         filled = []
         for kind, some in groupby(lines, key=lambda line: line[:1].isspace() or not line):
             if kind:
-                filled += [part for line in some for part in _command(line, width)]
+                filled += [part for line in some for part in command_lines(line, width)]
             else:
                 filled.append(textwrap.fill(" ".join(some), width, break_on_hyphens=False))
         return "".join(f"{indent}{line}\n" for line in "\n".join(filled).split("\n"))
@@ -37,7 +37,13 @@ class Parser(argparse.ArgumentParser):
         return Help(self.prog)
 
 
-def _command(line: str, width: int) -> Iterator[str]:
+def command_lines(line: str, width: int) -> Iterator[str]:
+    """Return a command in lines no wider than so many characters, as far as its words allow.
+
+    Args:
+        line: with what stands before it, its own lines parted by a null character.
+        width: of a line.
+    """
     parts = line.split("\0")
     if max(map(len, parts)) <= width:
         yield from parts

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
+from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length, parse_lengths
 from rope_eval.protocols.perplexity import MEANS, NAMES, PerplexityProtocol
@@ -184,7 +185,7 @@ def _measured(
         facts = runner.curve(measured) | {"from_store": from_store}
         place = "not kept" if lost else str(store.place(facts["key"]))
         text = json.dumps(facts, indent=2) if args.json else _text(facts, place)
-    print(text)
+    print(text) if args.json else say(text)
     if line := without_effect(facts["effective_from"], facts["lengths"][-1]):
         print(f"note: {line}", file=sys.stderr)
     if lost is not None:

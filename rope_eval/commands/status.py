@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
+from rope_eval.commands.showing import say
 from rope_eval.files import Place
 from rope_eval.labels import scaled
 from rope_eval.safe_text import shown
@@ -57,16 +58,16 @@ def show(plan: Plan, store: Store) -> int:
 
     standings = []
     for one in survey(plan, store):
-        print(shown(_line(one)), flush=True)
+        say(shown(_line(one)))
         standings.append(one)
     for row, why in plan.absent.items():
-        print(shown(f"{'cannot':<14}{'-':>12}  {row}: {why}"))
+        say(shown(f"{'cannot':<14}{'-':>12}  {row}: {why}"))
     print()
-    print(_summary(standings, len(plan.absent)))
+    say(_summary(standings, len(plan.absent)))
     if left := seconds_left(remaining(standings)):
         seconds, unknown = left
         but = f", beside {unknown} cells of a kind that nothing is stored of" if unknown else ""
-        print(f"about {_time(seconds)} of scoring left for one worker on this machine{but}")
+        say(f"about {_time(seconds)} of scoring left for one worker on this machine{but}")
     bad = any(one.state in ("failed", "partly failed", "cannot") for one in standings)
     return 1 if bad or plan.absent else 0
 

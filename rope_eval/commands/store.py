@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
+from rope_eval.commands.showing import say
 from rope_eval.files import Place
 from rope_eval.safe_text import shown
 
@@ -124,7 +125,7 @@ def verify(args: argparse.Namespace) -> int:
         print(json.dumps({"entries": facts, "count": dict(found)}, indent=2))
     else:
         for entry in entries:
-            print(_line(entry))
+            say(_line(entry))
         print(", ".join(f"{n} {state}" for state, n in sorted(found.items())) or "no runs")
     return 1 if found["damaged"] else 0
 

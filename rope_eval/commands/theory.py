@@ -13,7 +13,9 @@ from typing import Any
 
 from rope_eval import theory
 from rope_eval.commands.configs import read_config
+from rope_eval.commands.meaning import meaning
 from rope_eval.commands.options import add_shared
+from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.rope import laws
@@ -98,13 +100,15 @@ def run(args: argparse.Namespace) -> int:
         facts |= _target(setting, parse_length(args.target_length), args.bases_per_decade)
         rows += _target_rows(setting, facts)
     notes = [f"{line} ({where})" for line in laws.lines(checkpoint.laws.to_dict())]
+    advice = meaning(asdict(setting) | facts, checkpoint.doubt)
     if args.json:
-        more = {"laws": checkpoint.laws.to_dict(), "notes": notes}
+        more = {"meaning": advice, "laws": checkpoint.laws.to_dict(), "notes": notes}
         print(json.dumps(asdict(setting) | facts | more, indent=2, allow_nan=False))
     else:
         _print_table(setting, rows)
+        say(f"\n{advice}")
         for note in notes:
-            print(f"note: {shown(note)}")
+            say(f"note: {shown(note)}")
     return 0
 
 
@@ -278,8 +282,8 @@ def _target_rows(s: _Setting, facts: dict[str, Any]) -> list[tuple[str, str, str
 
 
 def _print_table(setting: _Setting, rows: list[tuple[str, str, str]]) -> None:
-    print(" · ".join(f"{name} {value:.12g}" for name, value in asdict(setting).items()))
-    print()
+    say(" · ".join(f"{name} {value:.12g}" for name, value in asdict(setting).items()))
+    say("")
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    for name, value, meaning in rows:
-        print(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {meaning}")
+    for name, value, words in rows:
+        say(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {words}")
