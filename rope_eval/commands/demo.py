@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rope_eval.commands.options import add_shared
 from rope_eval.commands.progress import progress_bar, say
 from rope_eval.errors import SpecError
+from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
     from rope_eval.catalogue import ModelSpec
@@ -167,7 +168,8 @@ def _curves(requests: Mapping[str, CumulativeRequest], store: Store) -> dict[str
     curves = {}
     for name, request in requests.items():
         with progress_bar(f"loading {name}") as report:
-            curves[name] = runner.curve(runner.measure(request, store, progress=report))
+            answer = runner.answer(request, store, progress=report)
+        curves[name] = runner.curve(answer.run) | {"from_store": not answer.scored}
     return curves
 
 
@@ -187,6 +189,8 @@ def _show(
     print("(…): past the bound that arXiv 2310.05209 predicts for the model (Theorems 2 and 3)")
     for line in notes:
         print(line)
+    if all(curve["from_store"] for curve in curves.values()):
+        print(f"from the store: {shown(args.output / 'runs')}")
     print(f"figure: {figure}")
 
 

@@ -135,9 +135,10 @@ def run(args: argparse.Namespace) -> int:
         say(f"note: {cells[0]}{others}: {note}")
     for cell, why in done.failed.items():
         say(f"failed: {cell}: {why}")
+    computed = f"computed {done.units} units {'on the cluster' if fleet else 'here'}"
     print(
-        f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; computed "
-        f"{done.units} units {'on the cluster' if fleet else 'here'}, models loaded: {done.loads}; "
+        f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; "
+        f"{computed if done.units else 'all from the store'}, models loaded: {done.loads}; "
         f"results in {store.root}"
     )
     return 1 if done.failed or plan.absent else 0

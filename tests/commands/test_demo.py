@@ -67,8 +67,10 @@ def test_a_real_model_is_shown_under_methods(
     assert last["as it is"] > 2 * last["dynamic NTK"] > last["dynamic NTK, log scale"]
     assert len({curve["perplexity"][0] for curve in curves.values()}) == 1
     assert min(imread(output / "real.png").shape[:2]) > 500
+    assert not any(curve["from_store"] for curve in curves.values())
     assert main(["demo", "--real", "--model", model, "--output", str(output)]) == 0
     text = capsys.readouterr().out
+    assert f"from the store: {output}/runs\n" in text
     assert "as it is" in text
     assert "real.png" in text
 
