@@ -8,11 +8,12 @@ import sys
 import textwrap
 from collections.abc import Collection, Sequence
 from itertools import chain, count
+from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
-from rope_eval.report.formats import Cell, Table
 from rope_eval.safe_text import shown, shown_lines
+
+if TYPE_CHECKING:
+    from rope_eval.report.formats import Cell, Table
 
 _BETWEEN = 2  # spaces
 _LEAST = 20  # characters that numbers have beside the labels
@@ -143,6 +144,8 @@ def _blocks_of(
 
 
 def _block(table: Table, grid: list[list[str]], widths: dict[int, int], chosen: list[int]) -> str:
+    from tabulate import tabulate  # what `theory` prints needs the standard library alone
+
     header, *rows = (
         [wrapped(line[p], widths[p]) if line[p] else "" for p in chosen] for line in grid
     )
