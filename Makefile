@@ -15,7 +15,7 @@ ROPE_EVAL_REAL ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rope-eval/real
 # what depends on transformers' and torch's own workings
 CORE := tests/backends/hf tests/scoring/test_tokens.py tests/test_runner.py tests/tuning
 
-.PHONY: help demo docs browser test test-input test-oldest test-newest test-opencompass test-vllm test-ray test-stores test-real check format build clean
+.PHONY: help demo docs browser test test-input test-oldest test-newest test-opencompass test-vllm test-ray test-extras test-stores test-real check format build clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -53,6 +53,11 @@ test-vllm: $(VLLM)/.installed  ## the plug-in on vLLM's CPU build
 
 test-ray: $(RAY)/.installed  ## a plan on a Ray cluster of two nodes, one of which is killed
 	$(RAY)/bin/python -m pytest tests/plans/test_on_ray.py
+
+test-extras: $(INSTALLED)  ## pip finds every extra beside the core, and installs none
+	for extra in abfs docs gguf gs inspect ray report s3 vllm; do \
+	    echo "[$$extra]" && $(BIN)/python -m pip install --quiet --dry-run ".[$$extra]" || exit 1; \
+	done
 
 test-stores: $(STORES)/.installed  ## stores on servers of Google's and, where npm is, Azure's kind
 	$(STORES)/bin/python -m pytest tests/results/test_remote.py

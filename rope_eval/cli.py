@@ -11,30 +11,44 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from rope_eval import __version__
-from rope_eval.commands import COMMANDS
+from rope_eval.commands import JOBS
+from rope_eval.commands.help import Parser
 from rope_eval.errors import OtherProcessError, RopeEvalError, SpecError
 from rope_eval.hosts.opencompass.environment import check_environment
 from rope_eval.safe_text import complain
 
 _FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM)
 EPILOG = """\
-exit status: 0 done, 1 failed work, 2 bad input
+`rope-eval COMMAND --help` has examples.
+Exit status: 0 done, 1 failed work, 2 bad input.
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of every command."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="rope-eval",
+        usage="rope-eval [-h] [--version] COMMAND …",
         description="Apply any RoPE setting to a language model, and measure what it did.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"rope-eval {__version__}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command.add_parser(subparsers)
+    subparsers = parser.add_subparsers(
+        metavar="COMMAND",
+        required=True,
+        prog="rope-eval",
+        parser_class=Parser,
+        help=argparse.SUPPRESS,  # they are listed by job
+    )
+    jobs = []
+    for job, commands in JOBS.items():
+        before = len(subparsers._choices_actions)
+        for command in commands:
+            command.add_parser(subparsers)
+        added = subparsers._choices_actions[before:]
+        lines = [f"  {one.dest:<12} {(one.help or '').replace('%%', '%')}" for one in added]
+        jobs.append("\n".join([f"{job}:", *lines]))
+    parser.epilog = "\n\n".join([*jobs, EPILOG])
     return parser
 
 

@@ -10,9 +10,12 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from rope_eval import catalogue
 from rope_eval.backends.gguf import check_gguf, is_gguf
-from rope_eval.errors import DataError
+from rope_eval.data.hub import why_not_had
+from rope_eval.errors import SURELY, DataError, did_you_mean
 from rope_eval.files import parse_json, read_small
+from rope_eval.paths import is_directory
 from rope_eval.rope.geometry import RopeConfig
 
 INDEX = "model.safetensors.index.json"
@@ -36,16 +39,15 @@ def check_checkpoint(
 ) -> None:
     """Raise `DataError` for a local checkpoint that cannot, or should not, be loaded.
 
-    A name that is neither a directory nor a GGUF file is taken for one on the hub, and is not
-    looked at.
+    A name that is neither a directory nor a GGUF file is one on the hub, of which no more is
+    looked at than whether it can be had.
     """
     directory = Path(name)
     if is_gguf(name):
         check_gguf(directory)
         return
+    check_there(name)
     if not directory.is_dir():
-        if directory.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-            raise DataError(f"there is no model directory {name}")
         return
     config_file = directory / "config.json"
     adapter = directory / "adapter_config.json"
@@ -71,6 +73,19 @@ def check_checkpoint(
             others = sorted(file.name for glob in _PICKLES for file in directory.glob(glob))
             beside = f" ({', '.join(others)} holds none)" if others else ""
             raise DataError(f"{name} has no weights: no *.safetensors file{beside}")
+
+
+def check_there(name: str) -> None:
+    """Raise `DataError` for a name that is no directory or file here, and that the hub has not."""
+    if is_gguf(name) or is_directory(name):
+        return
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise DataError(f"there is no model directory {name}")
+    if reason := why_not_had(name):
+        rows = catalogue.load()
+        row = f" It is a row of the catalogue: --config {name}" if name in rows else ""
+        hint = row or did_you_mean(name, rows, likeness=SURELY)
+        raise DataError(f"there is no model {name!r} here, and {reason}.{hint}")
 
 
 def check_config(values: Any, where: str, *, trust_remote_code: bool = False) -> None:

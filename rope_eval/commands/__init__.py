@@ -28,30 +28,12 @@ from rope_eval.commands import (
     tune,
 )
 
-COMMANDS = (
-    theory,
-    advise,
-    spec,
-    list,
-    ppl,
-    estimate,
-    run,
-    status,
-    serve,
-    attention,
-    continuation,
-    lm_eval,
-    opencompass,
-    import_runs,
-    table,
-    compare,
-    context,
-    figure,
-    report,
-    store,
-    data,
-    tune,
-    lab,
-    demo,
-    path,
-)
+JOBS = {
+    "ask the laws": (theory, advise, spec),
+    "measure": (ppl, attention, continuation, estimate, run, status),
+    "through other programs": (lm_eval, opencompass, serve, import_runs),
+    "show": (table, compare, context, figure, report),
+    "models and files": (list, tune, data, store, path),
+    "see it work": (demo, lab),
+}
+"""The commands by what they are for, as `rope-eval --help` has them."""

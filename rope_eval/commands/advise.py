@@ -35,7 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "advise",
-        help="for a longer context: the base, the tuning, methods without one, a plan to check",
+        help="for a longer context: the base, the tuning, a plan to check",
         description="Say what the laws ask for to give a model a longer context.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.advice.advice import advise
     from rope_eval.advice.plan_file import plan_text
     from rope_eval.advice.words import paragraphs
+    from rope_eval.commands.showing import say
     from rope_eval.paths import write_whole
     from rope_eval.rope import laws
 
@@ -85,9 +86,9 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(asdict(advice) | more, indent=2, allow_nan=False))
         return 0
     for paragraph in paragraphs(advice, setting.checkpoint):
-        print(f"{paragraph}\n")
+        say(f"{paragraph}\n")
     for note in notes:
-        print(f"note: {shown(note)}")
+        say(f"note: {shown(note)}")
     if args.plan:
         print(f"{args.plan}: `rope-eval run {args.plan} --dry-run` says what it costs")
     return 0
@@ -119,7 +120,7 @@ def _facts(setting: Setting) -> tuple[Facts, str]:
 
     name: Any = setting.checkpoint
     is_file = is_directory(name) or name.lower().endswith(".gguf")
-    config = read_config(Path(name)) if is_file else loaded_config(name)
+    config = read_config(name) if is_file else loaded_config(name)
     if config.differs_by_layer:
         raise SpecError(
             f"there is no advice: {config.where} has RoPE parameters for each type of layer, and "

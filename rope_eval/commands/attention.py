@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
+from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.files import check_output
 from rope_eval.lengths import parse_length
@@ -78,8 +79,16 @@ def run(args: argparse.Namespace) -> int:
     setting = resolve(args.model, args.config, args.rope)
     name, rope = setting.checkpoint, setting.rope
 
+    from rope_eval.backends.checkpoint import check_checkpoint
+
+    safety = {
+        "trust_remote_code": args.trust_remote_code,
+        "allow_pickle": args.allow_pickle,
+    }
+    check_checkpoint(name, **safety)
+
     from rope_eval.backends.hf.attention import rotary_of
-    from rope_eval.backends.hf.loading import check_checkpoint, load_model, load_tokenizer
+    from rope_eval.backends.hf.loading import load_model, load_tokenizer
     from rope_eval.backends.hf.patch import patched
     from rope_eval.backends.hf.proof import proof_of
     from rope_eval.report.figures.attention import plot_attention
@@ -89,11 +98,6 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.scoring.attention_facts import attention_facts, profile_of
     from rope_eval.scoring.books import long_enough
 
-    safety = {
-        "trust_remote_code": args.trust_remote_code,
-        "allow_pickle": args.allow_pickle,
-    }
-    check_checkpoint(name, **safety)
     tokenizer = load_tokenizer(name, trust_remote_code=args.trust_remote_code)
     documents = long_enough(args.books, length, tokenizer, args.documents)
     model = load_model(name, dtype=args.dtype, device=args.device, **safety)
@@ -127,16 +131,16 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(facts, indent=2))
         return 0
     bound = facts["extrapolation_bound"]
-    print(f"model  {shown(facts['model'])}")
-    print(f"rope   {facts['setting']}")
-    print(
+    say(f"model  {shown(facts['model'])}")
+    say(f"rope   {facts['setting']}")
+    say(
         f"bound  {'none' if bound is None else f'{bound:.0f} tokens'}; critical dimension "
         f"{facts['critical_dimension']} of {facts['rotary_dim']}"
     )
     for line in laws.lines(facts["laws"]):
-        print(f"       {shown(line)}")
+        say(f"       {shown(line)}")
     books = shown(f"{args.books}: {', '.join(facts['documents'])}")
-    print(f"books  {books}, {length} tokens each\n")
+    say(f"books  {books}, {length} tokens each\n")
     print(attention_table(facts))
     return 0
 

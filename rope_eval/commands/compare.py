@@ -18,13 +18,14 @@ examples:
   rope-eval compare llama2-7b/base-500 --baseline "paper:LLaMA2 7B/base=10000"
   rope-eval compare "lab/*" --baseline lab/pretrained --columns perplexity --lengths 512,1k
   rope-eval compare 3f2a --baseline llama2-7b/plain --format markdown
-  rope-eval compare mine/new --baseline mine/old --fail-if-worse 1.5   # in CI: exit 1
+  rope-eval compare mine/new --baseline mine/old --fail-if-worse 1.5
 
 A run is a key (or the beginning of one), a row of the catalogue or of a table of runs, or a pattern
 of rows. Scores are in percent, differences in points; perplexity is compared by nats a token, over
 the documents that both have. * marks a difference whose 95 % interval leaves out zero: a paired
 bootstrap where both have the same items or documents, else binomial. What was not asked alike
-(few-shot, version, templates, truncation, protocol, probes) is not compared.
+(few-shot, version, templates, truncation, protocol, probes) is not compared. --fail-if-worse makes
+the exit status 1, for CI.
 """
 
 
@@ -32,7 +33,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "compare",
-        help="runs against a baseline, published or measured, with 95 %% intervals",
+        help="runs against a baseline, with 95 %% intervals",
         description="Print for every column the difference to a baseline, and whether it is "
         "beyond noise.",
         epilog=EPILOG,

@@ -20,10 +20,10 @@ TRAINED = ("head_dim", "pretrain_theta", "tune_length", "rope_theta")
 
 EPILOG = """\
 examples:
-  rope-eval context                              # of every run of whole books in the store
+  rope-eval context                          # of every run of whole books
   rope-eval context --margin 0.1 --rows "lab/*" --format csv
-  rope-eval context --train-length 4k            # windows count from there on
-  rope-eval context --curve proof-pile-128k      # eleven models that others measured
+  rope-eval context --train-length 4k        # windows count from there on
+  rope-eval context --curve proof-pile-128k  # models that others measured
   rope-eval context --curve mine.csv --head-dim 128 --pretrain-theta 10000 --train-length 4k
 
 It is read from the stored scores of tokens, so a run of `rope-eval ppl` or of a plan's `perplexity`

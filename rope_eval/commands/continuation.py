@@ -7,12 +7,15 @@ import json
 import sys
 import textwrap
 from itertools import zip_longest
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import LOADING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
 from rope_eval.lengths import parse_length
 from rope_eval.safe_text import shown, shown_lines
+
+if TYPE_CHECKING:
+    from rope_eval.results.store import Store
 
 EPILOG = """\
 examples:
@@ -24,7 +27,7 @@ examples:
 The model is given the first --length tokens of a book and writes the likeliest token --tokens times
 (arXiv 2310.05209, Appendix E). Each continuation is kept in --results.
 """
-WIDTH = 100
+WIDTH = 80
 LEAST = 24  # characters of a column; narrower ones stand below each other
 BETWEEN = "  "
 
@@ -33,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "continue",
-        help="what a model goes on with after a book's beginning, several settings side by side",
+        help="a book's continuations, several settings side by side",
         description="Continue books greedily under each setting, beside what the books go on with.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -104,17 +107,18 @@ def run(args: argparse.Namespace) -> int:
                     "setting": str(setting.rope),
                     "samples": kept.results["samples"],
                     "key": outcome.key,
+                    "from_store": not outcome.units,
                     "note": outcome.note,
                 }
             )
     for one in found:
         if one["note"]:
             print(f"note: {one['setting']}: {one['note']}", file=sys.stderr)
-    print(json.dumps(found, indent=2) if args.json else _text(found))
+    print(json.dumps(found, indent=2) if args.json else _text(found, store))
     return 0
 
 
-def _text(found: list[dict[str, Any]]) -> str:
+def _text(found: list[dict[str, Any]], store: Store) -> str:
     from rope_eval.report.terminal import terminal_width
 
     width = terminal_width() or WIDTH
@@ -128,7 +132,11 @@ def _text(found: list[dict[str, Any]]) -> str:
             "\n".join(f"    {line}" for line in _wrapped(last, width - 4)),
             _side_by_side(columns, width),
         ]
-    return "\n\n".join(blocks)
+    runs = (
+        f"run    {shown(store.place(one['key']))}{', from the store' if one['from_store'] else ''}"
+        for one in found
+    )
+    return "\n\n".join([*blocks, "\n".join(runs)])
 
 
 def _side_by_side(columns: list[tuple[str, str]], width: int) -> str:

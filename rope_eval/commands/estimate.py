@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import SETTING, Positive, Rate, add_shared
+from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.labels import scaled
 from rope_eval.lengths import parse_length, parse_lengths
@@ -38,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "estimate",
-        help="operations, bytes, memory and seconds of texts on a model, before anything runs",
+        help="operations, memory and seconds, before anything runs",
         description="Print what scoring texts of these lengths, and writing after them, will cost.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(facts, indent=2))
     else:
-        print(_text(name, cost, dtype, over, machine, args.flops is None, scored, steps))
+        say(_text(name, cost, dtype, over, machine, args.flops is None, scored, steps))
     return 0
 
 
@@ -158,10 +159,14 @@ def _model(args: argparse.Namespace, size: int | None) -> tuple[Cost, str, str, 
     if args.model is None and args.config is None:
         raise SpecError("give a model: --model DIR, --config NAME, or its size: --parameters N")
 
-    from rope_eval.backends.hf.loading import load_config
+    from rope_eval.backends.checkpoint import check_there
     from rope_eval.setting import resolve
 
     setting = resolve(args.model, args.config, args.rope)
+    check_there(setting.checkpoint)
+
+    from rope_eval.backends.hf.loading import load_config
+
     config = load_config(setting.checkpoint, trust_remote_code=args.trust_remote_code)
     dtype = resolved_dtype(setting.checkpoint, args.dtype, "hf")
     if dtype not in BYTES:

@@ -45,7 +45,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "figure",
-        help="figures of your runs: curves, bases, methods, contexts, retrieval, attention",
+        help="curves, bases, methods, contexts, retrieval, attention",
         description="Draw a figure of what the store holds, as PNG, SVG or PDF.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -130,6 +130,7 @@ def _of_runs(args: argparse.Namespace) -> FigureData:
 
 
 def _periods(args: argparse.Namespace) -> FigureData:
+    from rope_eval.commands.configs import config_folder
     from rope_eval.report.series.periods import Asked, periods
     from rope_eval.setting import resolve
 
@@ -140,8 +141,9 @@ def _periods(args: argparse.Namespace) -> FigureData:
     for text in args.rope or [""]:
         setting = resolve(args.model, args.config, text)
         name = setting.row or Path(setting.checkpoint).resolve().name
+        folder = config_folder(setting.checkpoint)
         for length in args.lengths or [None]:
             parts = (name, text, "" if length is None else f"{length} tokens")
             title = ", ".join(part for part in parts if part)
-            asked[title] = Asked(model=Path(setting.checkpoint), rope=setting.rope, length=length)
+            asked[title] = Asked(model=folder, rope=setting.rope, length=length)
     return periods(asked)

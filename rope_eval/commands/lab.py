@@ -16,7 +16,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "lab",
-        help="the paper's laws, re-measured on small models: train, text, pack, show",
+        help="the paper's laws on small models: train, text, pack, show",
         add_help=False,
         allow_abbrev=False,
     )

@@ -4,24 +4,34 @@ from __future__ import annotations
 
 import argparse
 import json
-import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
 from rope_eval.errors import DataError
 from rope_eval.safe_text import shown
 
+if TYPE_CHECKING:
+    from rope_eval.catalogue import ModelSpec
+
 EPILOG = """\
 examples:
   rope-eval list models
   rope-eval list models --filter qwen3
-  rope-eval list plans                     # names that `rope-eval run` takes
-  rope-eval list models --checkpoint llama2-7b/base-500=/data/llama2-7b-base-500
-  rope-eval ppl --config lab/base-20 --books builtin-chapters --lengths 128,256,512
+  rope-eval list models --filter "lab/*" --long
+  rope-eval list plans                    # names that `rope-eval run` takes
+  rope-eval list models --checkpoint llama2-7b/base-500=/data/base-500
 
-Checkpoints of rows that were never released come from --checkpoint, or from lines of
-`family/row: DIR` in checkpoints.yaml (in the current directory, or --checkpoints FILE).
+Checkpoints of rows that were never released come from --checkpoint, or from
+lines of `family/row: DIR` in checkpoints.yaml (in the current directory, or
+--checkpoints FILE).
 """
+STATES = {
+    "here": "can run now",
+    "hub": "the first run downloads it",
+    "yours": "never released: give your own, --checkpoint NAME=DIR",
+    "broken": "cannot be read: --long says why",
+}
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,8 +39,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "list",
         help="the catalogue of models, or the plans that ship",
-        description="Print the rows of model_configs/: names that --config takes, and which of "
-        "them can run on this machine now; or the names of plans that `rope-eval run` takes.",
+        description="Print the rows of model_configs/: names that --config takes, and which of\n"
+        "them can run on this machine now; or the plans that `rope-eval run` takes.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -48,6 +58,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="NAME=DIR",
         help="the checkpoint of a row; may be given more than once",
     )
+    add("--long", action="store_true", help="say each row's setting, tables, source and obstacle")
     add("--checkpoints", type=Path, metavar="FILE", help="(default: checkpoints.yaml, if any)")
     add_shared(parser, "--json")
     parser.set_defaults(run=run)
@@ -61,10 +72,7 @@ def run(args: argparse.Namespace) -> int:
             that leaves no row.
         SpecError: for a --checkpoint that is not written NAME=DIR.
     """
-    from tabulate import tabulate
-
     from rope_eval import catalogue
-    from rope_eval.report.terminal import terminal_width
 
     if args.what == "plans":
         return _plans(as_json=args.json)
@@ -93,30 +101,63 @@ def run(args: argparse.Namespace) -> int:
         ]
         print(json.dumps(facts, indent=2))
         return 0
-    lines = [
-        (
-            shown(row.name),
-            "no" if obstacles[row.name] else "yes",
-            ",".join(sorted(row.paper)),
-            str(row.rope),
-            shown(obstacles[row.name] or ""),
-        )
-        for row in rows
-    ]
-    header = ["name", "can run", "tables", "rope", "why not"]
-    width = terminal_width()
-    if width is not None:
-        from rich import box, console, table, text
-
-        grid = table.Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for name in header:
-            grid.add_column(name, overflow="fold")
-        for line in lines:
-            grid.add_row(*map(text.Text, line))
-        console.Console(width=width, highlight=False).print(grid)
-        return 0
-    print(tabulate(lines, headers=header, tablefmt="plain", disable_numparse=True))
+    show = _long if args.long else _short
+    print(show([(row, obstacles[row.name]) for row in rows]))
     return 0
+
+
+Rows = list[tuple["ModelSpec", str | None]]
+
+
+def _short(rows: Rows) -> str:
+    """Return the names, below their family and whether they can run."""
+    states: dict[str, dict[str, list[str]]] = {}
+    for row, obstacle in rows:
+        family, _, name = row.name.partition("/")
+        of = states.setdefault(family, {state: [] for state in STATES})
+        of[_state(row, obstacle)].append(shown(name))
+    blocks = []
+    for family, of in states.items():
+        lines = [f"{shown(family)}: {sum(map(len, of.values()))}"]
+        lines += [_labelled(state, ", ".join(names)) for state, names in of.items() if names]
+        blocks.append("\n".join(lines))
+    there = {state for of in states.values() for state, names in of.items() if names}
+    blocks.append("\n".join(f"{s}: {what}" for s, what in STATES.items() if s in there))
+    name = rows[0][0].name
+    blocks.append(_labelled("", f"A row's name is FAMILY/NAME: --config {shown(name)}", indent=0))
+    return "\n\n".join(blocks)
+
+
+def _long(rows: Rows) -> str:
+    """Return all that is known of each row."""
+    blocks = []
+    for row, obstacle in rows:
+        facts = {
+            "setting": str(row.rope),
+            "model": row.checkpoint,
+            "tables": ", ".join(sorted(row.paper)),
+            "source": row.source,
+            "can run": f"no: {obstacle}" if obstacle else "yes",
+        }
+        lines = [_labelled(label, shown(text)) for label, text in facts.items() if text]
+        blocks.append("\n".join([shown(row.name), *lines]))
+    return "\n\n".join(blocks)
+
+
+def _state(row: ModelSpec, obstacle: str | None) -> str:
+    if obstacle is None:
+        return "here"
+    if row.checkpoint is None:
+        return "yours"
+    return "broken" if row.absence else "hub"
+
+
+def _labelled(label: str, text: str, indent: int = 2) -> str:
+    """Return a text beside its label, in lines no wider than the terminal, or than 80."""
+    from rope_eval.report.terminal import terminal_width, wrapped
+
+    before = f"{' ' * indent}{label:<9}" if label else ""
+    return wrapped(before + text, terminal_width() or 80, " " * len(before), words_whole=True)
 
 
 def _plans(*, as_json: bool) -> int:
@@ -126,8 +167,10 @@ def _plans(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps([{"name": name, "about": about} for name, about in plans.items()]))
         return 0
+    from rope_eval.report.terminal import terminal_width, wrapped
+
     width = max(map(len, plans))
     for name, about in plans.items():
         indent = " " * (width + 2)
-        print(textwrap.fill(f"{name:<{width}}  {about}", 100, subsequent_indent=indent))
+        print(wrapped(f"{name:<{width}}  {about}", terminal_width() or 80, indent))
     return 0

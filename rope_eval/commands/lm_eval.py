@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "lm-eval",
-        help="lm-eval's own command line with this package's tasks",
+        help="lm-eval's command line, with this package's tasks",
         description="Run lm_eval with --include_path set to this package's tasks.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -27,7 +27,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "opencompass",
-        help="OpenCompass's own command line with this package's models and data sets",
+        help="OpenCompass's, with this package's models and data sets",
         description="Run opencompass with --config-dir and --summarizer set to this package's.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

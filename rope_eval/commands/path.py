@@ -20,7 +20,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "path",
-        help="print where this package's tasks, model configurations and tables are",
+        help="where this package's tasks, configurations and tables are",
         description="Print the folder of lm-eval's tasks, of OpenCompass's configurations, of the "
         "catalogue's model configurations, of the published tables, or of the plans that ship. The "
         "first two hold a file for each name and are written into the user's cache.",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, Size, add_shared
 from rope_eval.commands.progress import progress_bar
+from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length, parse_lengths
 from rope_eval.protocols.perplexity import MEANS, NAMES, PerplexityProtocol
@@ -24,7 +25,7 @@ EPILOG = """\
 examples:
   rope-eval ppl --model DIR --books builtin --lengths 1k,2k,4k
   rope-eval ppl --model DIR --books val.jsonl.zst --docs 10 --lengths 4k,16k,64k \\
-      --rope rope_theta=500,log_scale=true,dynamic_ntk=per_query,tune_length=16384
+      --rope rope_theta=500,log_scale=true,dynamic_ntk=per_query
   rope-eval ppl --config lab/base-1e6 --books builtin-chapters --lengths 128,512,1k --json
   rope-eval ppl --model DIR --books pg19 --lengths 32k --backend vllm --tensor-parallel-size 4 \\
       --engine '{"gpu_memory_utilization": 0.8}'
@@ -54,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "ppl",
-        help="perplexity and accuracy of whole books at every length, under a protocol",
+        help="perplexity and accuracy of whole books at every length",
         description="Score whole documents under a RoPE setting; one pass serves all lengths.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -210,7 +211,7 @@ def _measured(
         facts = runner.curve(measured) | {"from_store": from_store}
         place = "not kept" if lost else str(store.place(facts["key"]))
         text = json.dumps(facts, indent=2) if args.json else _text(facts, place)
-    print(text)
+    print(text) if args.json else say(text)
     if line := without_effect(facts["effective_from"], facts["lengths"][-1]):
         print(f"note: {line}", file=sys.stderr)
     if lost is not None:

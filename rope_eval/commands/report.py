@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  rope-eval report plan.yaml -o report.html        # one file that needs no network
+  rope-eval report plan.yaml -o report.html     # one file that needs no network
   rope-eval report --results results/runs -o report.html
-  rope-eval report plan.yaml --format markdown     # for a pull request
+  rope-eval report plan.yaml --format markdown  # for a pull request
 
 Of a plan the page has its runs; with --all whatever the store holds of its models under its
 settings. Figures need plotly: pip install 'rope-eval[report]'.
@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "report",
-        help="one page: what was run and proven, what failed, scores, figures, provenance",
+        help="one page: what was run, proven and failed; scores, figures",
         description="Write one page about a plan or a folder of runs, to show to others.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

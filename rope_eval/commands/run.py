@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 TRACKERS: tuple[Kind, ...] = ("trackio", "wandb")
 EPILOG = """\
 examples:
-  rope-eval run plan.yaml --dry-run        # what will run, what is stored, what cannot and why
-  rope-eval run plan.yaml                  # again after any stop: it goes on there
-  rope-eval run plan.yaml --shard 2/8      # of 8 processes the second, on one folder of results
-  rope-eval run plan.yaml --ray            # on the Ray cluster of this machine
+  rope-eval run plan.yaml --dry-run    # what will run, is stored, or cannot
+  rope-eval run plan.yaml              # after any stop again: it goes on there
+  rope-eval run plan.yaml --shard 2/8  # the second of 8 processes, on one store
+  rope-eval run plan.yaml --ray        # on the Ray cluster of this machine
   rope-eval run plan.yaml --store s3://bucket/runs
   rope-eval status plan.yaml
-  rope-eval run embedded                   # a plan that ships: two minutes on a CPU
-  rope-eval list plans                     # the plans that ship
+  rope-eval run embedded               # it ships: two minutes on a CPU
+  rope-eval list plans                 # the plans that ship
 
 A plan:
   models: [lab/pretrained, path/to/model]
   settings:
     - {}
-    - grid: {pretrain_theta: [10000], rope_theta: [500, 1000000], log_scale: [false, true]}
+    - grid: {rope_theta: [500, 1000000], log_scale: [false, true]}
   measurements:
     - perplexity: {books: builtin-chapters, lengths: [64, 256], docs: 5}
     - retrieval: {lengths: [512], depths: [0, 0.5], samples: 10}
@@ -48,7 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "run",
-        help="a plan: models x settings x measurements, each once, resumed after any stop",
+        help="a plan: models x settings x measurements, each once",
         description="Measure everything that a plan asks for and that is not stored yet.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -130,13 +130,14 @@ def run(args: argparse.Namespace) -> int:
             )
     for row, why in plan.absent.items():
         say(f"left out: {row}: {why}")
-    for kind, said in (("note", done.notes), ("failed", done.failed)):
-        for why, cells in _by_text(said).items():
+    for kind, words in (("note", done.notes), ("failed", done.failed)):
+        for why, cells in _by_text(words).items():
             others = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
             say(f"{kind}: {cells[0]}{others}: {why}")
+    computed = f"computed {done.units} units {'on the cluster' if fleet else 'here'}"
     print(
-        f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; computed "
-        f"{done.units} units {'on the cluster' if fleet else 'here'}, models loaded: {done.loads}; "
+        f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; "
+        f"{computed if done.units else 'all from the store'}, models loaded: {done.loads}; "
         f"results in {store.root}"
     )
     return 1 if done.failed or plan.absent else 0

@@ -44,7 +44,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("name", metavar="NAME", help="a row of the catalogue, or a model directory; it comes first")
+    add(
+        "name",
+        metavar="NAME",
+        help="a row of the catalogue, a model directory, or a name on the hub; it comes first",
+    )
     add_shared(parser, "--model", help="another checkpoint for the row: a directory or a hub name")
     add_shared(parser, "--rope")
     add("--host", default=LOOPBACK, help="where it listens (default: %(default)s, this machine)")
@@ -61,9 +65,9 @@ def run(args: argparse.Namespace) -> int:
     """
     if not args.name:
         raise SpecError("NAME is empty: give a row of the catalogue, or a model directory")
-    is_row = not is_directory(args.name)
+    is_row = _is_row(args.name)
     if args.model is not None and not is_row:
-        raise SpecError(f"--model is for a row of the catalogue, and {args.name} is a directory")
+        raise SpecError(f"--model is for a row of the catalogue, and {args.name} is none")
 
     from rope_eval.setting import resolve
 
@@ -85,12 +89,14 @@ def run(args: argparse.Namespace) -> int:
         print(shown(shlex.join(words)))
         return 0
 
-    from rope_eval.backends.hf.loading import check_checkpoint
+    from rope_eval.backends.checkpoint import check_checkpoint
+
+    check_checkpoint(model)
+
     from rope_eval.backends.vllm.engine import refuse_gguf, require_vllm
 
     require_vllm()
     refuse_gguf(model)
-    check_checkpoint(model)
     program = Path(sys.executable).with_name(words[0])
     os.execv(program, words)
 
@@ -108,6 +114,15 @@ def command(name: str, model: str, rope: RopeSpec, rest: list[str]) -> list[str]
     if "--served-model-name" not in given:
         words += [f"--served-model-name={name}"]  # one word: a name with - first is no option
     return words + rest
+
+
+def _is_row(name: str) -> bool:
+    """Tell a row, misspelt or not, from a directory, and from a name on the hub."""
+    from rope_eval import catalogue
+
+    owner, slash, _ = name.partition("/")
+    families = {row.partition("/")[0] for row in catalogue.load()}
+    return not is_directory(name) and (not slash or owner in families)
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
+from rope_eval.commands.configs import read_config
 from rope_eval.commands.options import add_shared
 from rope_eval.errors import SpecError
 from rope_eval.rope.config_form import config_of_spec, spec_of_config
-from rope_eval.rope.geometry import RopeConfig
 from rope_eval.rope.spec import RopeSpec
 
 EPILOG = """\
 examples:
-  rope-eval spec --model DIR                       the setting that DIR/config.json amounts to
-  rope-eval spec --rope longrope_factors=@my.json  a setting as it is recorded
+  rope-eval spec --model DIR                       # what its config amounts to
+  rope-eval spec --rope longrope_factors=@my.json  # a setting as it is recorded
   rope-eval spec --model DIR --rope yarn_factor=4 --to-config
-                                                   what the config.json of DIR, a plain checkpoint,
-                                                   must say for transformers or vLLM to run it
+
+The last is what the config.json of a plain checkpoint must say for transformers or vLLM to run the
+setting.
 """
 
 
@@ -26,12 +26,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "spec",
-        help="the setting that a model's config amounts to, and the config that says a setting",
+        help="the setting that a config amounts to, and the other way",
         description="Print a setting as RopeSpec fields, or as a config.json says it.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", type=Path, metavar="DIR", help="a directory with a config.json")
+    add_shared(parser, "--model")
     add_shared(parser, "--rope", help="RopeSpec fields, such as yarn_factor=4")
     parser.add_argument(
         "--to-config",
@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
     if args.to_config:
         if args.model is None:
             raise SpecError("--to-config needs the checkpoint's base and length: give --model DIR")
-        print(json.dumps(config_of_spec(spec, RopeConfig.read(args.model)), indent=2))
+        print(json.dumps(config_of_spec(spec, read_config(args.model)), indent=2))
         return 0
     if args.model is not None:
         if args.rope:
             raise SpecError("--model says the setting of its config, and --rope another: give one")
-        spec = spec_of_config(RopeConfig.read(args.model))
+        spec = spec_of_config(read_config(args.model))
     print(json.dumps(spec.to_dict(), indent=2) if args.json else spec)
     return 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
+from rope_eval.commands.showing import say
 from rope_eval.files import Place
 from rope_eval.labels import scaled
 from rope_eval.safe_text import shown
@@ -61,19 +62,19 @@ def show(plan: Plan, store: Store) -> int:
     standings: list[Standing] = []
     for one in survey(plan, store):
         if not standings or one.cell.under != standings[-1].cell.under:
-            print(shown(one.cell.under))
+            say(shown(one.cell.under))
         for line in _lines(one):
-            print(shown(line), flush=True)
+            say(shown(line))
         standings.append(one)
     for row, why in plan.absent.items():
-        print(shown(row))
-        print(shown(f"{_STATE.format('cannot', '-')}{why}"))
+        say(shown(row))
+        say(shown(f"{_STATE.format('cannot', '-')}{why}"))
     print()
-    print(_summary(standings, len(plan.absent)))
+    say(_summary(standings, len(plan.absent)))
     if (left := seconds_left(remaining(standings))) and any(left):
         seconds, unknown = left
         but = f", beside {unknown} cells of a kind that nothing is stored of" if unknown else ""
-        print(f"about {_time(seconds)} of scoring left for one worker on this machine{but}")
+        say(f"about {_time(seconds)} of scoring left for one worker on this machine{but}")
     bad = any(one.state in ("failed", "partly failed", "cannot") for one in standings)
     return 1 if bad or plan.absent else 0
 

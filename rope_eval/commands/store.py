@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
+from rope_eval.commands.showing import say
 from rope_eval.files import Place
 from rope_eval.safe_text import shown
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 examples:
-  rope-eval store verify                      # every run: ok, or damaged and why; then exit 1
-  rope-eval store sweep --dry-run             # what killed writers left behind
-  rope-eval store export -o runs.csv          # every number in a row of its own
+  rope-eval store verify              # every run: ok, or damaged: then exit 1
+  rope-eval store sweep --dry-run     # what killed writers left behind
+  rope-eval store export -o runs.csv  # every number in a row of its own
   rope-eval store export --format parquet -o runs.parquet --results results/runs
 """
 VERIFY = """\
@@ -69,7 +70,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "store",
-        help="check the runs, sweep what killed writers left, export every number",
+        help="check the runs, sweep leftovers, export every number",
         description="Look after the folder of runs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -124,7 +125,7 @@ def verify(args: argparse.Namespace) -> int:
         print(json.dumps({"entries": facts, "count": dict(found)}, indent=2))
     else:
         for entry in entries:
-            print(_line(entry))
+            say(_line(entry))
         print(", ".join(f"{n} {state}" for state, n in sorted(found.items())) or "no runs")
     return 1 if found["damaged"] else 0
 

@@ -30,7 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "table",
-        help="the paper's tables, published and measured, as markdown, csv, json, latex or html",
+        help="the paper's tables, published and measured, or any task",
         description="Print a table of the paper, with its numbers, with yours, or with both.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

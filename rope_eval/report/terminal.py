@@ -8,11 +8,12 @@ import sys
 import textwrap
 from collections.abc import Collection, Sequence
 from itertools import chain, count
+from typing import TYPE_CHECKING
 
-from tabulate import tabulate
-
-from rope_eval.report.formats import Cell, Table
 from rope_eval.safe_text import shown, shown_lines
+
+if TYPE_CHECKING:
+    from rope_eval.report.formats import Cell, Table
 
 _BETWEEN = 2  # spaces
 _LEAST = 20  # characters that numbers have beside the labels
@@ -45,7 +46,7 @@ def fitted(table: Table, width: int) -> str:
     for name, rows in sections.items():
         some = [grid[0], *(grid[row + 1] for row in rows)]
         if any(name):
-            parts.append(_wrapped(", ".join(map(str, filter(None, name))), width))
+            parts.append(wrapped(", ".join(map(str, filter(None, name))), width))
         columns = [
             p
             for p in range(len(table.labels), len(table.header))
@@ -54,7 +55,7 @@ def fitted(table: Table, width: int) -> str:
         parts += _blocks_of(table, some, labels, columns, width)
     for lines in (cut, shown_lines(table.caption).splitlines()):
         if lines:
-            parts.append("\n".join(_wrapped(line, width) for line in lines))
+            parts.append("\n".join(wrapped(line, width) for line in lines))
     return "\n\n".join(parts)
 
 
@@ -64,8 +65,21 @@ class _Wrapper(textwrap.TextWrapper):
     wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
 
 
-def _wrapped(text: str, width: int) -> str:
-    return _Wrapper(width, break_on_hyphens=False).fill(text)
+def wrapped(text: str, width: int, indent: str = "", *, words_whole: bool = False) -> str:
+    """Return a text in lines no wider than so many characters.
+
+    Args:
+        text: of any length.
+        width: of a line.
+        indent: before each line but the first.
+        words_whole: whether a word that is wider stays whole, such as a path to be copied.
+    """
+    return _Wrapper(
+        width,
+        break_on_hyphens=False,
+        break_long_words=not words_whole,
+        subsequent_indent=indent,
+    ).fill(text)
 
 
 def _heads(table: Table) -> list[int]:
@@ -130,8 +144,10 @@ def _blocks_of(
 
 
 def _block(table: Table, grid: list[list[str]], widths: dict[int, int], chosen: list[int]) -> str:
+    from tabulate import tabulate  # what `theory` prints needs the standard library alone
+
     header, *rows = (
-        [_wrapped(line[p], widths[p]) if line[p] else "" for p in chosen] for line in grid
+        [wrapped(line[p], widths[p]) if line[p] else "" for p in chosen] for line in grid
     )
     rule = ["-" * widths[p] for p in chosen]
     return tabulate(  # a header of its own would be two characters wider

@@ -22,6 +22,9 @@ DEFAULT_BASES = dict.fromkeys(
 )
 """The base that transformers takes where the config of a model_type has none."""
 
+TUNED = "rope_eval"
+"""The key of a config under which `rope-eval tune` says how the model was trained."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RotaryGeometry:
@@ -177,7 +180,22 @@ class RopeConfig:
             length_source=f"the config's {'original_' if original else ''}max_position_embeddings",
             family=family_of(self.values, rope_theta),
             tuned_from=original if self.rope_type == "default" else None,
+            recorded=self._recorded,
         )
+
+    @property
+    def _recorded(self) -> dict[str, float]:
+        """What `rope-eval tune` wrote of how the model was trained."""
+        record = self.values.get(TUNED, {})
+        if not isinstance(record, dict):
+            raise DataError(f"{self.where}: {TUNED} must be an object, got {record!r}")
+        names = ("train_length", "tune_length")
+        lengths = {name: self._integer(name, record) for name in names}
+        base = record.get("pretrain_theta")
+        if base is not None and not (isinstance(base, int | float) and 0 < base < math.inf):
+            raise DataError(f"{self.where}: pretrain_theta must be a base, got {base!r}")
+        found = {"pretrain_theta": base, **lengths}
+        return {name: value for name, value in found.items() if value is not None}
 
     @property
     def geometry(self) -> RotaryGeometry:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any
 
 from rope_eval.errors import SpecError
 from rope_eval.rope.families import Family
 
 GIVEN = "given"
+RECORDED = "the record of rope-eval tune in the config"
 OWN_BASE = "the config's own base"
 
 
@@ -52,6 +54,7 @@ class Laws:
         length_source: str = "the config's max_position_embeddings",
         family: Family | None = None,
         tuned_from: int | None = None,
+        recorded: Mapping[str, float] = MappingProxyType({}),
     ) -> Laws:
         """Return what a config says.
 
@@ -61,7 +64,12 @@ class Laws:
             length_source: in which words.
             family: the family that it is one of.
             tuned_from: the length that it was extended from without scaling, if it says so.
+            recorded: what `rope-eval tune` wrote into it, by the names of the facts.
         """
+        if recorded:
+            none = Fact(source=f"{RECORDED} has none")
+            facts = {n: Fact(value=value, source=RECORDED) for n, value in recorded.items()}
+            return cls(**{field.name: facts.get(field.name, none) for field in fields(cls)})
         if family is not None:
             known = f"known of {family.name} ({family.source})"
             unsaid = f"{family.name} had another in pre-training, not said which ({family.source})"

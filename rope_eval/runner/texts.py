@@ -138,16 +138,19 @@ class Texts:
         self._counts.keep(record)
 
     def _tokenise(self, document: Document) -> TokenCount:
-        from rope_eval.backends.hf.encoding import first_tokens
-        from rope_eval.backends.hf.loading import check_checkpoint, load_tokenizer
+        from rope_eval.backends.checkpoint import check_checkpoint
 
         loading = self.request.loading
-        if self._tokenizer is None:
+        if self._tokenizer is None:  # before torch, for what is not there is said at once
             check_checkpoint(
                 self.request.model,
                 trust_remote_code=loading.trust_remote_code,
                 allow_pickle=loading.allow_pickle,
             )
+        from rope_eval.backends.hf.encoding import first_tokens
+        from rope_eval.backends.hf.loading import load_tokenizer
+
+        if self._tokenizer is None:
             self._tokenizer = load_tokenizer(
                 self.request.model, trust_remote_code=loading.trust_remote_code
             )

@@ -34,6 +34,27 @@ def make_folder(folder: Path) -> None:
         raise StoreError(f"Cannot make the folder {folder}: {error.strerror}.") from error
 
 
+def unlike(directory: Path, recipe: Recipe, source: str) -> str:
+    """Return how a checkpoint that is there differs from what a recipe makes; empty if it does not.
+
+    Args:
+        directory: of the checkpoint.
+        recipe: what is asked for.
+        source: its text.
+    """
+    try:
+        record = json.loads((directory / "record.json").read_text(encoding="utf-8"))
+        made = dict(record["recipe"])
+        read = record["text"]["source"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return "it has no record.json of a tuning"
+    asked: dict[str, Any] = json.loads(json.dumps(recipe.to_dict()))
+    parts = {name: (made.get(name), value) for name, value in asked.items()}
+    parts["text"] = (read, source)
+    other = [f"{name} {old}, not {new}" for name, (old, new) in parts.items() if old != new]
+    return f"was made with {'; '.join(other)}" if other else ""
+
+
 @contextmanager
 def checkpoint_folder(directory: Path, record: dict[str, Any]) -> Iterator[Path]:
     """Give a folder to write a checkpoint to, which takes its place whole or not at all.

@@ -5,10 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rope_eval.errors import SpecError, UnsupportedModelError
+from rope_eval.rope.geometry import TUNED
 from rope_eval.rope.spec import RopeSpec
+from rope_eval.tuning.recipe import Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+
+LAWS = ("pretrain_theta", "train_length", "tune_length")
+"""What the laws of a tuned model stand on, and its config has no word of transformers' for."""
+
+
+def record_laws(config: PreTrainedConfig, recipe: Recipe) -> None:
+    """Write into a config what was the pre-training's and the tuning's, for `RopeConfig.laws`."""
+    known = {name: getattr(recipe.rope, name) for name in LAWS} | {"tune_length": recipe.length}
+    setattr(config, TUNED, {name: value for name, value in known.items() if value is not None})
+
+
+def unsaid(spec: RopeSpec) -> RopeSpec:
+    """Return what of a setting the config of a tuned model does not say."""
+    return spec.replace(**dict.fromkeys(LAWS), rope_theta=None, linear_factor=1.0)
 
 
 def configure(config: PreTrainedConfig, spec: RopeSpec) -> RopeSpec | None:

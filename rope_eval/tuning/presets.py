@@ -94,10 +94,13 @@ def _find(preset: str) -> Recipe:
 
 def _as_pretrained(model: str) -> dict[str, Any]:
     """Return what is known of a model's pre-training: what the laws and the tuning need."""
-    from rope_eval.backends.config import rope_config
-    from rope_eval.backends.hf.loading import check_checkpoint, load_config
+    from rope_eval.backends.checkpoint import check_checkpoint
 
     check_checkpoint(model)
+
+    from rope_eval.backends.config import rope_config
+    from rope_eval.backends.hf.loading import load_config
+
     laws = rope_config(load_config(model)).laws
     theta = laws.pretrain_theta.value
     return {

@@ -11,7 +11,7 @@ from typing import Any
 
 from rope_eval.tuning.arguments import on_this_machine, training_arguments
 from rope_eval.tuning.checkpoint import record_of, save_tuned
-from rope_eval.tuning.config import configure
+from rope_eval.tuning.config import configure, record_laws
 from rope_eval.tuning.recipe import Recipe
 from rope_eval.tuning.text import packed_windows, text_identity
 from rope_eval.tuning.training import ignore_step, quiet, train
@@ -74,6 +74,7 @@ def tune(
     config = load_config(recipe.start_from)
     dtype = config.dtype or torch.float32
     rope = configure(config, recipe.rope)
+    record_laws(config, recipe)
     with arguments.main_process_first(desc="text"), quiet():
         windows = packed_windows(recipe, source, tokenizer, output / f".{recipe.name}.text")
     model = WholeCausalLM.from_pretrained(

@@ -91,8 +91,8 @@ def test_the_table_and_the_figure(
     facts = facts_of(capsys, *words[1:])
     assert main([*words, "--output", str(figure)]) == 0
     shown = capsys.readouterr().out
-    assert "dimensions 1 … 4" in shown
-    assert "dimensions 5 … 16" in shown
+    assert "dims 1 … 4" in shown
+    assert "dims 5 … 16" in shown
     for bin_ in facts["bins"]:
         (line,) = [x for x in shown.splitlines() if f"{bin_['from']} … {bin_['to']}" in x]
         assert f"{bin_['before']['mean']:.3f}" in line

@@ -24,8 +24,11 @@ def test_settings_stand_beside_the_book(tmp_path: Path, capsys: pytest.CaptureFi
     assert [one["rope"] for one in found] == [{}, {"linear_factor": 2}]
     runs = {run.key: run for run in Store(tmp_path).runs()}
     assert {one["key"] for one in found} == runs.keys()
+    assert not any(one["from_store"] for one in found)
     assert main(words) == 0
     shown = capsys.readouterr().out
+    places = [f"run    {Store(tmp_path).place(one['key'])}, from the store" for one in found]
+    assert shown.splitlines()[-2:] == places
     for one in found:
         assert one["samples"] == runs[one["key"]].results["samples"]
         for sample in one["samples"]:

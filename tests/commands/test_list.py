@@ -34,30 +34,60 @@ def facts(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str
     return {row["name"]: row for row in json.loads(capsys.readouterr().out)}
 
 
-def test_text_shows_what_can_run_and_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_stand_below_their_family_and_whether_they_can_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert run() == 0
     plain = capsys.readouterr().out
     run("models")
     assert capsys.readouterr().out == plain
-    lines = {line.split()[0]: line for line in plain.splitlines()}
-    assert lines["lab/base-20"].split()[1] == "yes"
-    assert "3,4,5" in lines["llama2-13b/base-500"]
-    assert lines["llama2-13b/base-500"].endswith(
-        "never released: give your own as --checkpoint llama2-13b/base-500=DIR"
-    )
-    assert "is not downloaded" in lines["llama2-7b/ntk-dynamic"]
+    blocks = {block.split(":")[0]: block.splitlines() for block in plain.split("\n\n")}
+    assert list(blocks)[:4] == ["lab", "llama2-13b", "llama2-7b", "released"]
+    assert blocks["lab"][0] == "lab: 9"
+    assert blocks["lab"][1].startswith("  here     pretrained, base-20, ")
+    assert blocks["llama2-7b"][1] == "  hub      plain, ntk-fixed-8, ntk-dynamic"
+    assert blocks["llama2-7b"][2].startswith("  yours    pi-2, pi-4, base-500,")
+    assert blocks["here"] == [
+        "here: can run now",
+        "hub: the first run downloads it",
+        "yours: never released: give your own, --checkpoint NAME=DIR",
+    ]
+    assert plain.endswith("A row's name is FAMILY/NAME: --config lab/pretrained\n")
 
 
-def test_no_line_is_wider_than_a_terminal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(terminal, "terminal_width", lambda: 80)
-    run("models")
+def test_a_row_that_cannot_be_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("--filter", "llama2-7b/base-500", "--checkpoint", f"llama2-7b/base-500={tmp_path}/x")
+    run("models", *words)
     out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 80
+    assert "  broken   base-500, base-500-log\n" in out
+    assert "broken: cannot be read: --long says why" in out
+
+
+def test_all_that_is_known_of_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    run("models", "--long", "--filter", "llama2-7b/base-500")
+    first = capsys.readouterr().out.split("\n\n")[0]
+    assert " ".join(first.split()) == (
+        "llama2-7b/base-500 setting rope_theta=500,pretrain_theta=10000,train_length=4096, "
+        "tune_length=4096 tables 3, 4, 5 can run no: never released: give your own as "
+        "--checkpoint llama2-7b/base-500=DIR"
+    )
+    run("models", "--long", "--filter", "qwen3-8b")
+    out = " ".join(capsys.readouterr().out.split())
+    assert "model Qwen/Qwen3-8B-Base source arXiv 2505.09388" in out
+    assert "can run no: Qwen/Qwen3-8B-Base is not downloaded" in out
+
+
+@pytest.mark.parametrize("words", [(), ("--long",), ("plans",)])
+def test_no_line_is_wider_than_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    run(*(words if words == ("plans",) else ("--filter", "llama2*", *words)))
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    monkeypatch.setattr(terminal, "terminal_width", lambda: 60)
+    run(*(words if words == ("plans",) else ("--filter", "llama2*", *words)))
+    out = capsys.readouterr().out
+    assert 55 < max(map(len, out.splitlines())) <= 60
     assert "…" not in out
-    words = "".join(out.split())
-    assert all(word in words for word in ("lab/base-20", "tables", "yes"))
 
 
 def test_json_and_a_checkpoint_of_ones_own(

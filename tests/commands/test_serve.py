@@ -32,7 +32,7 @@ DIR = str(asset("model_configs") / "lab" / "base-20")
         ([""], "NAME is empty"),
         (["lab/base-20", "--model", ""], "a directory, a name on the hub or a loaded model"),
         (["lab/base-20", "--model=--trust-remote-code"], "reads as an option"),
-        ([DIR, "--model", "x"], "is a directory"),
+        ([DIR, "--model", "x"], "is for a row of the catalogue"),
         (["x" * 300], "the catalogue has no row"),
         (["lab/base-20", "--rope", "rope_scaling=linear"], "linear is linear_factor"),
     ],

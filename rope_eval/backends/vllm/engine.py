@@ -12,6 +12,7 @@ import torch
 
 from rope_eval.backends.gguf import is_gguf
 from rope_eval.backends.vllm.serving import KEY, check_servable
+from rope_eval.backends.vllm.starting import starting
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
 from rope_eval.rope.config_words import refuse_config_words
 from rope_eval.rope.spec import RopeSpec
@@ -113,6 +114,7 @@ def make_engine(model: str, spec: RopeSpec, max_length: int, **arguments: Any) -
     Raises:
         SpecError: for a spec or an option that cannot be served, or where vLLM is not installed.
         UnsupportedModelError: for a model the mechanism does not fit.
+        ProcessError: where the engine does not start for another reason.
     """
     require_vllm()
     refuse_gguf(model)
@@ -120,7 +122,8 @@ def make_engine(model: str, spec: RopeSpec, max_length: int, **arguments: Any) -
     from vllm import LLM
 
     arguments = engine_arguments(spec, arguments)
-    llm = LLM(model=model, max_model_len=max_length + 1, **arguments)  # one token is generated
+    with starting(model):
+        llm = LLM(model=model, max_model_len=max_length + 1, **arguments)  # one token is generated
     check_applied(llm, spec)
     return llm
 

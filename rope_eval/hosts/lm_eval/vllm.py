@@ -18,6 +18,7 @@ from rope_eval.backends.hf.loading import load_config
 from rope_eval.backends.hf.proof import is_wanted
 from rope_eval.backends.vllm import engine as vllm_engine
 from rope_eval.backends.vllm.geometry import config_geometry
+from rope_eval.backends.vllm.starting import starting
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_values, check_weights, take_setting
 from rope_eval.hosts.lm_eval.documents import (
@@ -101,11 +102,12 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         length = max_length or max_model_len
         if length is None:
             length = resolve_max_length(load_config(checkpoint, trust_remote_code=remote_code))
-        super().__init__(
-            pretrained=checkpoint,
-            max_model_len=int(length) + 2,  # a rolling window's first token, and one generated
-            **engine,
-        )
+        with starting(checkpoint):
+            super().__init__(
+                pretrained=checkpoint,
+                max_model_len=int(length) + 2,  # a rolling window's first token, and one generated
+                **engine,
+            )
         self._max_length = int(length)
         self._rotary = Rotary(self.rope_spec, config_geometry(self._config))
         self.reach = Reach(self._rotary.effective_from, strict=strict)

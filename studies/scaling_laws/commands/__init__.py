@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
+from rope_eval.commands.help import Parser
 from studies.scaling_laws.commands import pack, show, text, train
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of ``rope-eval lab`` and its verbs."""
-    lab = argparse.ArgumentParser(
+    lab = Parser(
         prog="rope-eval lab",
         description="Train small models on a grid of bases and lengths, and show what the paper's\n"
         "laws say beside what was measured. `rope-eval run` measures, by the study's plan.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     verbs = lab.add_subparsers(dest="lab_command", metavar="VERB", required=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = """\
 examples:
-  rope-eval lab train --output lab                      # the grid: 37 checkpoints, 84 CPU minutes
+  rope-eval lab train --output lab  # 37 checkpoints, 84 CPU minutes
   rope-eval lab train --output lab --only pretrained base-1e5
 
 Checkpoints that are there by the same recipe are left alone, and what was interrupted goes on
