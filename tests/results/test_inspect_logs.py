@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from helpers import page_store
+from helpers import lm_eval_files, page_store
 from rope_eval.cli import main
+from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.inspect_logs import NOT_KEPT, export_inspect
 from rope_eval.results.store import Store
 
@@ -49,6 +50,35 @@ def test_items_of_tasks_have_their_scores(store: Store, tmp_path: Path) -> None:
     assert marks == {"0": 1.0, "1": 0.0, "2": 1.0, "3": 1.0}
     assert piqa.samples[0].input == NOT_KEPT
     assert logs["boolq"].results.total_samples == 2
+
+
+def test_items_have_their_words_where_samples_hold_them(store: Store, tmp_path: Path) -> None:
+    words = {
+        "arguments": {"gen_args_0": {"arg_0": "2 + 2 =", "arg_1": {"until": ["\n"]}}},
+        "resps": [[" 5"]],
+        "target": "4",
+    }
+    lm_eval_files.write(tmp_path / "lm", {"sums": [0.0]}, words=words)
+    (imported,) = read_lm_eval(tmp_path / "lm")
+    store.put(imported.run, imported.arrays)
+    (log,) = read(export_inspect(store, tmp_path / "logs")).values()
+    (sample,) = log.samples
+    assert (sample.input, sample.target, sample.choices) == ("2 + 2 =", "4", None)
+    assert sample.output.completion == sample.messages[-1].content == " 5"
+    assert sample.scores["acc,none"].value == 0.0
+
+
+def test_items_of_a_choice_have_the_choices(store: Store, tmp_path: Path) -> None:
+    asked = {"gen_args_0": {"arg_0": "Is it?", "arg_1": " no"}}
+    asked["gen_args_1"] = {"arg_0": "Is it?", "arg_1": " yes"}
+    words = {"arguments": asked, "resps": [[["-9.5", "False"]], [["-1", "True"]]], "target": "0"}
+    lm_eval_files.write(tmp_path / "lm", {"boolq": [0.0]}, words=words)
+    (imported,) = read_lm_eval(tmp_path / "lm")
+    store.put(imported.run, imported.arrays)
+    (log,) = read(export_inspect(store, tmp_path / "logs")).values()
+    (sample,) = log.samples
+    assert (sample.input, sample.target, sample.choices) == ("Is it?", " no", [" no", " yes"])
+    assert sample.output.completion == " yes"
 
 
 def test_continuations_have_their_texts(store: Store, tmp_path: Path) -> None:
