@@ -64,7 +64,7 @@ def test_a_measured_context_is_told_by_it(
     work(read(tmp_path, PLAN), store)
     data = figure_data("contexts", store, rows=["lab/pretrained"])
     (point,) = data.frame.to_dict("records")
-    assert point["reference"].startswith("that of the same tokens")
+    assert point["reference"].startswith("the same tokens")
     assert 128 <= point["value"] < 200  # arXiv 2310.05209: its bound is T_tune
     assert point["bound"] == point["train_length"] == 128
 

@@ -76,11 +76,11 @@ def test_a_context_is_told_by_the_same_tokens_in_windows(store: Store) -> None:
     hard = ((0, 1.0), (200, 2.0))  # a text that costs more from 200 on, wherever it is read
     put_books(store, "me/one", losses=hard)
     (point,) = figure_data("contexts", store).frame.to_dict("records")
-    assert point["value"] < 200 and point["reference"].startswith("that of the tokens in (T/2")
+    assert point["value"] < 200 and point["reference"].startswith("the last half of")
     put_in_windows(store, "me/one", losses=hard, documents=3)
     data = figure_data("contexts", store)
     (point,) = data.frame.to_dict("records")
-    assert point["beyond"] and point["reference"].startswith("that of the same tokens")
+    assert point["beyond"] and point["reference"].startswith("the same tokens")
     assert len(data.notes) == 1
     put_books(store, "me/two", losses=((0, 1.0), (200, 2.0), (512, 3.0)))
     put_in_windows(store, "me/two", losses=hard, length=900)
