@@ -1,7 +1,7 @@
 """Runs as logs of Inspect (inspect.aisi.org.uk), one a task, for its viewer to open our samples.
 
-An item of lm-eval has its prompt, choices, target and answer where its samples held them; of one of
-OpenCompass a run keeps the name and the scores, and its text stays in the host's own files. A
+An item of lm-eval has its prompt, choices, target and answer where its samples held them; one of
+OpenCompass has what was read of its answer, and its text stays in the host's own files. A
 continuation has its texts.
 """
 
@@ -86,7 +86,17 @@ def _tasks(
     for task, record in run.results["tasks"].items():
         items = {metric: scores_of(arrays, task, metric) for metric in record["metrics"]}
         scores = {name: of for name, of in items.items() if of}
-        yield task, _scored(scores, texts_of(arrays, task)), record["metrics"]
+        texts = texts_of(arrays, task) or _predicted(arrays, task)
+        yield task, _scored(scores, texts), record["metrics"]
+
+
+def _predicted(arrays: Mapping[str, Any], task: str) -> dict[str, dict[str, Any]]:
+    """Return what OpenCompass read of the items' answers, by their names."""
+    names, answers = (arrays.get(f"{task}/{name}", ()) for name in ("docs", "predicted"))
+    return {
+        str(name): {"input": NOT_KEPT, "target": "", "answer": str(answer)}
+        for name, answer in zip(names, answers, strict=False)
+    }
 
 
 def _continued(place: int, one: Mapping[str, Any]) -> EvalSample:
@@ -128,8 +138,7 @@ def _words(text: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return the fields of a sample that its item's words fill."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
 
-    if text is None:
-        return {"input": NOT_KEPT, "target": ""}
+    text = text or {"input": NOT_KEPT, "target": ""}
     words: dict[str, Any] = {"input": text["input"], "target": text["target"]}
     if "choices" in text:
         words["choices"] = text["choices"]

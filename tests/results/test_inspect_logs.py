@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from helpers import lm_eval_files, page_store
 from rope_eval.cli import main
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.inspect_logs import NOT_KEPT, export_inspect
-from rope_eval.results.store import Store
+from rope_eval.results.store import Store, run_key
 
 inspect_log = pytest.importorskip("inspect_ai.log", reason="the extra inspect is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of inspect_ai's own
@@ -79,6 +81,18 @@ def test_items_of_a_choice_have_the_choices(store: Store, tmp_path: Path) -> Non
     (sample,) = log.samples
     assert (sample.input, sample.target, sample.choices) == ("Is it?", " no", [" no", " yes"])
     assert sample.output.completion == " yes"
+
+
+def test_items_of_opencompass_have_their_answers(store: Store, tmp_path: Path) -> None:
+    lm_eval_files.write(tmp_path / "lm", {"obqa": [1.0, 0.0]})
+    (imported,) = read_lm_eval(tmp_path / "lm")
+    asked = imported.run.request | {"kind": "opencompass"}
+    run = dataclasses.replace(imported.run, kind="opencompass", request=asked, key=run_key(asked))
+    store.put(run, imported.arrays | {"obqa/predicted": np.array(["B", "no idea"])})
+    (log,) = read(export_inspect(store, tmp_path / "logs")).values()
+    assert [one.output.completion for one in log.samples] == ["B", "no idea"]
+    assert [one.scores["acc,none"].value for one in log.samples] == [1.0, 0.0]
+    assert {one.input for one in log.samples} == {NOT_KEPT}
 
 
 def test_continuations_have_their_texts(store: Store, tmp_path: Path) -> None:
