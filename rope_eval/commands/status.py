@@ -100,6 +100,11 @@ def _cost(one: Standing) -> Iterator[str]:
         yield f"{scaled(one.estimate.flops)}FLOP"
     if one.estimate.memory is not None:
         yield f"{scaled(one.estimate.memory)}B of memory"
+    elif one.estimate.weights is not None and one.estimate.cache is not None:
+        yield (
+            f"{scaled(one.estimate.weights)}B of weights and {scaled(one.estimate.cache)}B of keys "
+            f"and values of its longest text, beside what {one.cell.loading.backend} takes"
+        )
     elif one.estimate.weights is not None:
         yield f"{scaled(one.estimate.weights)}B of weights, and what its texts need"
 

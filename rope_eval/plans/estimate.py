@@ -23,12 +23,15 @@ class Estimate:
         flops: floating-point operations of the units that are missing.
         weights: bytes of the model.
         memory: bytes in all, at the longest text.
+        cache: bytes of all layers' keys and values of the longest text, where an engine keeps them
+            beside what it takes for itself.
         done: operations and seconds of each stored unit of this machine.
     """
 
     flops: float | None = None
     weights: int | None = None
     memory: int | None = None
+    cache: int | None = None
     done: tuple[tuple[float | None, float], ...] = ()
 
 
@@ -50,14 +53,18 @@ class Estimates:
             return Estimate(done=tuple((None, seconds) for _, seconds in found.timed))
         dtype = resolved_dtype(cell.setting.checkpoint, cell.loading.dtype, cell.loading.backend)
         weights = cost.weights(dtype) if dtype in BYTES else None
-        memory = None
-        if weights is not None and cell.loading.backend == "hf" and cell.measurement.longest:
-            memory = weights + _working(cell, cost, cell.measurement.longest, dtype)
+        memory = cache = None
+        longest = cell.measurement.longest
+        if weights is not None and longest and cell.loading.backend == "hf":
+            memory = weights + _working(cell, cost, longest, dtype)
+        elif weights is not None and longest and "kv_cache_dtype" not in cell.loading.engine:
+            cache = cost.keys_and_values(longest, dtype)
         passes = found.passes
         return Estimate(
             flops=None if passes is None else sum(map(cost.flops, passes)),
             weights=weights,
             memory=memory,
+            cache=cache,
             done=tuple((None if n is None else cost.flops(n), s) for n, s in found.timed),
         )
 

@@ -21,6 +21,7 @@ from rope_eval.files import open_file
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
 from rope_eval.results.conditions import prompting
+from rope_eval.results.item_texts import ARRAY, packed, text_of
 from rope_eval.results.metrics import NOT_RUN, is_of_ruler, part_of_item
 from rope_eval.results.samples import arrays_of, sums_of
 from rope_eval.results.store import Run, run_key
@@ -43,7 +44,8 @@ class Imported:
     """A run to put into the store, and its arrays.
 
     The arrays are, for each task with samples, those of `rope_eval.results.samples`: of each metric
-    whose score is the mean of its samples, or is made of their sums.
+    whose score is the mean of its samples, or is made of their sums. The words of its items are
+    those of `rope_eval.results.item_texts`.
     """
 
     run: Run
@@ -283,7 +285,7 @@ def _score(scores: _Fields, task: str, key: str) -> float | None:
 def _samples(
     file: Path, content: bytes, name: str, task: dict[str, Any]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the items' names as ``docs``, and the samples of each metric that is their mean.
+    """Return the items' names, their words, and the samples of each metric that is their mean.
 
     The task is told how many items a metric has that is not of all, and the scores of LongBench's
     parts. Samples of lm-eval up to 0.4.6 do not say their filter: where a task has several, none is
@@ -292,6 +294,7 @@ def _samples(
     filters = {key.partition(",")[2] for key in task["metrics"]}
     docs: dict[str, list[str]] = {}
     parts: dict[str, str] = {}
+    texts: dict[str, dict[str, Any]] = {}
     values: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(content.split(b"\n"), start=1):
         if not line.strip():
@@ -303,6 +306,8 @@ def _samples(
             kind, metrics = _measured(sample, task)
             item = f"{sample['doc_id']}:{sample['doc_hash'][:16]}"
             docs.setdefault(kind, []).append(item)
+            if item not in texts and (words := text_of(sample)):
+                texts[item] = words
             if part := part_of_item(name, sample.get("doc")):
                 parts[item] = part
             for metric in metrics:
@@ -328,7 +333,8 @@ def _samples(
             task["metrics"][of_part] = math.fsum(some.values()) / len(some)
     task["counts"] = {m: len(column) for m, column in means.items() if len(column) < len(items)}
     sums = {m: sums_of(column) for m, column in whole.items() if m not in means}
-    return arrays_of(means | {m: column for m, column in sums.items() if column}, items)
+    arrays = arrays_of(means | {m: column for m, column in sums.items() if column}, items)
+    return arrays | ({ARRAY: packed(texts)} if arrays and texts else {})
 
 
 def _measured(sample: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, list[str]]:

@@ -1,7 +1,8 @@
 """Runs as logs of Inspect (inspect.aisi.org.uk), one a task, for its viewer to open our samples.
 
-What a run keeps of an item of lm-eval or OpenCompass is its name and its scores; its text stays in
-the host's own files. A continuation has its texts.
+An item of lm-eval has its prompt, choices, target and answer where its samples held them; one of
+OpenCompass has what was read of its answer, and its text stays in the host's own files. A
+continuation has its texts.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.errors import DataError
+from rope_eval.results.item_texts import texts_of
 from rope_eval.results.metrics import NOT_RUN, is_of_ruler, plain
 from rope_eval.results.naming import Names, setting_text
 from rope_eval.results.samples import scores_of
@@ -83,28 +85,35 @@ def _tasks(
     arrays = store.arrays(run.key)
     for task, record in run.results["tasks"].items():
         items = {metric: scores_of(arrays, task, metric) for metric in record["metrics"]}
-        yield task, _scored({name: of for name, of in items.items() if of}), record["metrics"]
+        scores = {name: of for name, of in items.items() if of}
+        texts = texts_of(arrays, task) or _predicted(arrays, task)
+        yield task, _scored(scores, texts), record["metrics"]
+
+
+def _predicted(arrays: Mapping[str, Any], task: str) -> dict[str, dict[str, Any]]:
+    """Return what OpenCompass read of the items' answers, by their names."""
+    names, answers = (arrays.get(f"{task}/{name}", ()) for name in ("docs", "predicted"))
+    return {
+        str(name): {"input": NOT_KEPT, "target": "", "answer": str(answer)}
+        for name, answer in zip(names, answers, strict=False)
+    }
 
 
 def _continued(place: int, one: Mapping[str, Any]) -> EvalSample:
     from inspect_ai.log import EvalSample
-    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
 
+    text = {"input": one["prompt"], "target": one["reference"], "answer": one["text"]}
     return EvalSample(
         id=place + 1,
         epoch=1,
-        input=one["prompt"],
-        target=one["reference"],
-        messages=[
-            ChatMessageUser(content=one["prompt"]),
-            ChatMessageAssistant(content=one["text"]),
-        ],
-        output=ModelOutput.from_content("", one["text"]),
         metadata={name: one[name] for name in ("document", "context_tokens")},
+        **_words(text),
     )
 
 
-def _scored(scores: Mapping[str, Mapping[str, Any]]) -> list[EvalSample]:
+def _scored(
+    scores: Mapping[str, Mapping[str, Any]], texts: Mapping[str, Mapping[str, Any]]
+) -> list[EvalSample]:
     """Return a sample an item, with each of its scores; sums are nats, hits and tokens."""
     from inspect_ai.log import EvalSample
     from inspect_ai.scorer import Score
@@ -114,16 +123,32 @@ def _scored(scores: Mapping[str, Mapping[str, Any]]) -> list[EvalSample]:
         EvalSample(
             id=str(item),
             epoch=1,
-            input=NOT_KEPT,
-            target="",
             scores={
                 metric: Score(value=_value(of_metric[item]))
                 for metric, of_metric in scores.items()
                 if item in of_metric
             },
+            **_words(texts.get(str(item))),
         )
         for item in items
     ]
+
+
+def _words(text: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the fields of a sample that its item's words fill."""
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, ModelOutput
+
+    text = text or {"input": NOT_KEPT, "target": ""}
+    words: dict[str, Any] = {"input": text["input"], "target": text["target"]}
+    if "choices" in text:
+        words["choices"] = text["choices"]
+    if "answer" in text:
+        words["output"] = ModelOutput.from_content("", text["answer"])
+        words["messages"] = [
+            ChatMessageUser(content=text["input"]),
+            ChatMessageAssistant(content=text["answer"]),
+        ]
+    return words
 
 
 def _value(score: Any) -> Any:

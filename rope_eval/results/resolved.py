@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from rope_eval import __version__
 from rope_eval.errors import DataError
 from rope_eval.rope.geometry import RopeConfig
+from rope_eval.rope.laws import Laws
 from rope_eval.rope.methods import NEED_LENGTHS
 from rope_eval.rope.spec import RopeSpec
 
@@ -26,13 +28,13 @@ def resolved_dtype(model: str, asked: str, backend: str) -> str:
     instead is found when the model is loaded, and refused. A GGUF file is unpacked into float32.
 
     Args:
-        model: a directory, or a name on the hub.
+        model: a directory, a GGUF file, or a name on the hub.
         asked: "auto", or a dtype.
         backend: "hf", or "vllm".
     """
     if asked != AUTO:
         return asked
-    if model.lower().endswith(".gguf") and Path(model).is_file():
+    if _is_gguf(model):
         return "float32"
     folder = _folder(model)
     said = AUTO if folder is None else _said(folder)
@@ -60,7 +62,7 @@ def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any]:
     It is known of families or read from the config, so that another release may know better.
 
     Args:
-        model: a directory, or a name on the hub.
+        model: a directory, a GGUF file, or a name on the hub.
         rope: the setting.
 
     Returns:
@@ -68,11 +70,8 @@ def resolved_laws(model: str, rope: RopeSpec) -> dict[str, Any]:
     """
     if not any(name in rope.to_dict() for name in NEED_LENGTHS):
         return {}
-    folder = _folder(model)
-    try:
-        facts = {} if folder is None else RopeConfig.read(folder).laws.under(rope).to_dict()
-    except DataError:
-        facts = {}
+    laws = _laws(model, rope)
+    facts = {} if laws is None else laws.to_dict()
     if not facts:
         return {"rope_eval": __version__}
     return {name: fact["value"] for name, fact in facts.items()}
@@ -82,16 +81,36 @@ def trained_length(model: str, rope: RopeSpec) -> int | None:
     """Return the longest length that a model was trained at, or None where its files do not say.
 
     Args:
-        model: a directory, or a name on the hub.
+        model: a directory, a GGUF file, or a name on the hub.
         rope: the setting.
     """
-    folder = _folder(model)
-    try:
-        laws = None if folder is None else RopeConfig.read(folder).laws.under(rope)
-    except DataError:
-        laws = None
+    laws = _laws(model, rope)
     length = laws and (laws.tune_length.value or laws.train_length.value)
     return int(length) if length else None
+
+
+def _laws(model: str, rope: RopeSpec) -> Laws | None:
+    """Return what the laws stand on under a setting, or None for files that do not say."""
+    try:
+        if _is_gguf(model):
+            return _gguf_config(model, Path(model).stat().st_mtime_ns).laws.under(rope)
+        folder = _folder(model)
+        return None if folder is None else RopeConfig.read(folder).laws.under(rope)
+    except DataError:
+        return None
+
+
+@lru_cache(maxsize=16)
+def _gguf_config(model: str, changed: int) -> RopeConfig:
+    """Return the config of a GGUF file as it was at a time: to read it takes seconds."""
+    from rope_eval.backends.config import rope_config
+    from rope_eval.backends.hf.loading import load_config
+
+    return rope_config(load_config(model))
+
+
+def _is_gguf(model: str) -> bool:
+    return model.lower().endswith(".gguf") and Path(model).is_file()
 
 
 def _folder(model: str) -> Path | None:

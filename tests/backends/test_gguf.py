@@ -15,6 +15,8 @@ from rope_eval.backends.gguf import is_gguf, location
 from rope_eval.backends.hf.loading import WholeCausalLM, load_config, load_model
 from rope_eval.cli import main
 from rope_eval.errors import DataError, SpecError, UnsupportedModelError
+from rope_eval.results.resolved import resolved_laws, trained_length
+from rope_eval.rope.spec import RopeSpec
 
 HEADS, KEY_HEADS = 4, 2
 NAMES = {  # of a layer, as llama.cpp calls them
@@ -101,6 +103,16 @@ def test_the_config_alone(file: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["theory", "--model", str(file)]) == 0
     said = capsys.readouterr().out
     assert "head_dim 16 · train_length 32 · tune_length 32 · rope_theta 5000" in said
+
+
+def test_the_length_of_training_is_that_of_theory(file: Path, tmp_path: Path) -> None:
+    assert trained_length(str(file), RopeSpec()) == 32
+    assert trained_length(str(file), RopeSpec(tune_length=64)) == 64
+    laws = {"pretrain_theta": 5e3, "train_length": 32, "tune_length": None}
+    assert resolved_laws(str(file), RopeSpec(log_scale=True)) == laws
+    assert resolved_laws(str(file), RopeSpec(rope_theta=500)) == {}
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    assert trained_length(str(tmp_path / "broken.gguf"), RopeSpec()) is None
 
 
 def test_weights_that_a_file_lacks(tmp_path: Path) -> None:

@@ -41,10 +41,11 @@ def test_a_context_by_its_margin(store: Store, capsys: pytest.CaptureFixture[str
     assert rows["me/hard"]["first lost window"] == "none"
     assert rows["me/hard"]["measured max context"] == 1024
     assert rows["me/hard"]["against"] == "the same tokens"
-    assert "more than 0.3 nats above" in caption and "a factor of 1.09" in caption
+    assert "costs 0.3 nats a token more than the same" in caption
+    assert "a factor of 1.09" in caption
     rows, caption = table(capsys, "--margin", "0.1")
     assert rows["me/steps"]["measured max context"] == 235
-    assert "more than 0.1 nats above" in caption
+    assert "costs 0.1 nats a token more" in caption
 
 
 def test_windows_count_from_the_length_that_is_given(

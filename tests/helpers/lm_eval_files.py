@@ -21,8 +21,11 @@ def write(
     answers: Mapping[str, Mapping[str, int]] | None = None,
     name: str = "results",
     old: bool = False,
+    words: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a results file; a task's scores are a list of items', with samples, or (mean, n).
+
+    Each sample holds the words too: arguments, resps, target.
 
     Old samples are those of lm-eval 0.4.6, and a name other than results that of a file that was
     given as --output_path.
@@ -45,6 +48,7 @@ def write(
                     metric: score,
                 }
                 | ({} if old else {"filter": kind, "metrics": [metric]})
+                | dict(words or {})
                 for i, score in enumerate(given)
             ]
             text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from rope_eval.commands.status import show
 from rope_eval.paths import asset
 from rope_eval.plans.estimate import Estimate, Remaining, seconds_left
 from rope_eval.plans.plan import Plan
@@ -66,3 +68,22 @@ def test_only_this_machines_units_count(tmp_path: Path, monkeypatch: pytest.Monk
     (standing,) = survey(made, store)
     assert standing.stored == 2
     assert seconds_left(remaining([standing])) is None
+
+
+def test_vllm_takes_at_least_weights_keys_and_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(PLAN.replace("device: cpu", "backend: vllm, dtype: float16"))
+    (one,) = survey(Plan.read(file), Store(tmp_path / "runs"))
+    config = json.loads((MODEL / "config.json").read_text())
+    numbers = 2 * config["num_hidden_layers"] * 64 * config["num_key_value_heads"]
+    size = config["head_dim"]
+    assert one.estimate.cache == numbers * size * 2  # bytes of a float16
+    assert one.estimate.weights and one.estimate.memory is None
+    show(Plan.read(file), Store(tmp_path / "runs"))
+    said = capsys.readouterr().out
+    assert "of keys and values of its longest text, beside what vllm takes" in said
+    file.write_text(PLAN.replace("device: cpu", "backend: vllm, engine: {kv_cache_dtype: fp8}"))
+    (one,) = survey(Plan.read(file), Store(tmp_path / "runs"))
+    assert one.estimate.cache is None and one.estimate.weights

@@ -19,6 +19,7 @@ from rope_eval.commands import import_runs as command
 from rope_eval.errors import DataError
 from rope_eval.paths import asset
 from rope_eval.results.imports import read_lm_eval
+from rope_eval.results.item_texts import texts_of
 from rope_eval.results.samples import scores_of
 from rope_eval.results.store import Store
 from rope_eval.scores import Sums
@@ -75,7 +76,13 @@ def test_what_lm_eval_really_writes(tmp_path: Path) -> None:
     assert (task["n"], task["n_all"], task["version"]) == (2, 3, 3)
     assert task["samples"] == ["acc,none"]
     assert imported.arrays["tiny/acc,none"].tolist() == [1, 0]
-    assert [name.split(":")[0] for name in imported.arrays["tiny/docs"]] == ["0", "1"]
+    names = imported.arrays["tiny/docs"].tolist()
+    assert [name.split(":")[0] for name in names] == ["0", "1"]
+    texts = texts_of(imported.arrays, "tiny")
+    assert [texts[name] for name in names] == [
+        {"input": "import", "choices": [" os", " zzzzz"], "target": " os", "answer": " os"},
+        {"input": "def", "choices": [" f", " §§§§"], "target": " §§§§", "answer": " f"},
+    ]
     assert imported.run.provenance["versions"]["lm-eval"] == "0.4.13"
     assert imported.run.provenance["ran"] == [{"dtype": "float32"}]  # what `auto` came to
     assert imported.run.provenance["started"].startswith("20")

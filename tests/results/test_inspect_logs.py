@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from helpers import page_store
+from helpers import lm_eval_files, page_store
 from rope_eval.cli import main
+from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.inspect_logs import NOT_KEPT, export_inspect
-from rope_eval.results.store import Store
+from rope_eval.results.store import Store, run_key
 
 inspect_log = pytest.importorskip("inspect_ai.log", reason="the extra inspect is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of inspect_ai's own
@@ -49,6 +52,47 @@ def test_items_of_tasks_have_their_scores(store: Store, tmp_path: Path) -> None:
     assert marks == {"0": 1.0, "1": 0.0, "2": 1.0, "3": 1.0}
     assert piqa.samples[0].input == NOT_KEPT
     assert logs["boolq"].results.total_samples == 2
+
+
+def test_items_have_their_words_where_samples_hold_them(store: Store, tmp_path: Path) -> None:
+    words = {
+        "arguments": {"gen_args_0": {"arg_0": "2 + 2 =", "arg_1": {"until": ["\n"]}}},
+        "resps": [[" 5"]],
+        "target": "4",
+    }
+    lm_eval_files.write(tmp_path / "lm", {"sums": [0.0]}, words=words)
+    (imported,) = read_lm_eval(tmp_path / "lm")
+    store.put(imported.run, imported.arrays)
+    (log,) = read(export_inspect(store, tmp_path / "logs")).values()
+    (sample,) = log.samples
+    assert (sample.input, sample.target, sample.choices) == ("2 + 2 =", "4", None)
+    assert sample.output.completion == sample.messages[-1].content == " 5"
+    assert sample.scores["acc,none"].value == 0.0
+
+
+def test_items_of_a_choice_have_the_choices(store: Store, tmp_path: Path) -> None:
+    asked = {"gen_args_0": {"arg_0": "Is it?", "arg_1": " no"}}
+    asked["gen_args_1"] = {"arg_0": "Is it?", "arg_1": " yes"}
+    words = {"arguments": asked, "resps": [[["-9.5", "False"]], [["-1", "True"]]], "target": "0"}
+    lm_eval_files.write(tmp_path / "lm", {"boolq": [0.0]}, words=words)
+    (imported,) = read_lm_eval(tmp_path / "lm")
+    store.put(imported.run, imported.arrays)
+    (log,) = read(export_inspect(store, tmp_path / "logs")).values()
+    (sample,) = log.samples
+    assert (sample.input, sample.target, sample.choices) == ("Is it?", " no", [" no", " yes"])
+    assert sample.output.completion == " yes"
+
+
+def test_items_of_opencompass_have_their_answers(store: Store, tmp_path: Path) -> None:
+    lm_eval_files.write(tmp_path / "lm", {"obqa": [1.0, 0.0]})
+    (imported,) = read_lm_eval(tmp_path / "lm")
+    asked = imported.run.request | {"kind": "opencompass"}
+    run = dataclasses.replace(imported.run, kind="opencompass", request=asked, key=run_key(asked))
+    store.put(run, imported.arrays | {"obqa/predicted": np.array(["B", "no idea"])})
+    (log,) = read(export_inspect(store, tmp_path / "logs")).values()
+    assert [one.output.completion for one in log.samples] == ["B", "no idea"]
+    assert [one.scores["acc,none"].value for one in log.samples] == [1.0, 0.0]
+    assert {one.input for one in log.samples} == {NOT_KEPT}
 
 
 def test_continuations_have_their_texts(store: Store, tmp_path: Path) -> None:

@@ -57,11 +57,11 @@ class InWindow(OfBooks):
     def _window(self, cell: Cell) -> int:
         window = self.window or trained_length(cell.setting.checkpoint, cell.setting.rope)
         if window is None:
-            raise SpecError(f"{cell}: the length of its training is not known: give window: …")
+            raise SpecError("the length of its training is not known: give window: …")
         window -= window % 2
         if not 2 <= window < self.length:
             raise SpecError(
-                f"{cell}: windows of {window} tokens need longer texts: length is {self.length}"
+                f"windows of {window} tokens need longer texts: length is {self.length}"
             )
         return window
 

@@ -24,13 +24,12 @@ from rope_eval.report.series.source import Line, Source, labelled
 from rope_eval.results.documents import TokenLosses
 
 DEFINITION = (
-    "The measured max context is where the first window, from the training length on, begins whose "
-    f"local loss (nats a token in (L / {WINDOW:.3g}, L], pooled over documents) is more than "
-    "{margin:g} nats above {reference}. It is beyond the longest length measured where no window "
-    "is lost."
+    f"A context ends where the first window (L / {WINDOW:.3g}, L] past the training length "
+    "begins that costs {margin:g} nats a token more than {reference}; beyond the longest measured "
+    "where none does."
 )
-SAME = "that of the same tokens, each with the last T/2 to T tokens as its whole context"
-OWN = "that of the tokens in (T/2, T], T the training length"
+SAME = "the same tokens after no more than the training length"
+OWN = "the last half of the training length"
 IN_WINDOW = "in_window"
 _ALIKE = ("fingerprint", "rope", "dtype")  # of the requests, where losses are of one model
 COLUMNS = (
@@ -124,13 +123,13 @@ def measured(
             continue
         if losses.each_length:
             source.notes.add(
-                "not drawn, as each of its lengths is a pass of its own", [line["label"]]
+                "no context, as each of its lengths is a pass of its own", [line["label"]]
             )
             continue
         held = _held(losses, int(trained), _in_windows(source, line, trained), margin)
         if held is None:
             source.notes.add(
-                "not drawn, as it was measured up to less than two windows past its training "
+                "no context, as it was measured up to less than two windows past its training "
                 "length",
                 [line["label"]],
             )
@@ -160,8 +159,8 @@ def definitions(points: Sequence[Line], margin: float = MARGIN) -> list[str]:
     without = [point["row"] for point in points if point["reference"] == OWN]
     return [
         *said,
-        "not paired: the text itself may cost more at some places than at others, so take many "
-        "documents, or measure a plan's `in_window` on the same ones: " + "; ".join(without),
+        "not paired, so take many documents, or add a plan's `in_window` on the same ones: "
+        + "; ".join(without),
     ]
 
 

@@ -75,7 +75,7 @@ def token_losses(source: Source, line: Line) -> TokenLosses | None:
     try:
         return TokenLosses(source.store, source.runs[line["key"]])
     except StoreError as error:
-        source.notes.add(f"not drawn: {error}", [line["row"]])
+        source.notes.add(f"left out: {error}", [line["row"]])
         return None
 
 

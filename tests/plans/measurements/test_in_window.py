@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +64,7 @@ def test_a_measured_context_is_told_by_it(
     work(read(tmp_path, PLAN), store)
     data = figure_data("contexts", store, rows=["lab/pretrained"])
     (point,) = data.frame.to_dict("records")
-    assert point["reference"].startswith("that of the same tokens")
+    assert point["reference"].startswith("the same tokens")
     assert 128 <= point["value"] < 200  # arXiv 2310.05209: its bound is T_tune
     assert point["bound"] == point["train_length"] == 128
 
@@ -70,7 +72,18 @@ def test_a_measured_context_is_told_by_it(
 def test_a_text_shorter_than_a_window_cannot_run(tmp_path: Path, store: Store) -> None:
     plan = read(tmp_path, PLAN.replace("length: 400", "length: 100"))
     said = [one.why for one in survey.survey(plan, store)]
-    assert said[-1].endswith("windows of 128 tokens need longer texts: length is 100")
+    assert said[-1] == "windows of 128 tokens need longer texts: length is 100"
+
+
+def test_a_model_that_does_not_say_its_length_is_told_once(tmp_path: Path, store: Store) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(MODEL, model)
+    values = json.loads((model / "config.json").read_text())
+    del values["max_position_embeddings"]
+    (model / "config.json").write_text(json.dumps(values))
+    plan = read(tmp_path, PLAN.replace(str(MODEL), str(model)))
+    said = [one.why for one in survey.survey(plan, store)]
+    assert said[-1] == "the length of its training is not known: give window: …"
 
 
 @pytest.mark.parametrize(
