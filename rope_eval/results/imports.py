@@ -112,7 +112,7 @@ def _read(file: Path, row: str | None) -> Imported:
     for name in results:
         if name not in configs:
             continue  # a group: it is worked out from its parts
-        tasks[name] = _task(record, name)
+        tasks[name] = _task(record, name) | _cut_prompts(setting, name)
         samples = file.parent / f"samples_{name}_{ending}.jsonl"
         if _is_file(samples) and "missing" not in tasks[name]["metadata"]:
             found = _samples(samples, _bytes(samples, digest), name, tasks[name])
@@ -256,6 +256,15 @@ def _task(record: _Fields, name: str) -> dict[str, Any]:
     if task["n"] == 0 and "missing" not in metadata:
         raise DataError(f"{counts.where}.effective: a score of no items")
     return task
+
+
+def _cut_prompts(config: _Fields, task: str) -> dict[str, Any]:
+    """Return how many of a task's prompts were cut to the model's length, where our model says."""
+    given = config.of(task, "cut_prompts", dict)
+    if given is None:
+        return {}
+    counts = _Fields(f"{config.where}: cut_prompts.{task}", given)
+    return {"cut_prompts": {name: counts.count(name, 0) for name in ("cut", "of")}}
 
 
 def _score(scores: _Fields, task: str, key: str) -> float | None:
