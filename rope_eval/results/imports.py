@@ -21,7 +21,7 @@ from rope_eval.files import open_file
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
 from rope_eval.results.conditions import prompting
-from rope_eval.results.metrics import NOT_RUN, is_of_ruler, part_of_item
+from rope_eval.results.metrics import NOT_RUN, at, is_of_ruler, length_of_task, part_of_item
 from rope_eval.results.samples import arrays_of, sums_of
 from rope_eval.results.store import Run, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
@@ -114,10 +114,13 @@ def _read(file: Path, row: str | None) -> Imported:
             continue  # a group: it is worked out from its parts
         tasks[name] = _task(record, name) | _cut_prompts(setting, name)
         samples = file.parent / f"samples_{name}_{ending}.jsonl"
+        found: dict[str, npt.NDArray[Any]] = {}
         if _is_file(samples) and "missing" not in tasks[name]["metadata"]:
             found = _samples(samples, _bytes(samples, digest), name, tasks[name])
-            tasks[name]["samples"] = sorted(key for key in found if "," in key and "/" not in key)
-            arrays |= {f"{name}/{metric}": array for metric, array in found.items()}
+        if (length := length_of_task(name, tasks[name]["metadata"])) is not None:
+            found = _at_length(length, tasks[name], found)
+        tasks[name]["samples"] = sorted(key for key in found if "," in key and "/" not in key)
+        arrays |= {f"{name}/{metric}": array for metric, array in found.items()}
     # not `identity.request`: the content of the files says all, and the same on every machine
     request = {
         "kind": "lm_eval",
@@ -251,7 +254,6 @@ def _task(record: _Fields, name: str) -> dict[str, Any]:
         "metadata": {key: metadata[key] for key in metadata if key != "config_source"},
         "higher_is_better": {m: bool(up) for m, up in higher.items() if up is not None},
         "answers": {answer: answers.count(answer) for answer in answers.data},
-        "samples": [],
     }
     if task["n"] == 0 and "missing" not in metadata:
         raise DataError(f"{counts.where}.effective: a score of no items")
@@ -332,12 +334,22 @@ def _samples(
     for metric, column in list(means.items()):
         for part in sorted({parts[item] for item in column if item in parts}):
             some = {item: score for item, score in column.items() if parts.get(item) == part}
-            of_part = f"@{part},".join(metric.split(","))
+            of_part = at(part, metric)
             means[of_part] = some
             task["metrics"][of_part] = math.fsum(some.values()) / len(some)
     task["counts"] = {m: len(column) for m, column in means.items() if len(column) < len(items)}
     sums = {m: sums_of(column) for m, column in whole.items() if m not in means}
     return arrays_of(means | {m: column for m, column in sums.items() if column}, items)
+
+
+def _at_length(
+    length: int, task: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return a task's arrays with its length in the names of its metrics, as it then has too."""
+    for name in ("metrics", "counts"):
+        if name in task:
+            task[name] = {at(length, metric): value for metric, value in task[name].items()}
+    return {at(length, key) if "," in key else key: array for key, array in arrays.items()}
 
 
 def _measured(sample: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, list[str]]:
