@@ -249,7 +249,7 @@ def _cuts(record: Mapping[str, Any]) -> list[str]:
     """Return where a task's protocol cut its prompts, and how many a model's length did."""
     metadata, counts = record["metadata"], record.get("cut_prompts")
     found = []
-    if "truncation" in metadata:
+    if "truncate_at" in metadata:  # `truncation` alone is a model's argument, which tasks get too
         cut, side = metadata["truncate_at"], metadata["truncation"]
         found.append(f"prompts cut to {cut} tokens on the {side}")
     if counts:

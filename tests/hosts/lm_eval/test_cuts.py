@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -108,9 +109,14 @@ def test_parts_of_another_request_are_not_counted() -> None:
 def test_the_frame_says_how_many(tmp_path: Path) -> None:
     cut = {"babilong_qa1": {"cut": 3, "of": 20}}
     tasks = {"babilong_qa1": (0.5, 20), "piqa": (0.25, 20)}
-    lm_eval_files.write(tmp_path, tasks, cut_prompts=cut)
+    file = lm_eval_files.write(tmp_path, tasks, cut_prompts=cut)
+    record = json.loads(file.read_text())
+    for config in record["configs"].values():  # lm-eval hands a model's arguments to tasks
+        config["metadata"]["truncation"] = True
+    file.write_text(json.dumps(record))
     (imported,) = read_lm_eval(tmp_path)
     assert {row["task"]: row["remark"] for row in rows(imported.run)} == {
         "babilong_qa1": "3 of 20 prompts were cut",
         "piqa": None,
     }
+    assert {row["truncation"] for row in rows(imported.run)} == {"none"}
