@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rope_eval.commands.options import add_choice, add_shared
+from rope_eval.commands.options import Rate, add_choice, add_shared
 from rope_eval.commands.showing import show
 from rope_eval.commands.store import open_store
 from rope_eval.errors import SpecError
@@ -16,6 +16,7 @@ examples:
   rope-eval table perplexity --lengths 4k,16k --intervals
   rope-eval table perplexity --source both --rows "paper:LLaMA2 7B/*,lab/*"
   rope-eval table ruler --rows "lab/*" --format latex
+  rope-eval table ruler --threshold 90           # of RULER's effective length
   rope-eval table "arc_*,piqa" --metric acc --format csv > arc.csv
 
 1 to 5 and 3+4 are the paper's tables (arXiv 2310.05209), with its numbers, yours, or both; 3+4
@@ -46,6 +47,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--metric", metavar="NAME", help="of tasks, the only one to show")
     add_choice(parser)
     add("--intervals", action="store_true", help="95 %% intervals beside the numbers")
+    add(
+        "--threshold",
+        action=Rate,
+        metavar="PERCENT",
+        help="of ruler, what a mean over its 13 tasks must exceed for an effective length "
+        "(default: the paper's 85.6)",
+    )
     add("--protocol", default="paper", help="of measured scores: paper, lm_eval or leval")
     add_shared(parser, "--results")
     add(
@@ -76,6 +84,8 @@ def run(args: argparse.Namespace) -> int:
     choice = Choice(rows=args.rows, columns=args.columns, lengths=args.lengths)
     if args.metric and not own:
         raise SpecError(f"--metric is of measurements and tasks, not of table {args.table}")
+    if args.threshold is not None and (args.table != "ruler" or source == "paper"):
+        raise SpecError("--threshold is of `rope-eval table ruler`: leave it out")
     if args.intervals and (source == "paper" or args.table == "1"):
         raise SpecError(
             "--intervals is of what was measured: not of --source paper, and of perplexity in "
@@ -89,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
             choice=choice,
             published=source == "both",
             intervals=args.intervals,
+            threshold=args.threshold,
         )
     elif source == "paper":
         table = paper.chosen_table(args.table, choice)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.protocols.perplexity import CUMULATIVE
 from rope_eval.report import published as paper
+from rope_eval.report import ruler
 from rope_eval.report.choice import EVERYTHING, Choice
 from rope_eval.report.formats import Best, Cell, Interval, Table
 from rope_eval.report.measured import length_text
@@ -43,6 +44,8 @@ NAMES: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
 )
 """The measurement and the metric that a name stands for; None for any."""
 
+_RULER = "ruler"
+_EFFECTIVE = "effective"  # the column of RULER's effective length
 _WHOLE = "value"  # the column of what has no length
 _NO_INTERVAL = "no interval, of one document or of items that were not kept"
 _COUNTS = ("documents", "documents_too_short", "tokens")  # no scores
@@ -57,12 +60,14 @@ def stored_table(
     choice: Choice = EVERYTHING,
     published: bool = False,
     intervals: bool = False,
+    threshold: float | None = None,
 ) -> Table:
     """Return a table of what was measured, its numbers as recorded (a fraction, a perplexity).
 
     Where anything has a length, a row is a model, task and metric, and a column a length, a part
     of a task (of LongBench by length), or `value` for what has neither. Else a row is a model, and
-    a column a task. Of several runs the newest stands, and the caption says so.
+    a column a task. Of several runs the newest stands, and the caption says so. RULER has the mean
+    of its tasks too, where all have a score, and the effective length by it.
 
     Args:
         store: the runs.
@@ -71,10 +76,15 @@ def stored_table(
         choice: of rows, tasks or metrics, and lengths.
         published: take the paper's numbers too.
         intervals: show 95 % intervals beside the numbers.
+        threshold: of RULER's effective length, in percent; by default the paper's.
 
     Raises:
-        SpecError: the store has no such task, metric, row or length; or the paper has none.
+        SpecError: the store has no such task, metric, row or length; or the paper has none; or a
+            threshold of another table than RULER's.
     """
+    if threshold is not None and name != _RULER:
+        raise SpecError(f"a threshold is of the table ruler, not of {name}: leave it out")
+    threshold = ruler.check_threshold(ruler.THRESHOLD if threshold is None else threshold)
     wanted = _Wanted(
         name=name, metric=metric, choice=choice, published=published, intervals=intervals
     )
@@ -87,9 +97,13 @@ def stored_table(
         for line in lines_of(wanted.choice.of(measured))
         if wanted.choice.columns or plain(line["metric"]) not in _COUNTS
     ]
+    if name == _RULER:
+        lines += ruler.means(line for line, _ in _newest(lines))
     grid = _Grid(wanted, lines, rows)
     for line, several in _newest(lines):
         grid.add(line, several=several)
+    if name == _RULER:
+        grid.add_effective(threshold)
     return grid.table()
 
 
@@ -114,6 +128,7 @@ class _Grid:
         self._notes = Notes()
         self._intervals: dict[tuple[tuple[str, ...], str], Interval] = {}
         self._best: dict[str, Best] = {}
+        self._effective = ""  # what the caption says of the column, where it is there
         by_row = lines if self._by_length else sorted(lines, key=lambda one: rows.index(one["row"]))
         self._cells: dict[tuple[str, ...], dict[str, Cell]] = {
             self._place(line)[0]: {} for line in by_row
@@ -138,9 +153,22 @@ class _Grid:
             else:
                 self._intervals[key, column] = (_decimal(line, ends[0]), _decimal(line, ends[1]))
 
+    def add_effective(self, threshold: float) -> None:
+        """Put RULER's effective lengths beside the means that they come from."""
+        scores: dict[tuple[str, ...], dict[int, float]] = {}
+        for line in self._lines:
+            if line["task"] == ruler.MEAN:
+                scores.setdefault(self._place(line)[0], {})[line["length"]] = 100 * line["value"]
+        for key, some in scores.items():
+            self._cells[key][_EFFECTIVE] = ruler.effective_text(some, threshold)
+            self._effective = (
+                f". {_EFFECTIVE}: the longest of these lengths whose {ruler.MEAN} exceeds "
+                f"{threshold:g} % (arXiv 2404.06654, Table 3)"
+            )
+
     def table(self) -> Table:
         """Return the table."""
-        columns = self._columns()
+        columns = self._columns() + ((_EFFECTIVE,) if self._effective else ())
         groups = list(dict.fromkeys(key[1:] for key in self._cells))
         keys = sorted(self._cells, key=lambda key: groups.index(key[1:]))
         self._say_blanks(keys, columns)
@@ -197,10 +225,12 @@ class _Grid:
         if not self._by_length and len(self._metrics) == 1:
             title += f", metric {min(self._metrics)}"
         title += ", with 95 % intervals" if self._wanted.intervals else ""
+        title += self._effective
         if any(line["protocol"] == CUMULATIVE.name for line in self._lines):
             title += ". Whole books: protocol cumulative, where a row names no other"
         there = {(key[1:], column) for key, cells in self._cells.items() for column in cells}
-        of_none = any((key[1:], column) not in there for key in self._cells for column in columns)
+        own = [column for column in columns if column != _EFFECTIVE]
+        of_none = any((key[1:], column) not in there for key in self._cells for column in own)
         return title + (". Blank where nothing was run of a task" if of_none else "")
 
 

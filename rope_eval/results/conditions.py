@@ -49,7 +49,7 @@ def conditions(run: Run, task: Mapping[str, Any] | None = None) -> dict[str, str
         found |= run.results.get("prompting", {}) | {
             "num_fewshot": task.get("num_fewshot"),
             "version": task.get("version"),
-            "truncation": NONE if cut[0] is None else f"{cut[0]} at {cut[1]}",
+            "truncation": NONE if None in cut else f"{cut[0]} at {cut[1]}",
             "probe": _probe(metadata),
         }
     return {

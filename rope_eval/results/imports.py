@@ -22,7 +22,7 @@ from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
 from rope_eval.results.conditions import prompting
 from rope_eval.results.item_texts import ARRAY, packed, text_of
-from rope_eval.results.metrics import NOT_RUN, is_of_ruler, part_of_item
+from rope_eval.results.metrics import NOT_RUN, at, is_of_ruler, length_of_task, part_of_item
 from rope_eval.results.samples import arrays_of, sums_of
 from rope_eval.results.store import Run, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
@@ -114,12 +114,15 @@ def _read(file: Path, row: str | None) -> Imported:
     for name in results:
         if name not in configs:
             continue  # a group: it is worked out from its parts
-        tasks[name] = _task(record, name)
+        tasks[name] = _task(record, name) | _cut_prompts(setting, name)
         samples = file.parent / f"samples_{name}_{ending}.jsonl"
+        found: dict[str, npt.NDArray[Any]] = {}
         if _is_file(samples) and "missing" not in tasks[name]["metadata"]:
             found = _samples(samples, _bytes(samples, digest), name, tasks[name])
-            tasks[name]["samples"] = sorted(key for key in found if "," in key and "/" not in key)
-            arrays |= {f"{name}/{metric}": array for metric, array in found.items()}
+        if (length := length_of_task(name, tasks[name]["metadata"])) is not None:
+            found = _at_length(length, tasks[name], found)
+        tasks[name]["samples"] = sorted(key for key in found if "," in key and "/" not in key)
+        arrays |= {f"{name}/{metric}": array for metric, array in found.items()}
     # not `identity.request`: the content of the files says all, and the same on every machine
     request = {
         "kind": "lm_eval",
@@ -253,11 +256,19 @@ def _task(record: _Fields, name: str) -> dict[str, Any]:
         "metadata": {key: metadata[key] for key in metadata if key != "config_source"},
         "higher_is_better": {m: bool(up) for m, up in higher.items() if up is not None},
         "answers": {answer: answers.count(answer) for answer in answers.data},
-        "samples": [],
     }
     if task["n"] == 0 and "missing" not in metadata:
         raise DataError(f"{counts.where}.effective: a score of no items")
     return task
+
+
+def _cut_prompts(config: _Fields, task: str) -> dict[str, Any]:
+    """Return how many of a task's prompts were cut to the model's length, where our model says."""
+    given = config.of(task, "cut_prompts", dict)
+    if given is None:
+        return {}
+    counts = _Fields(f"{config.where}: cut_prompts.{task}", given)
+    return {"cut_prompts": {name: counts.count(name, 0) for name in ("cut", "of")}}
 
 
 def _score(scores: _Fields, task: str, key: str) -> float | None:
@@ -328,13 +339,23 @@ def _samples(
     for metric, column in list(means.items()):
         for part in sorted({parts[item] for item in column if item in parts}):
             some = {item: score for item, score in column.items() if parts.get(item) == part}
-            of_part = f"@{part},".join(metric.split(","))
+            of_part = at(part, metric)
             means[of_part] = some
             task["metrics"][of_part] = math.fsum(some.values()) / len(some)
     task["counts"] = {m: len(column) for m, column in means.items() if len(column) < len(items)}
     sums = {m: sums_of(column) for m, column in whole.items() if m not in means}
     arrays = arrays_of(means | {m: column for m, column in sums.items() if column}, items)
     return arrays | ({ARRAY: packed(texts)} if arrays and texts else {})
+
+
+def _at_length(
+    length: int, task: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Return a task's arrays with its length in the names of its metrics, as it then has too."""
+    for name in ("metrics", "counts"):
+        if name in task:
+            task[name] = {at(length, metric): value for metric, value in task[name].items()}
+    return {at(length, key) if "," in key else key: array for key, array in arrays.items()}
 
 
 def _measured(sample: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, list[str]]:

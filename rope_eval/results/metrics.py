@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Any
 
+from rope_eval.lengths import parse_length
+
 MEASUREMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "longbench": ("longbench*",),  # one of its tasks is called a retrieval
@@ -26,6 +28,7 @@ NOT_RUN = -1
 
 # perplexity@4096; accuracy_depth_0.5@4096; of RULER 4096
 _LENGTH = re.compile(r"([a-z_]+([0-9.]+)?@)?([0-9]{1,15})")
+_BABILONG = re.compile("[1-9][0-9]{0,5}[kKmM]")
 _FRACTION = re.compile(r"acc(uracy)?\b|acc(uracy_depth)?_|exact_match|greedy@|[0-9]+(,|$)")
 _LOWEST = re.compile(r"nll|loss|bits_per_byte|(word_|byte_)?perplexity|brier_score|[tw]er$")
 
@@ -65,6 +68,33 @@ def length_of(metric: str) -> int | None:
     """
     found = _LENGTH.fullmatch(metric.partition(",")[0])
     return int(found[3]) if found else None
+
+
+def length_of_task(task: str, metadata: Mapping[str, Any]) -> int | None:
+    """Return the length in tokens that all of a task's items have by its metadata, or None.
+
+    BABILong's metrics do not say which of its lengths was run, which has the form ``8k``.
+
+    >>> length_of_task("babilong_qa1", {"max_seq_lengths": "8k"})
+    8192
+    >>> length_of_task("babilong_qa1", {"max_seq_lengths": "0k"})  # the facts alone
+    >>> length_of_task("ruler_vt", {"max_seq_lengths": [4096]})
+    """
+    given = metadata.get("max_seq_lengths")
+    if measurement_of(task) != "babilong" or not isinstance(given, str):
+        return None
+    found = _BABILONG.fullmatch(given)
+    return parse_length(given) if found else None
+
+
+def at(part: object, metric: str) -> str:
+    """Return the name of a metric of a part of the items, or of a length.
+
+    >>> at("8k+", "score,none"), at(8192, "acc,none")
+    ('score@8k+,none', 'acc@8192,none')
+    """
+    name, comma, kind = metric.partition(",")
+    return f"{name}@{part}{comma}{kind}"
 
 
 def part_of(metric: str) -> str | None:

@@ -200,7 +200,7 @@ def _tasks(run: Run) -> Iterator[dict[str, Any]]:
         for metric, value in record["metrics"].items():
             if value is None and missing:
                 continue
-            remark = _NO_NUMBER if value is None else _truncation(metadata)
+            remark = "; ".join([_NO_NUMBER] if value is None else _cuts(record))
             name = metric.partition(",")[0]
             not_run = is_of_ruler(metric) and value == NOT_RUN
             yield (
@@ -245,7 +245,13 @@ def _constant(answers: Mapping[str, int]) -> str | None:
     return given[0][0] if len(given) == 1 and given[0][1] > 1 else None
 
 
-def _truncation(metadata: Mapping[str, Any]) -> str:
-    if "truncation" not in metadata:
-        return ""
-    return f"prompts cut to {metadata['truncate_at']} tokens on the {metadata['truncation']}"
+def _cuts(record: Mapping[str, Any]) -> list[str]:
+    """Return where a task's protocol cut its prompts, and how many a model's length did."""
+    metadata, counts = record["metadata"], record.get("cut_prompts")
+    found = []
+    if "truncate_at" in metadata:  # `truncation` alone is a model's argument, which tasks get too
+        cut, side = metadata["truncate_at"], metadata["truncation"]
+        found.append(f"prompts cut to {cut} tokens on the {side}")
+    if counts:
+        found.append(f"{counts['cut']} of {counts['of']} prompts were cut")
+    return found

@@ -190,3 +190,5 @@ def test_tasks_of_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         run(*words, "--source", "paper")
     with pytest.raises(SpecError, match="--metric is of measurements"):
         run("3", "--metric", "acc")
+    with pytest.raises(SpecError, match="--threshold is of `rope-eval table ruler`"):
+        run("3", "--threshold", "90")

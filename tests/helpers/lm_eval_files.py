@@ -22,6 +22,7 @@ def write(
     name: str = "results",
     old: bool = False,
     words: Mapping[str, Any] | None = None,
+    cut_prompts: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Path:
     """Write a results file; a task's scores are a list of items', with samples, or (mean, n).
 
@@ -63,7 +64,9 @@ def write(
         "versions": dict.fromkeys(tasks, 1),
         "n-shot": dict.fromkeys(tasks, 0),
         "n-samples": counts,
-        "config": {"model": "hf", "model_args": model_args} | ({"rope": rope} if rope else {}),
+        "config": {"model": "hf", "model_args": model_args}
+        | ({"rope": rope} if rope else {})
+        | ({"cut_prompts": cut_prompts} if cut_prompts else {}),
         "git_hash": "abc",
         "date": date,
         "lm_eval_version": "0.4.13",

@@ -42,7 +42,10 @@ assert RetrievalTask.OUTPUT_TYPE == "retrieval_probe"  # its module gives every 
 
 
 def requests(kind: Any, *arguments: tuple[Any, ...]) -> list[Instance]:
-    return [Instance(request_type=kind, doc={}, arguments=some, idx=0) for some in arguments]
+    return [
+        Instance(request_type=kind, doc={}, arguments=some, idx=0, metadata=("t", i, 1))
+        for i, some in enumerate(arguments)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +233,17 @@ def test_too_long_is_an_error_and_not_a_cut(vllm: Any) -> None:
             vllm.truncation = False
     with pytest.raises(LengthError, match="leaves no room to generate 40"):
         vllm.generate_until(requests("generate_until", (TEXT[:230], {"max_gen_toks": 40})))
+
+
+def test_what_is_cut_is_counted(vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm, "truncation", True)
+    vllm.loglikelihood(requests("loglikelihood", (TEXT[:300], TEXT[300:307]), ("It", " was")))
+    assert vllm.get_model_info()["cut_prompts"] == {"t": {"cut": 1, "of": 2}}
+    vllm.loglikelihood(requests("loglikelihood", ("It", " was")))
+    assert vllm.get_model_info()["cut_prompts"] == {}
+    some = ((TEXT[:300], {"max_gen_toks": 2}), ("It", {"max_gen_toks": 2}))
+    vllm.generate_until(requests("generate_until", *some))
+    assert vllm.get_model_info()["cut_prompts"] == {"t": {"cut": 1, "of": 2}}
 
 
 @pytest.mark.parametrize(

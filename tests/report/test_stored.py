@@ -101,6 +101,14 @@ def test_retrieval_and_any_task(store: Store) -> None:
     assert "its score is not a number: me/model, arc_easy, acc_norm (value)." in table.caption
 
 
+def test_babilong_by_length(store: Store) -> None:
+    put(store, {"babilong_qa1": {"acc@4096,none": 0.75, "acc@131072,none": 0.25}})
+    put(store, {"babilong_qa1": {"acc,none": 1.0}}, date=2000.0)  # of 0k
+    table = stored_table(store, "babilong")
+    assert table.columns == ("4K", "128K", "value")
+    assert cells(table) == [("me/model", "babilong_qa1", "acc", "0.7500", "0.2500", "1.0000")]
+
+
 def test_longbench_by_the_length_of_its_items(store: Store) -> None:
     task = "longbench_qasper_e"
     put(store, {task: {f"score@{part},none": 0.25 for part in ("8k+", "0-4k", "4-8k")}})

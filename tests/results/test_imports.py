@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from helpers import lm_eval_files
 from rope_eval.commands import import_runs as command
 from rope_eval.errors import DataError
 from rope_eval.paths import asset
+from rope_eval.results import frame
 from rope_eval.results.imports import read_lm_eval
 from rope_eval.results.item_texts import texts_of
 from rope_eval.results.samples import scores_of
@@ -337,6 +339,30 @@ def test_longbench_by_the_length_of_its_items(tmp_path: Path) -> None:
     assert record["counts"] == {"score@0-4k,none": 2, "score@4-8k,none": 1, "score@8k+,none": 1}
     assert list(scores_of(imported.arrays, task, "score@0-4k,none").values()) == [1, 0.5]
     assert len(scores_of(imported.arrays, task, "score,none")) == 4
+
+
+def test_babilong_has_the_length_that_was_run(tmp_path: Path) -> None:
+    """Its results and samples call all lengths ``acc``, and two would be one score."""
+    store = Store(tmp_path / "runs")
+    wanted = {"4k": "acc@4096,none", "128k": "acc@131072,none", "0k": "acc,none"}
+    for date, (length, right) in enumerate({"4k": 3, "128k": 1, "0k": 4}.items()):
+        folder = tmp_path / length
+        items = [{"acc": float(i < right)} for i in range(4)]
+        scores = {"acc": right / 4}
+        file = lm_eval_files.write_items(folder, "babilong_qa1", scores, items, date=date + 1.0)
+        record = json.loads(file.read_text())
+        record["configs"]["babilong_qa1"]["metadata"]["max_seq_lengths"] = length
+        file.write_text(json.dumps(record))
+        (imported,) = read_lm_eval(folder)
+        store.put(imported.run, imported.arrays)
+        found, metric = imported.run.results["tasks"]["babilong_qa1"], wanted[length]
+        assert found["metrics"] == {metric: right / 4}
+        assert found["samples"] == [metric]
+        assert sum(scores_of(imported.arrays, "babilong_qa1", metric).values()) == right
+    table = frame(store)
+    assert [None if pd.isna(n) else n for n in table["length"]] == [4096, 131072, None]
+    assert table["value"].tolist() == [0.75, 0.25, 1.0]
+    assert set(table["better"]) == {"higher"}
 
 
 def test_sums_of_items_are_kept(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from rope_eval import __version__
 from rope_eval.backends.hf.encoding import first_tokens
 from rope_eval.errors import LengthError, SpecError
+from rope_eval.hosts.lm_eval.cuts import Cuts
 from rope_eval.hosts.lm_eval.kept_answers import keep_apart, tokenizer_digest
 from rope_eval.protocols.perplexity import PerplexityProtocol
 from rope_eval.rope.reach import Reach
@@ -80,6 +81,7 @@ class DocumentsMixin(ABC):
     rope_spec: Any
     proof: Any
     reach: Reach
+    cuts: Cuts
     _config: Any
     _rotary: Rotary
     rolling_bos: str
@@ -99,6 +101,7 @@ class DocumentsMixin(ABC):
             "proof": self.proof,
             "laws": self._rotary.laws.to_dict(),
             "reach": self.reach.to_dict(),
+            "cut_prompts": self.cuts.to_dict(),
             "dtype": self._dtype(),
             "rolling_bos": {"rule": self.rolling_bos, "tokens": self._bos_of_rolling()},
         }

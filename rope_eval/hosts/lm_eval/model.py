@@ -26,6 +26,7 @@ from rope_eval.hosts.lm_eval.arguments import (
     take_gguf,
     take_setting,
 )
+from rope_eval.hosts.lm_eval.cuts import Cuts
 from rope_eval.hosts.lm_eval.documents import (
     DocumentsMixin,
     LoglikelihoodRequest,
@@ -58,8 +59,8 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         backend: "hf" (or lm-eval's own "default" and "causal"), or "vllm" for `ScalingRopeVLLM`.
         chunk_size: tokens of a chunk when whole documents are scored.
         proof: "off" leaves out the proof of the setting on the weights (`rope_eval.backends.hf`).
-        strict: refuse a field that changes nothing in requests as long as these; without it a
-            line says so.
+        strict: refuse a field that changes nothing in requests as long as these, and a prompt that
+            truncation=True would cut; without it a line says so, and the results count them.
         rolling_bos: "hf" begins rolling perplexity as lm-eval's `hf` does, with BOS twice where the
             tokenizer begins a text with it (lm-eval issue 3333); "one" with one BOS.
         **arguments: RopeSpec's fields by their names, and every argument of lm-eval's `hf`.
@@ -110,6 +111,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         self._patch.__enter__()
         self._rotary = rotary_of(self.model)
         self.reach = Reach(self._rotary.effective_from, strict=strict)
+        self.cuts = Cuts(strict=strict)
         weakref.finalize(self, self._patch.close)  # also when the interpreter ends
 
     def close(self) -> None:
@@ -176,6 +178,14 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
 
     # ---- requests ------------------------------------------------------------------------------
 
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Score continuations, and count the prompts that are cut."""
+        self.cuts.ask(requests)
+        answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)
+        return answers
+
     def _loglikelihood_tokens(
         self,
         requests: list[LoglikelihoodRequest],
@@ -186,6 +196,8 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         lengths = [len(context) + len(continuation) for _, context, continuation in requests]
         check_vocabulary(self.model, max((max(c + k) for _, c, k in requests), default=0))
         longest = self.max_length + 1
+        too_long = [one[0] for one, n in zip(requests, lengths, strict=True) if n > longest]
+        self.cuts.lose(too_long, self.max_length)
         self.reach.expect("loglikelihood", min(max(lengths, default=0), longest))
         rotaries = rotaries_of(self.model)
         if all(rotary.base_changes != "per_sequence" for rotary in rotaries):
@@ -202,7 +214,8 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         return [answers[i] for i in range(len(requests))]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Continue prompts."""
+        """Continue prompts, and count those that are cut."""
+        self.cuts.ask(requests)
         answers: list[str] = super().generate_until(requests, disable_tqdm)
         self.reach.check("generate_until")
         return answers
@@ -215,15 +228,23 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         truncation: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Encode and pad, and refuse to lose the beginning of a prompt unless truncation=True."""
-        if left_truncate_len and not self.truncation:
-            ids, _ = super().tok_batch_encode(strings, padding_side)
+        if not left_truncate_len:
+            return super().tok_batch_encode(strings, padding_side, left_truncate_len, truncation)
+        ids, whole = super().tok_batch_encode(strings, padding_side)
+        if not self.truncation:
             if ids.shape[1] > left_truncate_len:
                 raise LengthError(
                     f"a prompt of {ids.shape[1]} tokens leaves no room to generate in "
                     f"max_length={self.max_length} (prompts may have {left_truncate_len}): "
                     "give max_length=…, or truncation=True to lose its beginning"
                 )
-        return super().tok_batch_encode(strings, padding_side, left_truncate_len, truncation)
+            return ids, whole
+        ids, kept = super().tok_batch_encode(strings, padding_side, left_truncate_len, truncation)
+        lost = (kept.sum(-1) < whole.sum(-1)).tolist()
+        self.cuts.lose(
+            (text for text, cut in zip(strings, lost, strict=True) if cut), self.max_length
+        )
+        return ids, kept
 
     def _model_generate(
         self, context: torch.Tensor, max_length: int, stop: list[str], **kwargs: Any

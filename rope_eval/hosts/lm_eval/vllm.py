@@ -21,6 +21,7 @@ from rope_eval.backends.vllm.geometry import config_geometry
 from rope_eval.backends.vllm.starting import starting
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.hosts.lm_eval.arguments import check_values, check_weights, take_setting
+from rope_eval.hosts.lm_eval.cuts import Cuts
 from rope_eval.hosts.lm_eval.documents import (
     DocumentsMixin,
     LoglikelihoodRequest,
@@ -111,6 +112,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
         self._max_length = int(length)
         self._rotary = Rotary(self.rope_spec, config_geometry(self._config))
         self.reach = Reach(self._rotary.effective_from, strict=strict)
+        self.cuts = Cuts(strict=strict)
         self.proof: dict[str, Any] | str = "none: engines apart (data_parallel_size) are not asked"
         if self.data_parallel_size <= 1:
             self.proof = proof_of_engine(
@@ -164,12 +166,24 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
     def _score_windows(self, windows: Iterable[list[int]]) -> Iterator[TokenScores]:
         yield from self._score_texts(list(windows))
 
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Score continuations, and count the prompts that are cut."""
+        self.cuts.ask(requests)
+        answers: list[tuple[float, bool]] = super().loglikelihood(requests, disable_tqdm)
+        return answers
+
     def _loglikelihood_tokens(
         self, requests: list[LoglikelihoodRequest], disable_tqdm: bool = False, **options: Any
     ) -> list[tuple[float, bool]]:
         longest = self.max_length + 1  # as in `hf`: the last token is never an input
         texts = [(*context, *continuation) for _, context, continuation in requests]
         check_fits(requests, self.max_length, truncation=self.truncation)
+        too_long = [
+            one[0] for one, text in zip(requests, texts, strict=True) if len(text) > longest
+        ]
+        self.cuts.lose(too_long, self.max_length)
         self.reach.expect("loglikelihood", min(max(map(len, texts)), longest))
         order = sorted(range(len(texts)), key=lambda i: (-len(texts[i]), texts[i]))
         size = len(order) if self.batch_size == "auto" else int(self.batch_size)
@@ -191,18 +205,22 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue prompts, and refuse to lose the beginning of one unless truncation=True."""
-        longest = 0
+        self.cuts.ask(requests)
+        longest, too_long = 0, []
         for request in requests:
             prompt, generation = request.args
             _, _, room = self.modify_gen_kwargs(generation, default_max_gen_toks=self.max_gen_toks)
             tokens = len(self.tok_encode(prompt))
             longest = max(longest, min(tokens + room, self.max_length))
-            if tokens + room > self.max_length and not self.truncation:
+            if tokens + room > self.max_length:
+                too_long.append(prompt)
+            if too_long and not self.truncation:
                 raise LengthError(
                     f"a prompt of {tokens} tokens leaves no room to generate {room} in "
                     f"max_length={self.max_length}: give max_length=…, or truncation=True to lose "
                     "its beginning"
                 )
+        self.cuts.lose(too_long, self.max_length)
         self.reach.expect("generate_until", longest)
         answers: list[str] = super().generate_until(requests, disable_tqdm)
         return answers
