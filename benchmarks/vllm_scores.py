@@ -3,8 +3,8 @@
 Each runs in a process of its own, the engine in that process, on the same random model and tokens.
 vLLM's own is asked for the same log-probabilities without a RopeSpec; its defaults are the tokens
 of a step and the log-probabilities as objects. Peak memory is what the process held beyond its size
-with the engine loaded and warmed up, a GPU's not counted. Prints ratios: absolute times mean nothing
-on a shared CPU; on a GPU those of the clock count.
+with the engine loaded and warmed up; a GPU's is not counted. Prints ratios: absolute times mean
+nothing on a shared CPU, and on a GPU those of the clock are to be read.
 
     python benchmarks/vllm_scores.py               # 32,768 tokens, vocabulary 32,000
     python benchmarks/vllm_scores.py --model DIR --vocabulary 128256 --dtype bfloat16
