@@ -111,16 +111,19 @@ class Generation:
 
         self.model, self.spec = model, spec
         self.cache = DynamicCache(config=model.config)
-        generator = torch.Generator().manual_seed(0)
+        device, dtype = model.device, model.dtype
+        generator = torch.Generator(device).manual_seed(0)
         config = model.config
         shape = rows, config.num_key_value_heads, tokens, config.head_dim
         for layer in range(config.num_hidden_layers):
-            keys, values = (torch.randn(shape, generator=generator) for _ in range(2))
+            keys, values = (
+                torch.randn(shape, generator=generator, device=device).to(dtype) for _ in range(2)
+            )
             self.cache.update(keys, values, layer)
         if spec is not None:
             keep_caches([self.cache])
-        self.token = torch.ones(rows, 1, dtype=torch.int64)
-        self.mask = torch.ones(rows, tokens, dtype=torch.int64)
+        self.token = torch.ones(rows, 1, dtype=torch.int64, device=device)
+        self.mask = torch.ones(rows, tokens, dtype=torch.int64, device=device)
         for row in range(1, rows):
             self.mask[row, : row * tokens // 16] = 0
 

@@ -238,8 +238,8 @@ class Cost:
     ) -> int:
         """Return the bytes beside the weights, at most at a time on a device.
 
-        The hidden states of all its tokens are held twice while the first layer's are put together;
-        keys and values are one layer's, of all tokens.
+        The hidden states of all its tokens are held once, in `rope_eval.backends.hf.rows.Rows`, and
+        beside them either a layer's keys and values of all tokens and a chunk, or some logits.
 
         Args:
             tokens: T.
@@ -258,13 +258,9 @@ class Cost:
         keys = (3 if unrotated or cached else 2) * tokens * self.kv_heads * self.head_dim * each
         tables = 2 * tokens * self.head_dim * 4
         widest = max(self.wide, (self.heads + 2 * self.kv_heads) * self.head_dim)
-        layer = (
-            hidden
-            + keys * (-(-self.layers // parts) if cached else 1)
-            + CHUNKS * chunk * widest * each
-        )
+        layer = keys * (-(-self.layers // parts) if cached else 1) + CHUNKS * chunk * widest * each
         logits = LOGITS * 4 * min(LOGITS_AT_ONCE, tokens * self.vocabulary)
-        return tables + max(2 * hidden, layer, hidden + logits)
+        return tables + hidden + max(layer, logits)
 
 
 def usual_device() -> str:

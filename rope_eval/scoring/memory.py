@@ -14,8 +14,9 @@ from rope_eval.scoring.cost import BYTES, Cost
 from rope_eval.sizes import size_text
 
 SHORTEST = 128  # tokens of a chunk; shorter ones take far longer, and save nothing
-SCALED = 5  # copies of all keys that xPos makes, with what the allocator keeps of them: measured
-TEMPORARY = 6  # of `[C, widest]`, at most at a time in a layer: measured (benchmarks/memory.py)
+# Allowances, chosen so that plans were above the peaks of the one model of benchmarks/memory.py:
+SCALED = 5  # copies of all keys for xPos, which makes one a chunk; glibc keeps some of the freed
+TEMPORARY = 6  # of `[C, widest]` in a layer: twice `cost.CHUNKS`, which PyTorch's own count has
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
