@@ -167,7 +167,7 @@ def export(args: argparse.Namespace) -> int:
 
     Raises:
         DataError: there is no such folder, or the file cannot be written; no samples for Inspect.
-        SpecError: for intervals of items.
+        SpecError: for items with intervals, or as logs.
         StoreError: the folder cannot be read.
     """
     from rope_eval.errors import DataError, SpecError
@@ -175,12 +175,12 @@ def export(args: argparse.Namespace) -> int:
     from rope_eval.results.items import items
     from rope_eval.results.tidy import for_spreadsheets, frame
 
+    if args.items and (args.intervals or args.format == "inspect"):
+        raise SpecError("--items are csv or parquet, without intervals: leave out the one or other")
     store = existing_store(args.results)
     if args.format == "inspect":
         return _inspect(store, args)
     check_output(args.output)
-    if args.items and args.intervals:
-        raise SpecError("an item has no interval: leave out --items or --intervals")
     table = items(store) if args.items else frame(store, intervals=args.intervals)
     style = args.format or ("parquet" if args.output.suffix == ".parquet" else "csv")
     try:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rope_eval.errors import StoreError
 from rope_eval.files import Place
 from rope_eval.results.items import items
 from rope_eval.results.store import Run, Store
@@ -180,6 +181,8 @@ def _tables(store: Store, runs: Sequence[MeasuredRun]) -> dict[Kind, pd.DataFram
     by_run = dict(iter(numbers.groupby("key", observed=True, sort=False)))
     found: dict[Kind, list[pd.DataFrame]] = {}
     for run in runs:
+        if run.key not in by_run and run.kind != Kind.ATTENTION:
+            continue  # windows without the curve that says at which lengths
         rows = _READERS[run.kind](store, run, by_run.get(run.key, numbers.iloc[:0]))
         rows.insert(0, "checkpoint", run.checkpoint)
         rows.insert(1, "method", run.method)
@@ -212,6 +215,11 @@ def _marks(store: Store, run: MeasuredRun, numbers: pd.DataFrame) -> pd.DataFram
 def _scores(store: Store, run: MeasuredRun, numbers: pd.DataFrame) -> pd.DataFrame:
     """Return sums of attention scores by document, part and bin."""
     arrays = store.arrays(run.key)
+    if "sums" not in arrays:
+        raise StoreError(
+            f"{store.place(run.key)} has no sums by document: it was measured before they were "
+            "kept. Delete it, and run the plan again: its documents are put together anew"
+        )
     shape = arrays["sums"].shape
     documents, parts, bins = (places.ravel() for places in np.indices(shape))
     return pd.DataFrame(

@@ -102,8 +102,9 @@ def test_export_of_items(key: str, tmp_path: Path, capsys: pytest.CaptureFixture
     assert table["model"].tolist() == ["=x"] * 2
     assert main(["store", "export", "--items", "-o", "items.csv"]) == 0
     assert pd.read_csv("items.csv")["model"].tolist() == ["'=x"] * 2
-    assert main(["store", "export", "--items", "--intervals", "-o", "items.csv"]) == 2
-    assert "an item has no interval" in capsys.readouterr().err
+    for more in (["--intervals"], ["--format", "inspect"]):
+        assert main(["store", "export", "--items", *more, "-o", "items.csv"]) == 2
+        assert "--items are csv or parquet" in capsys.readouterr().err
 
 
 def test_a_bad_entry_stops_no_table_and_no_comparison(

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from helpers import figure_store
-from helpers.lab_store import LENGTHS, LOSS, TRAIN, only, put_curve, read_laboratory, recipe, step
-from rope_eval.errors import DataError
+from helpers.lab_store import (
+    DOCUMENTS,
+    LENGTHS,
+    LOSS,
+    TRAIN,
+    only,
+    put_attention,
+    put_curve,
+    put_window,
+    read_laboratory,
+    recipe,
+    step,
+)
+from rope_eval.errors import DataError, StoreError
 from rope_eval.results.store import Store
 from studies.scaling_laws import reading
 from studies.scaling_laws.measured import Kind, measured_in
@@ -69,6 +82,22 @@ def test_a_run_that_failed_is_said(store: Store) -> None:
         "lab-curve of base-41 (as trained): out of memory",
         "lab-window of base-41 (as trained): out of memory",
     }
+
+
+def test_windows_without_their_curve_are_not_there(store: Store) -> None:
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512))
+    put_window(store, recipe("base-41", 41, TRAIN), np.ones((DOCUMENTS, len(LENGTHS))))
+    lab = read_laboratory(store)
+    assert list(lab.in_windows) == [("base-20", "as trained")]
+
+
+def test_attention_without_sums_by_document_is_an_error(store: Store) -> None:
+    put_curve(store, recipe("base-20", 20, TRAIN), step(512))
+    put_attention(store, recipe("base-20", 20, TRAIN), lambda m: 1 / (1 + m))
+    (run,) = (run for run in store.runs() if run.kind == "attention")
+    store.put(run, replace=True)
+    with pytest.raises(StoreError, match=rf"{run.key}\.zip has no sums by document"):
+        read_laboratory(store)
 
 
 def test_runs_that_are_not_the_studys_are_passed_over(store: Store) -> None:

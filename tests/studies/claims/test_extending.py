@@ -18,12 +18,12 @@ from helpers.lab_store import (
 from rope_eval.errors import DataError
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import extending
-from studies.scaling_laws.claims.extending import kept
+from studies.scaling_laws.extended import Extended, extended, kept
 from studies.scaling_laws.extensions import extensions
 from studies.scaling_laws.sampling import Sample
 
 
-def _stored(store: Store) -> dict[str, extending.Extended]:
+def _stored(store: Store) -> dict[str, Extended]:
     one = recipe("pretrained", 1e4)
     put_curve(store, one, step(128))
     put_retrieval(store, one, 128)
@@ -31,7 +31,7 @@ def _stored(store: Store) -> dict[str, extending.Extended]:
     for method, at, until in (("PI", 32, 0), ("YaRN", 1024, 64), ("ReRoPE", 1e9, 512)):
         put_method(store, one, method, step(at))
         put_retrieval(store, one, until, method=method)
-    return {e.method: e for e in extending.extended(read_laboratory(store))}
+    return {e.method: e for e in extended(read_laboratory(store))}
 
 
 def test_perplexity_is_kept_while_the_mean_excess_is_within_the_margin(store: Store) -> None:
@@ -93,7 +93,7 @@ def test_methods_are_drawn_by_kind(store: Store) -> None:
     one = recipe("pretrained", 1e4)
     for name in ("HardClip", "dynamic YaRN"):
         put_method(store, one, name, step(1e9))
-    for other in extending.extended(read_laboratory(store)):
+    for other in extended(read_laboratory(store)):
         if other.method in ("HardClip", "dynamic YaRN"):
             assert other.column == "by length, fewer pairs"
 

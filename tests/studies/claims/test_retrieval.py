@@ -21,6 +21,7 @@ from rope_eval import theory
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import retrieval
 from studies.scaling_laws.measured import Kind
+from studies.scaling_laws.retrieved import everything
 
 
 def test_retrieval_that_is_lost_where_perplexity_is_kept(store: Store) -> None:
@@ -32,7 +33,7 @@ def test_retrieval_that_is_lost_where_perplexity_is_kept(store: Store) -> None:
     put_curve(store, never, step(1e9))
     put_retrieval(store, never, 0)
     lab = read_laboratory(store)
-    small, unlearned, large, largest = retrieval.everything(lab)
+    small, unlearned, large, largest = everything(lab)
     first = theory.first_negative(20, 4096, HEAD_DIM)
     assert first is not None and small.feasible == first - 1 < 256
     assert small.loses is True and small.retrieves.value == 256 and small.held.beyond
@@ -60,7 +61,7 @@ def test_retrieval_counts_what_stands_first_and_has_no_gaps(store: Store) -> Non
     right[:, :6, 1] = True  # what stands nearer is found further
     arrays = {"right": right, "nll": np.zeros(right.shape, dtype=np.float32)}
     put(store, Kind.RETRIEVAL, one, arrays, lengths=PROBES, depths=[0.0, 0.5])
-    found = only(retrieval.everything(read_laboratory(store)))
+    found = only(everything(read_laboratory(store)))
     assert found.accuracy == (1, 1, 1, 0, 1, 0, 0)
     assert found.retrieves.value == 128
     assert found.learned and found.retrieves_past == 128
