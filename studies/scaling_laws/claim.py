@@ -13,14 +13,7 @@ from tabulate import tabulate
 from rope_eval.labels import base_label
 from studies.scaling_laws.runs import Checkpoint, Laboratory
 from studies.scaling_laws.sampling import Estimate
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Check:
-    """A statement of the paper that numbers decide; None where they leave it open."""
-
-    statement: str
-    holds: bool | None
+from studies.scaling_laws.verdicts import Check, Grade, Statement, statements
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +43,8 @@ class Finding:
         basis: documents, sets and seeds that the numbers come from.
         numbers: everything that was worked out, as plain JSON values.
         headline: the one or two numbers that matter.
-        checks: what the verdict follows from.
+        checks: what the verdict follows from, controls among them.
+        criterion: what was asked of a point to count, in words.
         tables: Markdown, each with the words that introduce it.
         pictures: the figures.
         definitions: how the numbers are made.
@@ -65,34 +59,32 @@ class Finding:
     numbers: dict[str, Any] = field(default_factory=dict)
     headline: str = ""
     checks: tuple[Check, ...] = ()
+    criterion: str = ""
     tables: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     definitions: tuple[str, ...] = ()
     missing: str | None = None
 
     @property
+    def statements(self) -> tuple[Statement, ...]:
+        """What is claimed, each with the points that it was tested at."""
+        return tuple(one for one in statements(self.checks) if not one.control)
+
+    @property
+    def controls(self) -> tuple[Statement, ...]:
+        """What says whether the tests could have shown anything."""
+        return tuple(one for one in statements(self.checks) if one.control)
+
+    @property
     def verdict(self) -> str:
-        """Whether it agrees: all checks hold; in part: some do; else it disagrees."""
+        """How many statements have each grade."""
         if self.missing is not None:
             return "not measured"
-        if not self.checks:
+        grades = [one.grade for one in self.statements]
+        if not grades:
             return "no claim to check"
-        decided = {check.holds for check in self.checks} - {None}
-        if not decided:
-            return "not decided"
-        if all(check.holds for check in self.checks):
-            return "agrees"
-        return "agrees in part" if True in decided else "disagrees"
-
-
-def above_zero(statement: str, estimate: Estimate) -> Check:
-    """Return the check that a difference is above zero; open where its interval has zero."""
-    return Check(statement=statement, holds=None if estimate.sign == 0 else estimate.sign > 0)
-
-
-def below_zero(statement: str, estimate: Estimate) -> Check:
-    """Return the check that a difference is below zero; open where its interval has zero."""
-    return Check(statement=statement, holds=None if estimate.sign == 0 else estimate.sign < 0)
+        counts = {grade: grades.count(grade) for grade in Grade}
+        return ", ".join(f"{n} {grade}" for grade, n in counts.items() if n)
 
 
 def basis(laboratory: Laboratory, checkpoints: Iterable[Checkpoint]) -> str:
@@ -103,14 +95,16 @@ def basis(laboratory: Laboratory, checkpoints: Iterable[Checkpoint]) -> str:
         if count > 1:
             repeated.setdefault(count, set()).add(checkpoint.base)
     seeds = "".join(
-        f"; {count} seeds of the tuning for the bases {', '.join(map(base_label, sorted(bases)))} "
-        "(see the spread over seeds)"
+        f"; {count} seeds of the tuning for the bases {', '.join(map(base_label, sorted(bases)))}, "
+        "whose mean is shown"
         for count, bases in sorted(repeated.items())
     )
     return (
         f"{laboratory.documents} documents of {laboratory.text['tokens']} tokens, in "
-        f"{laboratory.sets} disjoint sets; one seed for each checkpoint{seeds}. Intervals are "
-        "95 %, by bootstrap over documents, paired; a / b / c are the values in each set."
+        f"{laboratory.sets} disjoint sets; one pre-training; one seed of each tuning{seeds}. "
+        "Intervals are 95 %, by bootstrap over documents, paired, and over seeds (a tuning that "
+        "was run once has the spread of those that were repeated; what no seed but the first was "
+        "measured under has none); a / b / c are the values in each set."
     )
 
 

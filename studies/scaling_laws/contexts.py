@@ -8,11 +8,15 @@ from typing import Any
 from rope_eval.labels import base_label
 from rope_eval.local_loss import WINDOW
 from rope_eval.report.figures.contexts import MeasuredContext
-from studies.scaling_laws import scores
+from studies.scaling_laws import scores, tunings
 from studies.scaling_laws.claim import length, tokens
 from studies.scaling_laws.runs import Checkpoint, Laboratory
 from studies.scaling_laws.sampling import Estimate, plain
-from studies.scaling_laws.scores import Context
+from studies.scaling_laws.scores import AS_JUDGED, Context, Rule
+from studies.scaling_laws.verdicts import Check, within
+
+FACTOR = 1.25
+"""A measured max context within this factor of T_extra, either way, follows the law."""
 
 DEFINITION = (
     "The measured max context is where the first window, from T_tune on, begins whose local loss "
@@ -96,9 +100,39 @@ class Held:
 HEADERS = ["base", "T_tune", "T_extra", "measured max context", "by set", "measured / T_extra"]
 
 
-def held(laboratory: Laboratory, checkpoint: Checkpoint, margin: float = scores.MARGIN) -> Held:
-    """Measure the max context of a checkpoint as it was trained."""
+def held(laboratory: Laboratory, checkpoint: Checkpoint, rule: Rule = AS_JUDGED) -> Held:
+    """Measure the max context of a checkpoint's tuning, as it was trained, over its seeds."""
     sample = laboratory.sample
-    curve, in_window = laboratory.trained(checkpoint), laboratory.in_window(checkpoint)
-    context = scores.max_context(curve, in_window, sample, margin)
+    curve, in_window = tunings.with_window(laboratory, checkpoint)
+    context = scores.max_context(curve, in_window, sample, rule)
     return Held(checkpoint=checkpoint, context=context, estimate=sample.estimate(context.values))
+
+
+def held_alone(laboratory: Laboratory, checkpoint: Checkpoint) -> Held:
+    """Measure the max context of one seed: its interval is over documents alone."""
+    sample = laboratory.sample
+    curves = laboratory.trained(checkpoint), laboratory.in_window(checkpoint)
+    context = scores.max_context(*curves, sample)
+    return Held(checkpoint=checkpoint, context=context, estimate=sample.estimate(context.values))
+
+
+def follows(statement: str, point: Held, *, at: str) -> Check:
+    """Return the check that a context is T_extra within `FACTOR`, either way."""
+    bound = point.checkpoint.bound
+    return within(statement, at, point.estimate, bound / FACTOR, bound * FACTOR)
+
+
+def variants(laboratory: Laboratory) -> dict[str, Rule]:
+    """Return the rules that are tried beside the one that is judged by, the latter first."""
+    lengths = min(
+        (laboratory.trained(c).lengths for c in laboratory.checkpoints), key=lambda some: some[-1]
+    )
+    rules = {f"as judged ({scores.MARGIN:g} nats, up to {lengths[-1]}, all lengths)": AS_JUDGED}
+    rules |= {f"margin {margin:g} nats": Rule(margin=margin) for margin in (0.1, 0.2, 0.5, 0.7)}
+    rules |= {
+        f"ceiling {longest} tokens": Rule(longest=longest)
+        for longest in (lengths[-1] // 2, lengths[-1] // 4)
+        if longest > max(laboratory.tune_lengths, default=0)
+    }
+    steps = {2: "every second length", 4: "every fourth length"}
+    return rules | {f"grid: {words}": Rule(step=step) for step, words in steps.items()}

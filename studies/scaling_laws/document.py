@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tabulate import tabulate
 
 from rope_eval.errors import DataError, StoreError
 from rope_eval.report.figures import style
-from studies.scaling_laws.claim import Finding, markdown_table
+from studies.scaling_laws.claim import Finding, markdown_table, table
 from studies.scaling_laws.claims import (
     attention,
     bases,
@@ -35,6 +36,7 @@ from studies.scaling_laws.claims import (
     seeds,
 )
 from studies.scaling_laws.runs import Laboratory
+from studies.scaling_laws.verdicts import RULE, Statement, against_seeds
 
 CLAIMS: dict[str, Callable[[Laboratory], Finding]] = {
     "bases": bases.find,
@@ -50,12 +52,22 @@ CLAIMS: dict[str, Callable[[Laboratory], Finding]] = {
     "seeds": seeds.find,
 }
 
-SYMBOLS = {True: "yes", False: "no", None: "open: the interval has zero"}
-
 
 def find_all(laboratory: Laboratory) -> tuple[Finding, ...]:
-    """Return all findings; one that lacks its runs says so instead of having numbers."""
-    return tuple(_found(laboratory, name) for name in CLAIMS)
+    """Return all findings; one that lacks its runs says so instead of having numbers.
+
+    A point that one seed alone answers the other way is open, whatever all of them together say.
+    """
+    alone = {seed: laboratory.of_seed(seed) for seed in laboratory.seeds}
+    return tuple(_of_all_seeds(laboratory, alone, name) for name in CLAIMS)
+
+
+def _of_all_seeds(laboratory: Laboratory, alone: Mapping[int, Laboratory], name: str) -> Finding:
+    whole = _found(laboratory, name)
+    if not whole.checks:
+        return whole
+    by_seed = {seed: _found(one, name).checks for seed, one in alone.items()}
+    return replace(whole, checks=against_seeds(whole.checks, by_seed))
 
 
 def _found(laboratory: Laboratory, name: str) -> Finding:
@@ -78,19 +90,35 @@ def summary_table(found: Sequence[Finding]) -> str:
 
 
 def verdict_table(found: Sequence[Finding]) -> str:
-    """Return the verdicts as Markdown, a finding a row."""
-    rows = [
-        [
-            f.title,
-            f.source or "–",
-            f.verdict,
-            f"{sum(c.holds is True for c in f.checks)} of {len(f.checks)}" if f.checks else "–",
-            f.headline if f.missing is None else f.missing,
-        ]
-        for f in found
-    ]
-    headers = ["finding", "claimed in", "verdict", "statements that hold", "numbers"]
+    """Return the verdicts as Markdown: a statement a row; those alike of many subjects, in one.
+
+    Failed controls are named below those of their finding.
+    """
+    rows = [row for f in found for row in _verdicts(f)]
+    headers = ["finding", "statement", "verdict", "tested"]
     return markdown_table(headers, rows, left=len(headers))
+
+
+def _verdicts(finding: Finding) -> list[list[str]]:
+    if finding.missing is not None:
+        return [[finding.title, "–", "not measured", finding.missing]]
+    some = finding.statements
+    if not some:
+        return [[finding.title, "–", finding.verdict, finding.headline]]
+    rows = []
+    for one in some:
+        if not one.subject:
+            rows.append([one.text, one.grade, one.tested])
+            continue
+        alike = [o for o in some if (o.claimed, o.grade) == (one.claimed, one.grade)]
+        if alike[0] is one:
+            rows.append([one.claimed, one.grade, ", ".join(o.subject for o in alike)])
+    rows += [
+        [one.text, "control failed", ", ".join(failed)]
+        for one in finding.controls
+        if (failed := one.at(False))
+    ]
+    return [[finding.title if i == 0 else "", *row] for i, row in enumerate(rows)]
 
 
 def to_dict(laboratory: Laboratory, found: Sequence[Finding]) -> dict[str, Any]:
@@ -108,7 +136,8 @@ def to_dict(laboratory: Laboratory, found: Sequence[Finding]) -> dict[str, Any]:
                 "verdict": f.verdict,
                 "missing": f.missing,
                 "headline": f.headline,
-                "checks": [{"statement": c.statement, "holds": c.holds} for c in f.checks],
+                "statements": [_statement(one) for one in f.statements],
+                "controls": [_statement(one) for one in f.controls],
                 "numbers": f.numbers,
             }
             for f in found
@@ -116,9 +145,14 @@ def to_dict(laboratory: Laboratory, found: Sequence[Finding]) -> dict[str, Any]:
     }
 
 
+def _statement(one: Statement) -> dict[str, Any]:
+    points = [{"at": c.at, "holds": c.holds, "contrary_seeds": list(c.seeds)} for c in one.checks]
+    return {"statement": one.text, "grade": None if one.control else one.grade, "points": points}
+
+
 def to_markdown(laboratory: Laboratory, found: Sequence[Finding]) -> str:
     """Return everything as Markdown, for the folder that the figures are in."""
-    parts = [_failed(laboratory), *(_section(f) for f in found)]
+    parts = [_failed(laboratory), RULE, *(_section(f) for f in found)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -130,19 +164,46 @@ def _failed(laboratory: Laboratory) -> str:
 def _section(finding: Finding) -> str:
     if finding.missing is not None:
         return f"## {finding.title}\n\nnot measured: {finding.missing}"
-    checks = [f"| {c.statement} | {SYMBOLS[c.holds]} |" for c in finding.checks]
     parts = [
         f"## {finding.title}",
         f"The claim ({finding.source}): {finding.claim}",
         f"**Verdict: {finding.verdict}.** {finding.headline}.",
         *(f"![{p.shows}]({p.file})" for p in finding.pictures),
         *finding.tables,
+        *_verdict_parts(finding),
+        f"Measured on: {finding.basis}",
+        *finding.definitions,
     ]
-    if checks:
-        table = "\n".join(["| statement | holds |", "|:--|:--|", *checks])
-        parts.append(f"What the verdict follows from:\n\n{table}")
-    parts += [f"Measured on: {finding.basis}", *finding.definitions]
     return "\n\n".join(parts)
+
+
+def _verdict_parts(finding: Finding) -> list[str]:
+    if not finding.checks:
+        return []
+    parts = [
+        table(
+            "What the verdict follows from",
+            ["statement", "verdict", "tested"],
+            [[one.text, one.grade, one.tested] for one in finding.statements],
+            left=3,
+        )
+    ]
+    if finding.controls:
+        rows = [
+            [one.text, ", ".join(one.at(False)) or "none", ", ".join(one.at(None)) or "none"]
+            for one in finding.controls
+        ]
+        parts.append(table("Controls", ["control", "failed at", "open at"], rows, left=3))
+    contrary = [
+        [f"{c.subject} {c.statement}".strip(), c.at, ", ".join(map(str, c.seeds))]
+        for c in finding.checks
+        if c.seeds
+    ]
+    if contrary:
+        words = "Open because one seed alone says the contrary"
+        parts.append(table(words, ["statement", "at", "seeds"], contrary, left=3))
+    parts.append(f"The criterion: {finding.criterion}")
+    return parts
 
 
 def write_findings(

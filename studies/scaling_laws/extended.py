@@ -9,13 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from rope_eval.rope import methods
-from studies.scaling_laws.claim import (
-    tokens,
-)
+from studies.scaling_laws.claim import tokens
 from studies.scaling_laws.extensions import FACTOR, extensions
 from studies.scaling_laws.names import AS_TRAINED, METHODS
 from studies.scaling_laws.retrieved import reached
-from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory, Retrieval
+from studies.scaling_laws.runs import JUDGED, Checkpoint, Curve, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Estimate, Floats, Sample, plain
 from studies.scaling_laws.scores import (
     MARGIN,
@@ -24,7 +22,7 @@ from studies.scaling_laws.scores import (
     cumulative_nll,
 )
 
-FACTORS = (1, FACTOR, 32)
+SHOWN = (1, FACTOR, 32)
 """Lengths of the table, in T_train: where nothing is extended, the one asked for, and far past."""
 
 Column = Literal["frequencies", "by length, fewer pairs", "position maps"]
@@ -64,7 +62,8 @@ class Extended:
         asked: whether the method is one of `extensions`; the others stand beside them.
         losses: by length: cumulative, and against the checkpoint as trained.
         keeps: up to where perplexity holds.
-        finds: up to where needles are found, or None.
+        finds: the farthest distance at which needles are found, or None.
+        judged: the lengths that its loss is judged at.
     """
 
     curve: Curve
@@ -73,6 +72,7 @@ class Extended:
     losses: Mapping[int, Difference]
     keeps: Reach
     finds: Reach | None
+    judged: tuple[int, ...]
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -110,7 +110,7 @@ class Extended:
             "setting": {name: value for name, value in rope.items() if name not in trained},
             "losses": plain(self.losses),
             "keeps_perplexity_up_to": self.keeps.to_dict(),
-            "retrieves_up_to": None if self.finds is None else self.finds.to_dict(),
+            "finds_as_far_as": None if self.finds is None else self.finds.to_dict(),
             "accuracy": None if self.retrieval is None else plain(self.accuracy()),
         }
 
@@ -175,7 +175,10 @@ def _extended(
         curve=curve,
         retrieval=retrieval,
         asked=asked,
-        losses={n: compare(laboratory, curve, trained, n) for n in laboratory.multiples(*FACTORS)},
+        losses={
+            n: compare(laboratory, curve, trained, n) for n in laboratory.multiples(1, *JUDGED)
+        },
+        judged=laboratory.judged(checkpoint),
         keeps=keeps,
         finds=finds,
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from rope_eval import theory
 from rope_eval.results.stats import Interval, wilson
-from studies.scaling_laws.contexts import Held, held
+from studies.scaling_laws.contexts import Held, held_alone
 from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory, Retrieval
 from studies.scaling_laws.sampling import Estimate, Floats, Sample, plain
@@ -30,8 +30,9 @@ class Kept:
         intervals: Wilson's, of each accuracy, over samples.
         answer_nll: nats of the whole answer, mean at each length, of the same.
         feasible: up to which distance B(m) ≥ 0; None where it is beyond the longest length.
-        retrieves: the length up to which every accuracy is at least `ENOUGH`; 0 where that of the
-            shortest is not.
+        finds: the farthest measured distance with an accuracy of at least `ENOUGH`; 0 where none
+            has. Shorter ones may fail: see `gaps`.
+        finds_rows: the same in all rows of the samples, [K].
         held: the measured max context.
     """
 
@@ -41,7 +42,8 @@ class Kept:
     intervals: tuple[Interval, ...]
     answer_nll: tuple[float, ...]
     feasible: int | None
-    retrieves: Estimate
+    finds: Estimate
+    finds_rows: Floats
     held: Held
 
     @property
@@ -51,8 +53,25 @@ class Kept:
 
     @property
     def learned(self) -> bool:
-        """Whether it retrieves at the shortest length: elsewhere there is nothing to lose."""
-        return self.accuracy[0] >= ENOUGH
+        """Whether it retrieves beyond doubt at some distance within T_tune.
+
+        Not at the shortest alone: a base whose pairs all turn within a few tokens may find needles
+        at some distances and not at others.
+        """
+        return any(
+            interval[0] > ENOUGH
+            for n, interval in zip(self.retrieval.lengths, self.intervals, strict=True)
+            if n <= self.checkpoint.tune_length
+        )
+
+    @property
+    def gaps(self) -> list[int]:
+        """Distances shorter than the farthest one found at which needles are not found."""
+        return [
+            n
+            for n, mark in zip(self.retrieval.lengths, self.accuracy, strict=True)
+            if n < self.finds.value and mark < ENOUGH
+        ]
 
     def marks(self, *, under: bool) -> list[tuple[int, float, Interval]]:
         """Return (length, accuracy, interval) where perplexity is kept.
@@ -70,6 +89,12 @@ class Kept:
         ]
 
     @property
+    def control(self) -> tuple[int, float] | None:
+        """The longest distance up to the bound where perplexity is kept, and its accuracy."""
+        marks = self.marks(under=False)
+        return marks[-1][:2] if self.learned and marks else None
+
+    @property
     def loses(self) -> bool | None:
         """Whether retrieval is lost at a length past the bound where perplexity is kept.
 
@@ -81,14 +106,12 @@ class Kept:
         return any(interval[1] < ENOUGH for _, _, interval in marks)
 
     @property
-    def retrieves_past(self) -> int | None:
-        """Longest length past the base's bound that is retrieved at beyond doubt, or None."""
+    def finds_past(self) -> int | None:
+        """Farthest distance past the base's bound that is found beyond doubt, or None."""
         past = [
             n
             for n, interval in zip(self.retrieval.lengths, self.intervals, strict=True)
-            if self.feasible is not None
-            and self.feasible < n <= self.retrieves.value
-            and interval[0] > ENOUGH
+            if self.feasible is not None and self.feasible < n and interval[0] > ENOUGH
         ]
         return max(past, default=None)
 
@@ -105,22 +128,23 @@ class Kept:
             "wilson": plain(self.intervals),
             "answer_nll": list(self.answer_nll),
             "feasible_length": self.feasible,
-            "retrieves_up_to": plain(self.retrieves),
+            "finds_as_far_as": plain(self.finds),
+            "gaps": self.gaps,
             "learned": self.learned,
-            "retrieves_past_its_bound": self.retrieves_past,
+            "finds_past_its_bound": self.finds_past,
             "max_context": self.held.to_dict(),
             "keeps_perplexity_and_loses_retrieval": self.loses,
         }
 
 
 def reached(retrieval: Retrieval, sample: Sample) -> Floats:
-    """Return the length up to which every accuracy is at least `ENOUGH`, the needle first, [K].
+    """Return the farthest distance with an accuracy of at least `ENOUGH`, the needle first, [K].
 
-    0 where that of the shortest is not.
+    0 where none has. Shorter ones may fail, so that a method or a base that misses some distance is
+    not taken to find nothing beyond it.
     """
     marks = sample.weights @ retrieval.right[:, :, 0] / sample.totals  # [K, L]
-    holds = np.cumprod(marks >= ENOUGH, axis=1)
-    return np.asarray((holds * np.array(retrieval.lengths, dtype=np.float64)).max(1))
+    return np.asarray(((marks >= ENOUGH) * np.array(retrieval.lengths, dtype=np.float64)).max(1))
 
 
 def kept(laboratory: Laboratory, retrieval: Retrieval) -> Kept:
@@ -130,6 +154,7 @@ def kept(laboratory: Laboratory, retrieval: Retrieval) -> Kept:
     marks = right.mean(0)
     checkpoint = retrieval.checkpoint
     curve = laboratory.trained(checkpoint)
+    rows = reached(retrieval, sample)
     first = theory.first_negative(checkpoint.base, curve.lengths[-1], checkpoint.head_dim)
     return Kept(
         retrieval=retrieval,
@@ -138,17 +163,16 @@ def kept(laboratory: Laboratory, retrieval: Retrieval) -> Kept:
         intervals=tuple(wilson(float(mark), len(right)) for mark in marks),
         answer_nll=tuple(float(x) for x in retrieval.nll[:, :, 0].mean(0)),
         feasible=None if first is None else first - 1,
-        retrieves=sample.estimate(reached(retrieval, sample)),
-        held=held(laboratory, checkpoint),
+        finds=sample.estimate(rows),
+        finds_rows=rows,
+        held=held_alone(laboratory, checkpoint),
     )
 
 
 def everything(laboratory: Laboratory) -> list[Kept]:
-    """Return all checkpoints that were probed as trained, one seed each, by T_tune and base."""
+    """Return all that were probed as trained, each seed by itself, by T_tune and base."""
     return [
         kept(laboratory, laboratory.retrieval[c.name, AS_TRAINED])
         for c in laboratory.checkpoints
-        if (c.name, AS_TRAINED) in laboratory.retrieval
-        and not c.dropped
-        and c == laboratory.seeds_of(c)[0]
+        if (c.name, AS_TRAINED) in laboratory.retrieval and not c.dropped
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,11 @@ from rope_eval.rope.spec import RopeSpec
 from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.recipes.grids import PRETRAIN_THETA
 from studies.scaling_laws.sampling import Floats, Sample
+
+T = TypeVar("T")
+
+JUDGED = (2, 4, 8, 16, 32)
+"""Multiples of T_train at which every statement about a loss is judged."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +39,11 @@ class Checkpoint:
     head_dim: int
     seed: int
     tuned: bool
+
+    @property
+    def tuning(self) -> str:
+        """The checkpoint's name without its seed: the same for all seeds of a tuning."""
+        return self.name.removesuffix(f"-seed{self.seed}")
 
     @property
     def base(self) -> float:
@@ -89,6 +99,24 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class SeedEffects:
+    """What other seeds of a tuning may add to a curve: see `studies.scaling_laws.tunings`.
+
+    Attributes:
+        pool: nats of a document up to each length that a seed adds, [P, L].
+        drawn: which of them each resample has, one for each seed of the tuning, [R, S].
+    """
+
+    pool: Floats
+    drawn: npt.NDArray[np.int64]
+
+    def at(self, places: list[int]) -> Floats:
+        """Return what is added in each resample, [R, ...], by places of lengths."""
+        found: Floats = self.pool[:, places][self.drawn].mean(1)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Curve:
     """Sums of scores of D documents at L lengths.
 
@@ -99,6 +127,7 @@ class Curve:
         lengths: tokens seen, BOS included; increasing.
         nll: nats summed over the ``lengths[l] - 1`` scored tokens, [D, L].
         hits: how many of them were the most likely token, [D, L]; NaN where that is not kept.
+        effects: what other seeds may add, where the curve is a mean over seeds.
     """
 
     checkpoint: Checkpoint
@@ -107,6 +136,14 @@ class Curve:
     lengths: tuple[int, ...]
     nll: Floats
     hits: Floats
+    effects: SeedEffects | None = None
+
+    def sums(self, sample: Sample, places: list[int]) -> Floats:
+        """Return nats up to some of its lengths in all rows of a sample, [K, places]."""
+        found: Floats = sample.weights @ self.nll[:, places]
+        if self.effects is not None:
+            found[1 + sample.sets :] += sample.items * self.effects.at(places)
+        return found
 
     @property
     def one_pass(self) -> bool:
@@ -116,7 +153,11 @@ class Curve:
     def at(self, lengths: tuple[int, ...]) -> Curve:
         """Return it at some of its lengths, increasing."""
         places = [self.index(length) for length in lengths]
-        return replace(self, lengths=lengths, nll=self.nll[:, places], hits=self.hits[:, places])
+        effects = self.effects
+        if effects is not None:
+            effects = replace(effects, pool=effects.pool[:, places])
+        nll, hits = self.nll[:, places], self.hits[:, places]
+        return replace(self, lengths=lengths, nll=nll, hits=hits, effects=effects)
 
     def index(self, length: int) -> int:
         """Return where a length is, or raise `DataError`."""
@@ -269,6 +310,37 @@ class Laboratory:
                 "at the lengths of its curve: run the study's plan again"
             )
         return found.at(lengths)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the tunings that have several."""
+        return tuple(sorted({c.seed for c in self.checkpoints if len(self.seeds_of(c)) > 1}))
+
+    def of_seed(self, seed: int) -> Laboratory:
+        """Return the measurements of a seed alone; of a tuning that lacks it those of its first."""
+        kept = set()
+        for checkpoint in self.checkpoints:
+            seeds = self.seeds_of(checkpoint)
+            kept.add(next((c for c in seeds if c.seed == seed), seeds[0]).name)
+
+        def of(found: dict[tuple[str, str], T]) -> dict[tuple[str, str], T]:
+            return {key: one for key, one in found.items() if key[0] in kept}
+
+        return replace(
+            self,
+            curves=of(self.curves),
+            in_windows=of(self.in_windows),
+            retrieval=of(self.retrieval),
+            attention=of(self.attention),
+        )
+
+    def judged(self, checkpoint: Checkpoint) -> tuple[int, ...]:
+        """Return the lengths at which a loss is judged: those of `JUDGED` past T_extra.
+
+        Args:
+            checkpoint: whose T_extra; of a comparison what is compared against.
+        """
+        return tuple(n for n in self.multiples(*JUDGED) if n > checkpoint.bound)
 
     def multiples(self, *factors: int) -> tuple[int, ...]:
         """Return those multiples of T_train at which every "as trained" curve was measured."""

@@ -16,13 +16,36 @@ from rope_eval.local_loss import MARGIN, windows
 from studies.scaling_laws.runs import Curve, Laboratory
 from studies.scaling_laws.sampling import Estimate, Floats, Sample
 
-MARGINS = (0.2, MARGIN, 0.5)
-"""Margins that are tried, to see how much depends on the choice."""
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """How a max context is read off a curve.
+
+    Attributes:
+        margin: nats a token that a longer context adds where it is lost.
+        longest: the ceiling: no length beyond it is looked at; None for all that is measured.
+        step: the grid: every so many of the measured lengths; 1 for all.
+    """
+
+    margin: float = MARGIN
+    longest: int | None = None
+    step: int = 1
+
+    def of(self, curve: Curve) -> Curve:
+        """Return the curve at the lengths that the rule looks at."""
+        lengths = curve.lengths[:: self.step]
+        if self.longest is not None:
+            lengths = tuple(n for n in lengths if n <= self.longest)
+        return curve.at(lengths)
+
+
+AS_JUDGED = Rule()
+"""The rule that all findings judge by."""
 
 
 def cumulative_nll(curve: Curve, sample: Sample, length: int) -> Floats:
     """Return nats a token over all that is scored up to a length, [K]."""
-    sums = sample.weights @ curve.nll[:, curve.index(length)]
+    sums = curve.sums(sample, [curve.index(length)])[:, 0]
     return sums / (sample.totals[:, 0] * (length - 1))
 
 
@@ -78,7 +101,10 @@ def local_nll(curve: Curve, sample: Sample, spans: list[tuple[int, int]]) -> Flo
             f"{curve.checkpoint.name} ({curve.method}) was not measured at the lengths of a window "
             "that is asked for"
         )
-    return local_loss.local_nll(curve.nll, curve.lengths, spans, sample.weights)
+    begins, ends = ([span[side] for span in spans] for side in (0, 1))
+    seen = np.array(curve.lengths)
+    nats = curve.sums(sample, ends) - curve.sums(sample, begins)
+    return nats / (sample.totals * (seen[ends] - seen[begins]))
 
 
 def local_curve(curve: Curve) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -124,14 +150,19 @@ def excess_curve(curve: Curve, in_window: Curve) -> tuple[npt.NDArray[np.int64],
     return lengths, nll - local_curve(in_window)[1]
 
 
-def max_context(curve: Curve, in_window: Curve, sample: Sample, margin: float = MARGIN) -> Context:
+def max_context(curve: Curve, in_window: Curve, sample: Sample, rule: Rule = AS_JUDGED) -> Context:
     """Return the measured max context: where the first window that is lost begins.
 
     A window counts from T_tune on. It is lost when its tokens' loss, pooled over documents, is
-    above that of the same tokens in windows of T_tune by more than the margin.
+    above that of the same tokens in windows of T_tune by more than the margin. On a grid too wide
+    for the usual windows each is from one length to the next.
     """
-    tune, longest = curve.checkpoint.tune_length, curve.lengths[-1]
-    spans = [span for span in windows(curve.lengths) if curve.lengths[span[0]] >= tune]
+    curve, in_window = rule.of(curve), rule.of(in_window)
+    tune, lengths = curve.checkpoint.tune_length, curve.lengths
+    found = windows(lengths)
+    if rule.step > 1 and not found:
+        found = [(i, i + 1) for i in range(len(lengths) - 1)]
+    spans = [span for span in found if lengths[span[0]] >= tune]
     excess = excess_nll(curve, in_window, sample, spans)
-    values = local_loss.max_context(excess, curve.lengths, spans, margin)
-    return Context(values=values, longest=longest)
+    values = local_loss.max_context(excess, lengths, spans, rule.margin)
+    return Context(values=values, longest=lengths[-1])

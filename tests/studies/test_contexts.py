@@ -25,6 +25,7 @@ from rope_eval.local_loss import WINDOW
 from rope_eval.results.store import Store
 from studies.scaling_laws import contexts
 from studies.scaling_laws.measured import Kind
+from studies.scaling_laws.scores import Rule
 
 
 @pytest.mark.parametrize("tune", [128, 256, 512])
@@ -59,7 +60,7 @@ def test_a_step_below_the_margin_is_no_loss(store: Store) -> None:
     lab = read_laboratory(store)
     checkpoint = only(lab.checkpoints)
     assert contexts.held(lab, checkpoint).beyond
-    assert not contexts.held(lab, checkpoint, margin=0.2).beyond
+    assert not contexts.held(lab, checkpoint, Rule(margin=0.2)).beyond
 
 
 def test_a_hard_passage_is_not_a_lost_context(store: Store) -> None:
@@ -92,3 +93,15 @@ def test_sets_have_contexts_of_their_own(store: Store) -> None:
         assert at / WINDOW / 1.01 < value <= at + 1
     # pooled, a third of the documents is enough only where 1/3 nat is above the margin
     assert held.estimate.sets[0] <= held.estimate.value <= 400 * WINDOW
+
+
+def test_a_ceiling_and_a_grid_of_other_lengths(store: Store) -> None:
+    lab = laboratory_of(store, {(1e5, TRAIN): 1500})
+    checkpoint = only(lab.checkpoints)
+    below = contexts.held(lab, checkpoint, Rule(longest=1024))
+    assert below.beyond and below.context.longest == 1024
+    # half octaves have no window of a quarter: from one length to the next
+    assert contexts.held(lab, checkpoint, Rule(step=4)).estimate.value == 1448
+    assert contexts.held(lab, checkpoint, Rule(step=2)).estimate.value == 1448
+    assert contexts.held(lab, checkpoint).estimate.value == 1328
+    assert len(contexts.variants(lab)) == 9

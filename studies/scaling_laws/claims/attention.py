@@ -14,11 +14,8 @@ from rope_eval import theory
 from rope_eval.errors import DataError
 from rope_eval.report.figures.attention import PARTS, Scores, draw_attention
 from studies.scaling_laws.claim import (
-    Check,
     Finding,
     Picture,
-    above_zero,
-    below_zero,
     spread,
     table,
     with_interval,
@@ -26,6 +23,16 @@ from studies.scaling_laws.claim import (
 from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.runs import Attention, Checkpoint, Laboratory
 from studies.scaling_laws.sampling import Estimate, Floats, Sample, plain
+from studies.scaling_laws.verdicts import Check, above_zero, below_zero, within
+
+STAYS = 0.05
+"""Part of its range that a part may leave it by and still stay in it."""
+
+CRITERION = (
+    "past T_extra the part beyond the critical dimension leaves its range by more than the part "
+    "before, and by less for a base below β₃, under dynamic NTK and under clipping; the part "
+    f"before stays in it, to {STAYS:.0%} of its width. Each with its whole interval."
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,6 +199,7 @@ def find(laboratory: Laboratory) -> Finding:
         headline=f"the part beyond leaves its range by more than the part before for {more} of "
         f"{len(larger)} checkpoints with a bound of pre-training's critical dimension",
         checks=tuple(_checks(laboratory, found)),
+        criterion=CRITERION,
         tables=(_table(found),),
         pictures=(
             Picture(
@@ -212,31 +220,33 @@ def find(laboratory: Laboratory) -> Finding:
 
 def _checks(laboratory: Laboratory, found: Sequence[Drifts]) -> list[Check]:
     larger = [d for d in found if d.larger and d.as_trained]
+    leaves = "the part beyond leaves its range by"
     checks = [
-        above_zero(
-            f"{d.name}: the part beyond leaves its range by more than the part before",
-            d.difference,
-        )
+        above_zero(f"{leaves} more than the part before", d.name, d.difference) for d in larger
+    ]
+    checks += [
+        within("the part before stays in its range", d.name, d.before.leaves, 0, STAYS)
         for d in larger
     ]
     by_name = {d.name: d for d in found}
     own = [d for d in larger if d.checkpoint.tuned and d.checkpoint.base == theta(d)]
     smallest_pivot = theory.pivot_bases(laboratory.train_length)[2] * 1.05
     for d in found:
-        small = d.checkpoint.base <= smallest_pivot and d.as_trained
-        others = own if small else []
+        if d.checkpoint.base <= smallest_pivot and d.as_trained:
+            statement = f"{leaves} less for a base below β₃ than for that of pre-training"
+            checks += [_less(statement, d, other, laboratory.sets) for other in own]
         if d.larger and not d.as_trained and d.checkpoint.name in by_name:
-            others = [by_name[d.checkpoint.name]]
-        checks += [_less(d, other, laboratory.sets) for other in others]
+            statement = f"{leaves} less under {d.attention.method} than as trained"
+            checks.append(_less(statement, d, by_name[d.checkpoint.name], laboratory.sets))
     return checks
 
 
-def _less(one: Drifts, other: Drifts, sets: int) -> Check:
-    statement = f"the part beyond leaves its range by less for {one.name} than for {other.name}"
+def _less(statement: str, one: Drifts, other: Drifts, sets: int) -> Check:
+    at = one.checkpoint.name
     if len(one.attention.sums) != len(other.attention.sums):
-        return Check(statement=statement, holds=None)
+        return Check(statement=statement, at=at, holds=None)
     sample = Sample(len(one.attention.sums), sets)
-    return below_zero(statement, sample.estimate(one.beyond.rows - other.beyond.rows))
+    return below_zero(statement, at, sample.estimate(one.beyond.rows - other.beyond.rows))
 
 
 def _table(found: Sequence[Drifts]) -> str:

@@ -15,25 +15,31 @@ from rope_eval.labels import base_label
 from rope_eval.report.figures import style
 from rope_eval.report.figures.heatmaps import HeatMap, draw_heatmaps
 from rope_eval.report.figures.panels import Line, Panel, Scale, draw_panels
+from studies.scaling_laws import tunings
 from studies.scaling_laws.claim import (
-    Check,
     Finding,
     Picture,
-    above_zero,
     answer,
     basis,
-    below_zero,
     percent,
     perplexity,
     spread,
     table,
     with_interval,
 )
-from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory
+from studies.scaling_laws.runs import JUDGED, Checkpoint, Curve, Laboratory
 from studies.scaling_laws.sampling import Estimate, plain
 from studies.scaling_laws.scores import accuracies, cumulative_nll, perplexities
+from studies.scaling_laws.verdicts import Check, above_zero, below_zero, within
 
-FACTORS = (2, 4, 8, 16, 32)
+UNHARMED = 0.05
+"""Nats a token within T_train that a base may differ by from that of pre-training."""
+
+CRITERION = (
+    "the cumulative loss of the base of pre-training is above that of every other; that of a "
+    "smaller or larger base is below it; the whole interval of the difference. Control: within "
+    f"T_train the two differ by at most {UNHARMED} nats a token, so that no tuning failed."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,51 +50,52 @@ class Worst:
         length: in tokens.
         rank: rank of the base of pre-training by cumulative perplexity, 1 the worst.
         of: number of bases.
+        own_base: the base of pre-training.
         worst_base: the worst base.
         rival_base: the worst base other than that of pre-training.
         difference: the base of pre-training minus the rival, nats a token.
         share_of_resamples: how many of the resamples have the base of pre-training as the worst.
-        smallest_base_difference: the smallest base minus that of pre-training, nats a token.
-        largest_base_difference: the largest base minus that of pre-training, nats a token.
+        others: by base, it minus that of pre-training, nats a token.
     """
 
     length: int
     rank: int
     of: int
+    own_base: float
     worst_base: float
     rival_base: float
     difference: Estimate
     share_of_resamples: float
-    smallest_base_difference: Estimate
-    largest_base_difference: Estimate
+    others: dict[float, Estimate]
 
 
 def worst_base(laboratory: Laboratory, length: int) -> Worst:
     """Compare the base of pre-training with all others tuned at T_train."""
     tuned, own = _tuned(laboratory)
     sample = laboratory.sample
-    nll = np.array([cumulative_nll(laboratory.trained(c), sample, length) for c in tuned])
+    nll = np.array([cumulative_nll(tunings.trained(laboratory, c), sample, length) for c in tuned])
     others = [i for i in range(len(tuned)) if i != own]
     rival = max(others, key=lambda i: nll[i, 0])
     return Worst(
         length=length,
         rank=1 + int((nll[others, 0] > nll[own, 0]).sum()),
         of=len(tuned),
+        own_base=tuned[own].base,
         worst_base=tuned[int(nll[:, 0].argmax())].base,
         rival_base=tuned[rival].base,
         difference=sample.estimate(nll[own] - nll[rival]),
         share_of_resamples=sample.share(nll.argmax(0) == own),
-        smallest_base_difference=sample.estimate(nll[0] - nll[own]),
-        largest_base_difference=sample.estimate(nll[-1] - nll[own]),
+        others={tuned[i].base: sample.estimate(nll[i] - nll[own]) for i in others},
     )
 
 
 def find(laboratory: Laboratory) -> Finding:
     """Return the finding."""
-    tuned, _ = _tuned(laboratory)
-    results = [worst_base(laboratory, length) for length in laboratory.multiples(*FACTORS)]
+    tuned, own = _tuned(laboratory)
+    results = [worst_base(laboratory, length) for length in laboratory.judged(tuned[own])]
+    inside = worst_base(laboratory, laboratory.train_length)
     theta = base_label(laboratory.pretrain_theta)
-    curves = [laboratory.trained(c) for c in tuned]
+    curves = [tunings.trained(laboratory, c) for c in tuned]
     yes = [r.length for r in results if r.rank == 1]
     no = [r.length for r in results if r.rank > 1]
     return Finding(
@@ -115,7 +122,8 @@ def find(laboratory: Laboratory) -> Finding:
         headline=f"{theta} is the worst of {len(tuned)} bases at "
         + (f"{', '.join(map(str, yes))} tokens" if yes else "none of the lengths")
         + (f", not at {', '.join(map(str, no))}" if yes and no else ""),
-        checks=tuple(_checks(results, theta, tuned)),
+        checks=tuple(_checks(results, inside, theta)),
+        criterion=CRITERION,
         tables=(_perplexities(laboratory, curves), _answers(results, theta)),
         pictures=(
             Picture(
@@ -148,23 +156,37 @@ def _tuned(laboratory: Laboratory) -> tuple[tuple[Checkpoint, ...], int]:
     return tuned, own[0]
 
 
-def _checks(results: list[Worst], theta: str, tuned: tuple[Checkpoint, ...]) -> list[Check]:
-    checks = [above_zero(f"{theta} is the worst base at {r.length}", r.difference) for r in results]
-    for name, base, differences in (
-        ("smallest", tuned[0].base, [r.smallest_base_difference for r in results]),
-        ("largest", tuned[-1].base, [r.largest_base_difference for r in results]),
-    ):
-        if base != tuned[0].rope.pretrain_theta:
-            better = f"the {name} base, {base_label(base)}, is better than {theta} at"
-            checks += [
-                below_zero(f"{better} {result.length}", difference)
-                for result, difference in zip(results, differences, strict=True)
-            ]
+def _checks(results: list[Worst], inside: Worst, theta: str) -> list[Check]:
+    own = inside.own_base
+    checks = [
+        above_zero(f"{theta} is the worst of all bases", f"{r.length}", r.difference)
+        for r in results
+    ]
+    for side in ("smaller", "larger"):
+        checks += [
+            below_zero(
+                f"a {side} base is better than {theta}", f"{base_label(base)} at {r.length}", one
+            )
+            for r in results
+            for base, one in r.others.items()
+            if (base < own) == (side == "smaller")
+        ]
+    checks += [
+        within(
+            f"within T_train a base is as good as {theta}",
+            base_label(base),
+            one,
+            -UNHARMED,
+            UNHARMED,
+            control=True,
+        )
+        for base, one in inside.others.items()
+    ]
     return checks
 
 
 def _perplexities(laboratory: Laboratory, curves: Sequence[Curve]) -> str:
-    lengths = laboratory.multiples(1, *FACTORS)
+    lengths = laboratory.multiples(1, *JUDGED)
     rows = []
     for curve in curves:
         ppl, accuracy = perplexities(curve), accuracies(curve)

@@ -13,12 +13,11 @@ from rope_eval.errors import DataError
 from rope_eval.local_loss import WINDOW
 from rope_eval.report.figures import style
 from rope_eval.report.figures.panels import Line, Panel, Scale, draw_panels
-from studies.scaling_laws import scores
+from studies.scaling_laws import scores, tunings
 from studies.scaling_laws.claim import (
     Finding,
     Picture,
     basis,
-    below_zero,
     perplexity,
     spread,
     table,
@@ -27,8 +26,12 @@ from studies.scaling_laws.claim import (
 from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory
 from studies.scaling_laws.sampling import Estimate, plain
+from studies.scaling_laws.verdicts import Check, below_zero, statements
 
-FACTORS = (8, 32)
+CRITERION = (
+    "the cumulative loss is below that of the same base as trained, with the whole interval of the "
+    "difference, at every judged length past T_extra."
+)
 CLIP, DROP, TRAINED_DROP = "clip", "drop", "trained with drop"
 COLOURS = {
     AS_TRAINED: style.BLACK,
@@ -97,9 +100,9 @@ def rows(laboratory: Laboratory, found: Sequence[Experiment]) -> list[Row]:
     sample, measured = laboratory.sample, []
     for one in found:
         for name, curve in one.curves.items():
-            for length in laboratory.multiples(*FACTORS):
+            for length in laboratory.judged(one.checkpoint):
                 span = [s for s in scores.windows(curve.lengths) if curve.lengths[s[1]] == length]
-                against = scores.compare(laboratory, curve, one.curves[AS_TRAINED], length)
+                against = _against(laboratory, one, name, length)
                 measured.append(
                     Row(
                         checkpoint=one.checkpoint.name,
@@ -113,20 +116,21 @@ def rows(laboratory: Laboratory, found: Sequence[Experiment]) -> list[Row]:
     return measured
 
 
+def _against(laboratory: Laboratory, one: Experiment, name: str, length: int) -> scores.Difference:
+    """Compare with the checkpoint as trained: another tuning over the seeds of both."""
+    curve, other = one.curves[name], one.curves[AS_TRAINED]
+    if name == TRAINED_DROP:
+        curve, other = (tunings.trained(laboratory, c.checkpoint) for c in (curve, other))
+    return scores.compare(laboratory, curve, other, length)
+
+
 def find(laboratory: Laboratory) -> Finding:
     """Return the finding."""
     found = experiments(laboratory)
     measured = rows(laboratory, found)
     if not measured:
         raise DataError("nothing clipped or dropped beyond the critical dimension")
-    first = measured[0].length
-    checks = [
-        below_zero(
-            f"{row.experiment}: better than {row.checkpoint} as trained at {first}", row.difference
-        )
-        for row in measured
-        if row.length == first and row.experiment in (CLIP, TRAINED_DROP)
-    ]
+    checks = _checks(laboratory, found, measured)
     return Finding(
         name="beyond-critical",
         title="Clipping and dropping the dimensions beyond the critical one",
@@ -136,9 +140,9 @@ def find(laboratory: Laboratory) -> Finding:
         "tuning.",
         basis=basis(laboratory, [one.checkpoint for one in found]),
         numbers={"experiments": plain(measured)},
-        headline=f"{sum(c.holds is True for c in checks)} of {len(checks)} statements hold at "
-        f"{first} tokens",
+        headline="; ".join(f"{one.text}: {one.grade}" for one in statements(checks)),
         checks=tuple(checks),
+        criterion=CRITERION,
         tables=(_table(measured),),
         pictures=(
             Picture(
@@ -154,6 +158,23 @@ def find(laboratory: Laboratory) -> Finding:
             f"Local perplexity is that of the tokens in (L / {WINDOW:.3g}, L].",
         ),
     )
+
+
+def _checks(
+    laboratory: Laboratory, found: Sequence[Experiment], measured: Sequence[Row]
+) -> list[Check]:
+    larger = {one.checkpoint.name: one.checkpoint.base > laboratory.pretrain_theta for one in found}
+    words = {False: "for the base of pre-training", True: "for larger bases"}
+    names = {CLIP: "clipping helps", TRAINED_DROP: "tuning without those dimensions helps"}
+    return [
+        below_zero(
+            f"{names[row.experiment]} {words[larger[row.checkpoint]]}",
+            f"{row.checkpoint} at {row.length}",
+            row.difference,
+        )
+        for row in sorted(measured, key=lambda row: (row.experiment, larger[row.checkpoint]))
+        if row.experiment in names
+    ]
 
 
 def _table(measured: Sequence[Row]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -13,11 +14,26 @@ from rope_eval import theory
 from rope_eval.errors import DataError
 from rope_eval.labels import base_label
 from rope_eval.report.figures.contexts import Law, draw_against_base
-from studies.scaling_laws.claim import Check, Finding, Picture, basis, table
-from studies.scaling_laws.contexts import DEFINITION, HEADERS, Held, held
+from studies.scaling_laws.claim import Finding, Picture, basis, table
+from studies.scaling_laws.contexts import (
+    DEFINITION,
+    FACTOR,
+    HEADERS,
+    Held,
+    follows,
+    held,
+    variants,
+)
 from studies.scaling_laws.runs import Laboratory
+from studies.scaling_laws.scores import AS_JUDGED, Rule
+from studies.scaling_laws.verdicts import Check
 
-FACTOR = 1.5  # a measured max context within this factor of T_extra, either way, follows the law
+CRITERION = (
+    "the shortest measured max context is that of the measured base next below β₀; a longer tuning "
+    f"has it at a larger base; bases from β₁ up to β₀ hold T_tune within a factor of {FACTOR}, "
+    "those below β₁ more than T_tune, each with its whole interval. Bases above β₀ are judged with "
+    "the bound."
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,16 +85,21 @@ def unbounded(point: Held) -> bool:
 
 def following(points: Sequence[Held]) -> int:
     """Return how many bases hold up to T_extra, within `FACTOR`."""
-    return sum(1 / FACTOR <= p.ratio <= FACTOR for p in points)
+    return sum(follows("", p, at="").holds is True for p in points)
+
+
+def tuned(laboratory: Laboratory, rule: Rule = AS_JUDGED) -> list[Tuned]:
+    """Return the bases by what they were tuned at."""
+    return [
+        Tuned(length=length, points=tuple(held(laboratory, c, rule) for c in some))
+        for length in laboratory.tune_lengths
+        if (some := laboratory.tuned(length))
+    ]
 
 
 def find(laboratory: Laboratory) -> Finding:
     """Return the finding."""
-    found = [
-        Tuned(length=length, points=tuple(held(laboratory, c) for c in some))
-        for length in laboratory.tune_lengths
-        if (some := laboratory.tuned(length))
-    ]
+    found = tuned(laboratory)
     if not found:
         raise DataError("no tuned checkpoints")
     everything = [p for one in found for p in one.points]
@@ -111,7 +132,8 @@ def find(laboratory: Laboratory) -> Finding:
             for one in found
         ),
         checks=tuple(_checks(found)),
-        tables=(_contexts(everything), _summary(found)),
+        criterion=CRITERION,
+        tables=(_contexts(everything), _summary(found), _tried(laboratory)),
         pictures=(
             Picture(
                 file="critical-base.png",
@@ -131,33 +153,50 @@ def find(laboratory: Laboratory) -> Finding:
 def _checks(found: Sequence[Tuned]) -> list[Check]:
     checks = [
         Check(
-            statement=f"tuned at {one.length}, the base next below β₀ ({base_label(one.nearest)}) "
-            "has the shortest measured max context",
+            statement="the measured base next below β₀ has the shortest context",
+            at=f"{base_label(one.nearest)} of T_tune {one.length}",
             holds=one.nearest in one.worst,
         )
         for one in found
         if one.nearest is not None
     ]
-    names: Mapping[bool, str] = {True: "above β₀", False: "from β₁ up to β₀"}
     checks += [
         Check(
-            statement=f"tuned at {one.length}, all bases {names[above]} hold up to T_extra within "
-            f"a factor of {FACTOR}",
-            holds=following(points) == len(points),
+            statement="a longer tuning has its shortest context at a larger base",
+            at=f"{one.length} to {longer.length}",
+            holds=max(one.worst) < min(longer.worst),
         )
-        for one in found
-        for above, points in one.sides.items()
+        for one, longer in pairwise(found)
     ]
     for one in found:
-        small = [p for p in one.points if unbounded(p)]
-        if small:
-            checks.append(
-                Check(
-                    statement=f"tuned at {one.length}, the bases below β₁ hold on beyond T_tune",
-                    holds=all(p.estimate.low > one.length for p in small),
-                )
+        checks += [
+            follows(
+                "from β₁ up to β₀ a base holds T_tune",
+                p,
+                at=f"{base_label(p.checkpoint.base)} at {one.length}",
             )
+            for p in one.sides.get(False, ())
+        ]
+    for one in found:
+        checks += [
+            Check(
+                statement="below β₁ a base holds more than T_tune",
+                at=f"{base_label(p.checkpoint.base)} at {one.length}",
+                holds=True if p.estimate.low > one.length else None,
+            )
+            for p in one.points
+            if unbounded(p)
+        ]
     return checks
+
+
+def _tried(laboratory: Laboratory) -> str:
+    rows = []
+    for name, rule in variants(laboratory).items():
+        found = tuned(laboratory, rule)
+        rows.append([name, *(", ".join(map(base_label, one.worst)) for one in found)])
+    headers = ["read off with", *(f"T_tune = {length}" for length in laboratory.tune_lengths)]
+    return table("The bases of the shortest context, read off in other ways", headers, rows)
 
 
 def _contexts(points: Sequence[Held]) -> str:

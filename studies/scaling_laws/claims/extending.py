@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,17 +13,14 @@ from rope_eval.errors import DataError
 from rope_eval.report.figures import style
 from rope_eval.report.figures.panels import Line, Panel, Scale, draw_panels
 from studies.scaling_laws.claim import (
-    Check,
     Finding,
     Picture,
-    above_zero,
     basis,
-    below_zero,
     percent,
     perplexity,
     table,
 )
-from studies.scaling_laws.extended import Column, Extended, extended
+from studies.scaling_laws.extended import SHOWN, Column, Extended, extended
 from studies.scaling_laws.extensions import FACTOR
 from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.retrieved import ENOUGH
@@ -31,6 +29,13 @@ from studies.scaling_laws.scores import (
     MARGIN,
     Difference,
     perplexities,
+)
+from studies.scaling_laws.verdicts import Check, above_zero, below_zero
+
+CRITERION = (
+    "the cumulative loss is below that of the same checkpoint as trained at every judged length "
+    "past T_extra; the farthest distance at which needles are found is longer; each with its whole "
+    "interval."
 )
 
 
@@ -59,7 +64,14 @@ def find(laboratory: Laboratory) -> Finding:
             "methods": [one.to_dict() for one in found],
         },
         headline="; ".join(_headline(name, rows, length) for name, rows in by_name.items()),
-        checks=tuple(check for one in asked for check in _checks(one, length)),
+        checks=tuple(
+            check
+            for method in dict.fromkeys(one.method for one in asked)
+            for one in asked
+            if one.method == method
+            for check in _checks(one)
+        ),
+        criterion=CRITERION,
         tables=tuple(
             text
             for name, rows in by_name.items()
@@ -77,11 +89,11 @@ def find(laboratory: Laboratory) -> Finding:
             "Perplexity is kept up to the length to which, from T_train on, the cumulative loss is "
             f"at most {MARGIN} nats a token above what the same tokens cost, by the model as "
             "trained, each with the last T_train / 2 to T_train tokens as its whole context: "
-            "nowhere, if a method costs more than that at T_train already. Needles are found up to "
-            "the length at which, and at all shorter ones, the accuracy is at least "
-            f"{ENOUGH:.0%}; it retrieves further where that is longer than as trained, over the "
-            f"whole interval of the difference. What takes a factor has {FACTOR}; sizes in tokens "
-            "have their authors' ratios to T_train (studies/scaling_laws/extensions.py).",
+            "nowhere, if a method costs more than that at T_train already. Needles are found as "
+            "far as the longest measured distance with an accuracy of at least "
+            f"{ENOUGH:.0%}; shorter distances may fail. What takes a factor has "
+            f"{FACTOR}; sizes in tokens have their authors' ratios to T_train "
+            "(studies/scaling_laws/extensions.py).",
         ),
     )
 
@@ -91,26 +103,25 @@ def _headline(name: str, found: Sequence[Extended], length: int) -> str:
     lower = sum(one.losses[length].difference.sign < 0 for one in asked)
     further = sum(one.finds is not None and one.finds.further.sign > 0 for one in asked)
     return (
-        f"{name}: {lower} of {len(asked)} lower the loss at {length} tokens, {further} retrieve "
-        "further"
+        f"{name}: {lower} of {len(asked)} lower the loss at {length} tokens, {further} find "
+        "needles further"
     )
 
 
-def _checks(one: Extended, length: int) -> list[Check]:
+def _checks(one: Extended) -> list[Check]:
     name = one.checkpoint.name
     checks = [
-        below_zero(
-            f"{one.method} lowers the loss of {name} at {length} tokens",
-            one.losses[length].difference,
-        )
+        below_zero("lowers the loss", f"{name} at {n}", one.losses[n].difference)
+        for n in one.judged
     ]
     if one.finds is not None:
-        checks.append(above_zero(f"{name} retrieves further under {one.method}", one.finds.further))
-    return checks
+        checks.append(above_zero("finds needles further", name, one.finds.further))
+    return [replace(check, subject=one.method) for check in checks]
 
 
 def _reaches(name: str, found: Sequence[Extended]) -> str:
-    lengths = sorted(found[0].losses)
+    train = found[0].checkpoint.train_length
+    lengths = [n for n in sorted(found[0].losses) if n // train in SHOWN]
     rows = [
         [
             one.method,
@@ -123,8 +134,8 @@ def _reaches(name: str, found: Sequence[Extended]) -> str:
     return table(
         f"{name}: cumulative perplexity at three lengths, and the difference to the checkpoint as "
         "trained in nats a token, ± half its interval; up to how many tokens perplexity is kept, "
-        "and needles are found",
-        ["method", *(f"at {n}" for n in lengths), "keeps perplexity up to", "retrieves up to"],
+        "and how far needles are found",
+        ["method", *(f"at {n}" for n in lengths), "keeps perplexity up to", "finds as far as"],
         rows,
     )
 

@@ -14,23 +14,22 @@ from rope_eval.errors import DataError
 from rope_eval.labels import base_label
 from rope_eval.report.figures import style
 from rope_eval.report.figures.panels import Line, Panel, Scale, draw_panels
+from studies.scaling_laws import tunings
 from studies.scaling_laws.claim import (
-    Check,
     Finding,
     Picture,
-    above_zero,
     basis,
-    below_zero,
     perplexity,
     table,
 )
 from studies.scaling_laws.names import ALSO_WRONG, AS_TRAINED, WRONG
 from studies.scaling_laws.names import METHODS as MEASURED
-from studies.scaling_laws.runs import Checkpoint, Curve, Laboratory
+from studies.scaling_laws.runs import JUDGED, Checkpoint, Curve, Laboratory
 from studies.scaling_laws.sampling import Floats, plain
 from studies.scaling_laws.scores import Difference, compare, cumulative_nll, perplexities
+from studies.scaling_laws.verdicts import Check, above_zero, below_zero, statements, within
 
-FACTORS = (8, 32)
+SHOWN = (8, 32)  # multiples of T_train in the tables; all judged ones are in the numbers
 PANELS = 3  # of a row of the figure
 LOG, NTK, PER_SEQUENCE = "log", "ntk", "ntk per_sequence"
 METHODS = (
@@ -40,6 +39,16 @@ METHODS = (
 
 NOTABLE = 0.1
 """Part of the loss that extrapolation adds; a method that moves it by less does almost nothing."""
+
+NOTHING = 0.001
+"""Nats a token up to which a method that should change nothing changes nothing."""
+
+CRITERION = (
+    "the whole interval of a difference of cumulative losses lies on the side that is claimed, at "
+    f'every judged length past T_extra; "almost nothing" is less than {NOTABLE:.0%} of what '
+    "extrapolation adds to the loss. Control: within T_train dynamic NTK changes nothing, to "
+    f"{NOTHING} nats."
+)
 
 DOTTED = {"ls": (0, (1, 1))}
 LOOKS: dict[str, dict[str, Any]] = {
@@ -66,12 +75,14 @@ class Measured:
         against: the checkpoint against itself as it was trained, by (method, length).
         excess: cumulative loss at a length above that at T_tune, as trained, nats a token and at
             least 0; by length.
+        judged: the lengths that statements are judged at.
     """
 
     checkpoint: Checkpoint
     curves: Mapping[str, Curve]
     against: Mapping[tuple[str, int], Difference]
     excess: Mapping[int, float]
+    judged: tuple[int, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values."""
@@ -107,15 +118,17 @@ def measured(laboratory: Laboratory, lengths: Sequence[int]) -> list[Measured]:
                 checkpoint=checkpoint,
                 curves=curves,
                 against={
-                    (method, length): compare(laboratory, curve, trained, length)
-                    for method, curve in curves.items()
+                    (method, length): compare(laboratory, *both, length)
+                    for method in curves
+                    if (both := tunings.pair(laboratory, checkpoint, method)) is not None
                     for length in lengths
-                    if length in curve.lengths
+                    if length in both[0].lengths
                 },
                 excess={
                     length: max(float(nll - within), 0.0)
                     for length, nll in zip(lengths, beyond, strict=True)
                 },
+                judged=laboratory.judged(checkpoint),
             )
         )
     return found
@@ -146,22 +159,23 @@ def groups(found: Sequence[Measured], pretrain_theta: float, train_length: int) 
 
 def find(laboratory: Laboratory) -> Finding:
     """Return the finding."""
-    lengths = laboratory.multiples(*FACTORS)
+    lengths = laboratory.multiples(1, *JUDGED)
+    shown = laboratory.multiples(*SHOWN)
     found = measured(laboratory, lengths)
-    if not found or not lengths:
+    if not found or not shown:
         raise DataError("no checkpoint under any position method")
     sorted_found = groups(found, laboratory.pretrain_theta, laboratory.train_length)
-    longest = lengths[-1]
     sequence = {
         (m.checkpoint.name, n): difference
         for m in found
-        for n in lengths
+        for n in shown
         if (difference := _between(laboratory, m, NTK, PER_SEQUENCE, n)) is not None
     }
     checks = [
-        *_own_base(sorted_found.own, longest),
-        *_smaller_bases(laboratory, sorted_found.smaller, longest),
-        *_larger_bases(laboratory, sorted_found.larger, longest),
+        *_own_base(sorted_found.own),
+        *_smaller_bases(laboratory, sorted_found.smaller),
+        *_larger_bases(laboratory, sorted_found.larger),
+        *_controls(found, laboratory.train_length),
     ]
     return Finding(
         name="methods",
@@ -179,10 +193,12 @@ def find(laboratory: Laboratory) -> Finding:
                 for (name, length), difference in sequence.items()
             ],
         },
-        headline=f"{sum(c.holds is True for c in checks)} of {len(checks)} statements hold at "
-        f"{longest} tokens",
+        headline="; ".join(
+            f"{one.text}: {one.grade}" for one in statements(checks) if not one.control
+        ),
         checks=tuple(checks),
-        tables=(*(_methods(found, n) for n in lengths), _sequence_table(sequence, lengths)),
+        criterion=CRITERION,
+        tables=(*(_methods(found, n) for n in shown), _sequence_table(sequence, shown)),
         pictures=(
             Picture(
                 file="methods.png",
@@ -193,8 +209,7 @@ def find(laboratory: Laboratory) -> Finding:
         ),
         definitions=(
             "Differences are paired by documents, to the same checkpoint as it was trained, in "
-            'nats a token of the cumulative loss; below zero the method helps. "Almost nothing" '
-            f"is less than {NOTABLE:.0%} of what extrapolation adds to the loss. Methods refer to "
+            "nats a token of the cumulative loss; below zero the method helps. Methods refer to "
             'T_extra, "(wrong)" ones to T_train; where the two are equal, there is no wrong one.',
         ),
     )
@@ -204,68 +219,90 @@ def _between(
     laboratory: Laboratory, one: Measured, method: str, other: str, length: int
 ) -> Difference | None:
     """Compare two methods on a checkpoint; None where either was not measured at the length."""
-    curves = [one.curves.get(name) for name in (method, other)]
-    first, second = (c if c is not None and length in c.lengths else None for c in curves)
-    if first is None or second is None:
+    both = tunings.pair(laboratory, one.checkpoint, method, other)
+    if both is None or any(length not in curve.lengths for curve in both):
         return None
-    return compare(laboratory, first, second, length)
+    return compare(laboratory, *both, length)
 
 
-def _own_base(own: Sequence[Measured], length: int) -> list[Check]:
+def _own_base(own: Sequence[Measured]) -> list[Check]:
     checks = []
     for m in own:
-        if (LOG, length) not in m.against:
-            continue
-        difference = m.against[LOG, length].difference
-        if m.checkpoint.dropped:
-            checks.append(below_zero(f"log scale helps {m.checkpoint.name}", difference))
-        else:
-            statement = f"log scale does almost nothing for {m.checkpoint.name}"
-            little = abs(difference.value) < NOTABLE * m.excess[length]
-            checks.append(Check(statement=statement, holds=little))
+        for n in m.judged:
+            if (LOG, n) not in m.against:
+                continue
+            difference, at = m.against[LOG, n].difference, f"{m.checkpoint.tuning} at {n}"
+            if m.checkpoint.dropped:
+                statement = "log scale helps where the dimensions beyond were dropped in tuning"
+                checks.append(below_zero(statement, at, difference))
+            else:
+                statement = "log scale does almost nothing for the base of pre-training"
+                little = NOTABLE * m.excess[n]
+                checks.append(within(statement, at, difference, -little, little))
     return checks
 
 
-def _smaller_bases(laboratory: Laboratory, smaller: Sequence[Measured], length: int) -> list[Check]:
-    both = [m for m in smaller if {(LOG, length), (NTK, length)} <= set(m.against)]
+def _smaller_bases(laboratory: Laboratory, smaller: Sequence[Measured]) -> list[Check]:
+    both = [m for m in smaller if {LOG, NTK} <= set(m.curves)]
     if len(both) < 2:
         return []
     small, large = both[0], both[-1]
-    sample = laboratory.sample
-
-    def gain(one: Measured, method: str) -> Floats:
-        trained, under = (one.curves[name] for name in (AS_TRAINED, method))
-        return cumulative_nll(trained, sample, length) - cumulative_nll(under, sample, length)
-
     base = base_label(small.checkpoint.base)
     words = f"for the base {base} than for {base_label(large.checkpoint.base)}"
-    return [
-        above_zero(
-            f"log scale takes off more {words}",
-            sample.estimate(gain(small, LOG) - gain(large, LOG)),
-        ),
-        above_zero(
-            f"dynamic NTK takes off less {words}",
-            sample.estimate(gain(large, NTK) - gain(small, NTK)),
-        ),
-        above_zero(
-            f"dynamic NTK does harm to the base {base}", small.against[NTK, length].difference
-        ),
-    ]
+    checks = []
+    for n in small.judged:
+        log, ntk = (
+            _gain(laboratory, small, method, n) - _gain(laboratory, large, method, n)
+            for method in (LOG, NTK)
+        )
+        estimate = laboratory.sample.estimate
+        checks += [
+            above_zero(f"log scale takes off more {words}", f"{n}", estimate(log)),
+            above_zero(f"dynamic NTK takes off less {words}", f"{n}", estimate(-ntk)),
+            above_zero(
+                f"dynamic NTK does harm to the base {base}",
+                f"{n}",
+                small.against[NTK, n].difference,
+            ),
+        ]
+    return checks
 
 
-def _larger_bases(laboratory: Laboratory, larger: Sequence[Measured], length: int) -> list[Check]:
+def _gain(laboratory: Laboratory, one: Measured, method: str, length: int) -> Floats:
+    both = tunings.pair(laboratory, one.checkpoint, method)
+    assert both is not None
+    under, trained = (cumulative_nll(curve, laboratory.sample, length) for curve in both)
+    return trained - under
+
+
+def _larger_bases(laboratory: Laboratory, larger: Sequence[Measured]) -> list[Check]:
     checks = []
     for m in larger:
-        name = m.checkpoint.name
-        if (NTK, length) in m.against:
-            difference = m.against[NTK, length].difference
-            checks.append(below_zero(f"correct dynamic NTK helps {name}", difference))
-        against_wrong = _between(laboratory, m, NTK, NTK + WRONG, length)
-        if against_wrong is not None:
-            statement = f"correct dynamic NTK is better than wrong for {name}"
-            checks.append(below_zero(statement, against_wrong.difference))
+        for n in m.judged:
+            at = f"{m.checkpoint.tuning} at {n}"
+            if (NTK, n) in m.against:
+                difference = m.against[NTK, n].difference
+                checks.append(below_zero("dynamic NTK helps a larger base", at, difference))
+            against_wrong = _between(laboratory, m, NTK, NTK + WRONG, n)
+            if against_wrong is not None:
+                statement = "dynamic NTK is better with T_extra than with T_train"
+                checks.append(below_zero(statement, at, against_wrong.difference))
     return checks
+
+
+def _controls(found: Sequence[Measured], train_length: int) -> list[Check]:
+    return [
+        within(
+            "dynamic NTK changes nothing within T_train",
+            m.checkpoint.tuning,
+            m.against[NTK, train_length].difference,
+            -NOTHING,
+            NOTHING,
+            control=True,
+        )
+        for m in found
+        if (NTK, train_length) in m.against
+    ]
 
 
 def _methods(found: Sequence[Measured], length: int) -> str:

@@ -13,11 +13,10 @@ from rope_eval import theory
 from rope_eval.errors import DataError
 from rope_eval.labels import base_label
 from rope_eval.report.figures.bases import Fall, draw_by_base
+from studies.scaling_laws import tunings
 from studies.scaling_laws.claim import (
-    Check,
     Finding,
     Picture,
-    above_zero,
     answer,
     basis,
     percent,
@@ -25,11 +24,16 @@ from studies.scaling_laws.claim import (
     table,
     with_interval,
 )
-from studies.scaling_laws.runs import Checkpoint, Laboratory
+from studies.scaling_laws.runs import JUDGED, Checkpoint, Laboratory
 from studies.scaling_laws.sampling import Estimate, Floats, plain
 from studies.scaling_laws.scores import cumulative_nll
+from studies.scaling_laws.verdicts import Check, above_zero
 
-FACTORS = (4, 8, 16)
+DRAWN = 3  # lengths of the figure, from the second judged one on
+CRITERION = (
+    "the segment of bases below the measured one nearest to a pivot is steeper than the one above "
+    "it, with the whole interval of the difference; the steepest of all lies below β₁."
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,7 +94,8 @@ def improvement(laboratory: Laboratory, length: int) -> Improvement:
     """Measure how the cumulative loss at a length falls as the base is reduced."""
     smaller, sample = _smaller(laboratory), laboratory.sample
     bases = np.array([c.base for c in smaller])
-    nll = np.array([cumulative_nll(laboratory.trained(c), sample, length) for c in smaller])
+    curves = [tunings.trained(laboratory, c) for c in smaller]
+    nll = np.array([cumulative_nll(curve, sample, length) for curve in curves])
     slopes: Floats = np.diff(nll, axis=0) / np.diff(np.log(bases))[:, None]
     steepest = slopes.argmax(0)
     pivots = []
@@ -124,9 +129,9 @@ def improvement(laboratory: Laboratory, length: int) -> Improvement:
 def find(laboratory: Laboratory) -> Finding:
     """Return the finding."""
     smaller = _smaller(laboratory)
-    lengths = laboratory.multiples(*FACTORS)
+    lengths = laboratory.judged(smaller[-1])
     if not lengths:
-        raise DataError(f"no curve at {FACTORS} times {laboratory.train_length} tokens")
+        raise DataError(f"no curve at {JUDGED} times {laboratory.train_length} tokens")
     results = [improvement(laboratory, length) for length in lengths]
     pivots = theory.pivot_bases(laboratory.train_length)
     bases = [c.base for c in smaller]
@@ -156,12 +161,13 @@ def find(laboratory: Laboratory) -> Finding:
         ),
         headline="steepest: " + ", ".join(f"{r.steepest.name} at {r.length}" for r in results),
         checks=tuple(_checks(results, pivots[0])),
+        criterion=CRITERION,
         tables=(_segments(results), _pivots(results)),
         pictures=(
             Picture(
                 file="pivots.png",
                 shows="cumulative perplexity and its slope against the base, with the pivots",
-                draw=partial(_draw, bases, results, pivots),
+                draw=partial(_draw, bases, results[1 : 1 + DRAWN] or results, pivots),
             ),
         ),
         definitions=(
@@ -186,7 +192,8 @@ def _checks(results: Sequence[Improvement], first_pivot: float) -> list[Check]:
     for result in results:
         checks += [
             above_zero(
-                f"the improvement speeds up below β{pivot.number} at {result.length}",
+                f"the improvement speeds up below β{pivot.number}",
+                f"{result.length}",
                 pivot.change_of_slope,
             )
             for pivot in result.pivots
@@ -194,7 +201,8 @@ def _checks(results: Sequence[Improvement], first_pivot: float) -> list[Check]:
         at = min((p.measured_base for p in result.pivots if p.number == 1), default=first_pivot)
         checks.append(
             Check(
-                statement=f"it is steepest below β1 at {result.length}",
+                statement="the improvement is steepest below β1",
+                at=f"{result.length}",
                 holds=result.steepest.high <= at,
             )
         )

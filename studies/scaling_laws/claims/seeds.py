@@ -9,12 +9,10 @@ from typing import Any
 from rope_eval.errors import DataError
 from rope_eval.labels import base_label
 from studies.scaling_laws.claim import Finding, basis, length, perplexity, table
-from studies.scaling_laws.contexts import DEFINITION, Held, held
-from studies.scaling_laws.runs import Checkpoint, Laboratory
+from studies.scaling_laws.contexts import DEFINITION, Held, held_alone
+from studies.scaling_laws.runs import JUDGED, Checkpoint, Laboratory
 from studies.scaling_laws.sampling import plain
 from studies.scaling_laws.scores import cumulative_nll
-
-FACTORS = (4, 32)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,9 +55,9 @@ def repeated(laboratory: Laboratory) -> list[Repeated]:
         curves = [laboratory.trained(c) for c in seeds]
         nll = {
             n: tuple(float(cumulative_nll(c, laboratory.sample, n)[0]) for c in curves)
-            for n in laboratory.multiples(*FACTORS)
+            for n in laboratory.multiples(*JUDGED)
         }
-        contexts = tuple(held(laboratory, c) for c in seeds)
+        contexts = tuple(held_alone(laboratory, c) for c in seeds)
         found.append(Repeated(seeds=seeds, nll=nll, contexts=contexts))
     return found
 
@@ -69,13 +67,13 @@ def find(laboratory: Laboratory) -> Finding:
     found = repeated(laboratory)
     if not found:
         raise DataError("no tuning was repeated with another seed")
-    lengths = laboratory.multiples(*FACTORS)
+    lengths = laboratory.multiples(*JUDGED)
     return Finding(
         name="seeds",
         title="The spread over seeds",
         source="no claim of a paper",
-        claim="Everything else here is of one seed of the tuning. This is how far a number moves "
-        "with it.",
+        claim="How far a number moves with the seed of the tuning: what the intervals of all other "
+        "findings have beside the documents.",
         basis=basis(laboratory, [r.seeds[0] for r in found]),
         numbers={"tunings": [r.to_dict() for r in found]},
         headline="widest range over seeds: "

@@ -35,4 +35,4 @@ def test_drift_of_attention_scores(store: Store) -> None:
     assert one.beyond.within.value == pytest.approx((high - low) * 1.025)
     assert one.beyond.shift.value > 0 and one.difference.sign == 1
     found = attention.find(lab)
-    assert found.verdict == "agrees" and found.numbers["drift"][0]["documents"] == 6
+    assert found.verdict == "2 supported" and found.numbers["drift"][0]["documents"] == 6

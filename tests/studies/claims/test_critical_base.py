@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from helpers.lab_store import laboratory_of, law
+from helpers.verdicts import answers, grades
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import critical_base
 
@@ -16,26 +17,15 @@ def test_the_critical_base(store: Store) -> None:
     at |= {(300.0, 128): 500, (1e4, 512): 900, (20.0, 128): 3000}
     lab = laboratory_of(store, at)
     found = critical_base.find(lab)
-    statements = {c.statement: c.holds for c in found.checks}
-    assert (
-        statements[
-            "tuned at 128, the base next below β₀ (1e4) has the shortest measured max context"
-        ]
-        is True
-    )
-    assert (
-        statements[
-            "tuned at 512, the base next below β₀ (1e4) has the shortest measured max context"
-        ]
-        is False
-    )
-    assert statements["tuned at 128, the bases below β₁ hold on beyond T_tune"] is True
-    assert (
-        statements[
-            "tuned at 128, all bases from β₁ up to β₀ hold up to T_extra within a factor of 1.5"
-        ]
-        is False
-    )
+    given = answers(found)
+    shortest = "the measured base next below β₀ has the shortest context"
+    assert given[shortest, "1e4 of T_tune 128"] is True
+    assert given[shortest, "1e4 of T_tune 512"] is False
+    assert given["below β₁ a base holds more than T_tune", "20 at 128"] is True
+    follows = "from β₁ up to β₀ a base holds T_tune"
+    assert given[follows, "300 at 128"] is False and given[follows, "1e4 at 128"] is True
+    assert given["a longer tuning has its shortest context at a larger base", "128 to 512"] is True
+    assert grades(found)[shortest] == "supported within a range"
     sides = {(s["tune_length"], s["side"]): s["bases"] for s in found.numbers["sides"]}
     assert sides == {
         (128, "up to"): [300, 1e4],

@@ -15,6 +15,7 @@ from helpers.lab_store import (
     recipe,
     step,
 )
+from helpers.verdicts import grades
 from rope_eval.errors import DataError
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import extending
@@ -55,7 +56,7 @@ def test_a_margin_is_counted_from_the_training_length_on(store: Store) -> None:
     assert set(kept(curve, in_window, Sample(DOCUMENTS, 3))) == {4096}
 
 
-def test_needles_are_found_without_gaps_and_against_as_trained(store: Store) -> None:
+def test_needles_are_found_as_far_as_and_against_as_trained(store: Store) -> None:
     found = _stored(store)
     assert found["log"].finds is None and not found["log"].asked
     for method, tokens in (("as trained", 128), ("PI", 0), ("YaRN", 64), ("ReRoPE", 512)):
@@ -67,15 +68,21 @@ def test_needles_are_found_without_gaps_and_against_as_trained(store: Store) -> 
 def test_what_extends_is_said(store: Store) -> None:
     _stored(store)
     found = extending.find(read_laboratory(store))
-    assert {c.statement: c.holds for c in found.checks} == {
-        "PI lowers the loss of pretrained at 1024 tokens": False,
-        "pretrained retrieves further under PI": False,
-        "YaRN lowers the loss of pretrained at 1024 tokens": True,
-        "pretrained retrieves further under YaRN": False,
-        "ReRoPE lowers the loss of pretrained at 1024 tokens": True,
-        "pretrained retrieves further under ReRoPE": True,
+    assert grades(found) == {
+        "PI lowers the loss": "contradicted",
+        "PI finds needles further": "contradicted",
+        "YaRN lowers the loss": "supported",
+        "YaRN finds needles further": "contradicted",
+        "ReRoPE lowers the loss": "supported",
+        "ReRoPE finds needles further": "supported",
     }
-    assert found.headline == "pretrained: 2 of 3 lower the loss at 1024 tokens, 1 retrieve further"
+    assert found.statements[2].tested == (
+        "holds at all 5: pretrained at 256, pretrained at 512, pretrained at 1024, "
+        "pretrained at 2048, pretrained at 4096"
+    )
+    assert (
+        found.headline == "pretrained: 2 of 3 lower the loss at 1024 tokens, 1 find needles further"
+    )
     rows = {row["method"]: row for row in found.numbers["methods"]}
     assert list(rows) == ["as trained", "log", "PI", "YaRN", "ReRoPE"]
     assert rows["YaRN"]["setting"] == {"yarn_factor": 8.0}

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from helpers.lab_store import TRAIN, put_curve, read_laboratory, recipe, step
+from helpers.verdicts import grades
 from rope_eval.results.store import Store
 from studies.scaling_laws.claims import pivots
 
@@ -25,4 +26,9 @@ def test_the_steepest_segment_against_the_pivots(store: Store) -> None:
     change = {p.number: p.change_of_slope.sign for p in result.pivots}
     assert change == {1: 1, 2: -1, 3: 1}
     assert [round(p.measured_base) for p in result.pivots] == [81, 41, 20]
-    assert pivots.find(lab).verdict == "agrees in part"
+    assert grades(pivots.find(lab)) == {
+        "the improvement speeds up below β1": "supported",
+        "the improvement speeds up below β2": "contradicted",
+        "the improvement speeds up below β3": "supported",
+        "the improvement is steepest below β1": "supported",
+    }
