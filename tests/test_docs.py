@@ -8,19 +8,18 @@ block of `console` or `py`, and the tests of that room run it.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-ELSEWHERE = {"figures.md", "machines.md"}  # test_figures_page.py, plans/test_slurm.py
-_BLOCK = re.compile(
-    r"^```(bash|python)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE
-)
+ELSEWHERE = {"figures.md"}  # test_figures_page.py
+SCRIPT = "#!"  # a file for another program, tested by plans/test_slurm.py
 _PROGRAM = {"bash": ["bash", "-euo", "pipefail", "-c"], "python": [sys.executable, "-c"]}
 _NAMES = """
 from pathlib import Path
@@ -44,12 +43,29 @@ measurements:
 YAML
 rope-eval run plan.yaml
 """
-BEFORE = dict.fromkeys(("report.md", "store.md", "tables.md"), RUNS)  # what a page begins with
-PAGES = sorted(
-    page.relative_to(DOCS).as_posix()
-    for page in DOCS.rglob("*.md")
-    if page.name not in ELSEWHERE and _BLOCK.search(page.read_text(encoding="utf-8"))
+BEFORE = dict.fromkeys(  # what a page begins with
+    ("plans.md", "report.md", "store.md", "tables.md"), RUNS
 )
+
+
+class Command(NamedTuple):
+    language: str
+    script: str
+    printed: str
+
+
+def commands(page: str) -> list[Command]:
+    """Return what a page says to run, in its order."""
+    tokens = MarkdownIt().parse((DOCS / page).read_text(encoding="utf-8"))
+    return [
+        Command(token.info, token.content, after.content if after and after.info == "text" else "")
+        for token, after in zip(tokens, [*tokens[1:], None], strict=True)
+        if token.info in _PROGRAM and not token.content.startswith(SCRIPT)
+    ]
+
+
+EVERY_PAGE = sorted(page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md"))
+PAGES = [page for page in EVERY_PAGE if page not in ELSEWHERE and commands(page)]
 
 
 def ran(language: str, script: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -68,6 +84,13 @@ def test_the_pages_have_commands() -> None:
     assert {"index.md", "paths/base.md", "paths/hosts.md", "paths/paper.md"} <= set(PAGES)
 
 
+def test_every_block_says_its_language() -> None:
+    for page in (ROOT / "README.md", *(DOCS / name for name in EVERY_PAGE)):
+        for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
+            if token.type == "fence":
+                assert token.info, f"{page.name}, line {token.map[0] + 1}"
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
     (tmp_path / "model_configs").mkdir()  # pages write rows of their own there
@@ -75,7 +98,7 @@ def test_the_commands_of_a_page(page: str, tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(ROOT / name)
     if page in BEFORE:
         assert ran("bash", BEFORE[page], tmp_path).returncode == 0
-    for language, script, printed in _BLOCK.findall((DOCS / page).read_text(encoding="utf-8")):
+    for language, script, printed in commands(page):
         done = ran(language, script, tmp_path)
         assert done.returncode == 0, f"{script}{done.stdout}{done.stderr}"
         if printed:
