@@ -43,6 +43,7 @@ TOOLS = {
     "flask",  # of moto's server
     "flask-cors",
     "hatchling",
+    "ipykernel",  # the kernel of docs/notebook.ipynb
     "mypy",
     "pandas-stubs",
     "pre-commit",
