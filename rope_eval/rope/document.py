@@ -199,7 +199,7 @@ def _reach(run: Mapping[str, Any], found: Mapping[str, Any]) -> str:
     lengths = (train_length, train_length * found["factor"])
     losses = (run["losses"][str(length)]["nll"]["value"] for length in lengths)
     at_train, at_longer = (f"{math.exp(nll):.3g}" for nll in losses)
-    kept, needles = run["keeps_perplexity_up_to"], run["retrieves_up_to"]
+    kept, needles = run["keeps_perplexity_up_to"], run["finds_as_far_as"]
     words = f"perplexity {at_train} → {at_longer}, kept {_times(kept, train_length)}"
     return words if needles is None else f"{words}, needles {_times(needles, train_length)}"
 

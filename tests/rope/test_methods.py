@@ -174,7 +174,7 @@ def test_the_page_says_how_far_each_method_goes_alone() -> None:
                 for length, perplexity in ((128, 3.694), (1024, 22.59), (4096, 30))
             },
             "keeps_perplexity_up_to": keeps,
-            "retrieves_up_to": finds,
+            "finds_as_far_as": finds,
         }
 
     runs = [
@@ -183,7 +183,7 @@ def test_the_page_says_how_far_each_method_goes_alone() -> None:
         run({"dynamic_yarn": "octave"}, 256, 0),
         run({"yarn_factor": 8, "resonance": True}, 512, 512),
         run({"yarn_factor": 4}, 512, 512, checkpoint="another"),
-        run({"xpos": True}, 0, 0) | {"retrieves_up_to": None},
+        run({"xpos": True}, 0, 0) | {"finds_as_far_as": None},
     ]
     text = page({"train_length": 128, "factor": 8, "methods": runs}, {})
     assert "measured on `m`" in text and "its T_train of 128 tokens\nand at 8 times" in text

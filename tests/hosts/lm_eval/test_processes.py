@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
@@ -39,6 +40,7 @@ def test_requests_are_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "little.yaml").write_text(TASK.format(data=data))
 
     def evaluated(gpus: int) -> tuple[int, int, dict[str, Any] | None]:
+        AcceleratorState._reset_state(reset_partial_state=True)  # what other tests left in us
         torch.cuda.device_count = lambda: gpus
         model = str(asset("model_configs") / "lab" / "base-20")
         setting = {"log_scale": True, "pretrain_theta": 10000, "reference_length": 8}
