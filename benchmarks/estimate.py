@@ -24,6 +24,7 @@ from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM, PreTrained
 
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.caches import keep_caches
+from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.lengths import parse_lengths
 from rope_eval.scoring import forecast
 from rope_eval.scoring.cost import Cost, usual_chunk
@@ -117,7 +118,7 @@ def written(model: PreTrainedModel, prompt: int) -> float:
 
         def steps(count: int) -> None:
             for _ in range(count):
-                model(token, past_key_values=cache, use_cache=True)
+                model(token, **{cache_argument(model): cache}, use_cache=True)
 
         steps(WARM)
         return min(seconds(lambda: steps(STEPS)) for _ in range(TURNS))

@@ -140,6 +140,8 @@ class Generation:
         """Generate so many tokens."""
         import torch
 
+        from rope_eval.backends.hf.compat import cache_argument
+
         with torch.inference_mode():
             for _ in range(count):
                 self.mask = torch.cat((self.mask, torch.ones_like(self.mask[:, :1])), dim=1)
@@ -147,7 +149,7 @@ class Generation:
                     self.token,
                     attention_mask=self.mask,
                     position_ids=self.mask.sum(-1, keepdim=True) - 1,
-                    past_key_values=self.cache,
+                    **{cache_argument(self.model): self.cache},
                     use_cache=True,
                 ).logits
                 self.token = logits[:, -1:].argmax(-1)

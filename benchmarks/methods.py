@@ -24,6 +24,7 @@ import transformers
 from transformers import AutoModelForCausalLM, DynamicCache, LlamaConfig, PreTrainedModel
 
 from rope_eval import RopeSpec, patched, score_tokens
+from rope_eval.backends.hf.compat import cache_argument
 
 RESULTS = Path(__file__).parents[1] / "results" / "benchmarks" / "methods-cpu.json"
 TRAIN_LENGTH, PAIRS, STEPS = 2048, 32, 32
@@ -130,7 +131,8 @@ class Measured:
             }
 
     def _step(self, cache: DynamicCache, tokens: torch.Tensor) -> None:
-        self.model(tokens[None], past_key_values=cache, use_cache=True, logits_to_keep=1)
+        held = {cache_argument(self.model): cache}
+        self.model(tokens[None], **held, use_cache=True, logits_to_keep=1)
 
 
 def _ratio(

@@ -219,6 +219,7 @@ def layer_calls(device: torch.device) -> float:
     import torch
     from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
+    from rope_eval.backends.hf.compat import cache_argument
     from rope_eval.backends.hf.patch import patched
     from rope_eval.rope.spec import RopeSpec
 
@@ -235,11 +236,12 @@ def layer_calls(device: torch.device) -> float:
     token = torch.ones(1, 1, dtype=torch.int64, device=device)
     with patched(model, RopeSpec()):
         cache = DynamicCache(config=config)
-        model(token.expand(1, 32), past_key_values=cache, use_cache=True)
+        held = {cache_argument(model): cache}
+        model(token.expand(1, 32), **held, use_cache=True)
 
         def steps() -> None:
             for _ in range(STEPS):
-                model(token, past_key_values=cache, use_cache=True)
+                model(token, **held, use_cache=True)
 
         return spent(steps, device) / (STEPS * LAYERS)
 

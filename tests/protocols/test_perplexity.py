@@ -255,7 +255,7 @@ measurements:
 """
     )
     assert main(["run", str(plan), "--results", results]) == 0
-    assert "computed 0 units" in capsys.readouterr().out
+    assert "all from the store" in capsys.readouterr().out
     assert main([*words, "--tokens", "100"]) == 2
     assert "need tokens=128 or more" in capsys.readouterr().err
     plan.write_text(plan.read_text().replace("stride: 64", "stride: 500"))

@@ -17,6 +17,7 @@ from helpers import models
 from helpers.rows import padded, rows_of
 from rope_eval import RopeSpec, patched
 from rope_eval.backends.hf import attention, rooms, steps
+from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.rooms import RoomyLayer, RoomyWindow
 
 NATS = 1e-4
@@ -70,7 +71,7 @@ def read(
     found = []
     for i in range(ids.shape[1]):
         seen = None if mask is None else mask[:, : mask.shape[1] - ids.shape[1] + i + 1]
-        out = model(ids[:, i : i + 1], attention_mask=seen, past_key_values=cache)
+        out = model(ids[:, i : i + 1], attention_mask=seen, **{cache_argument(model): cache})
         found.append(out.logits.double().log_softmax(-1))
     return torch.cat(found, dim=1)
 
@@ -134,7 +135,7 @@ def test_rows_that_change_places(text: str, how: str) -> None:
     chosen = torch.tensor(order[how])
     with torch.inference_mode(), patched(model, RopeSpec.parse(text)):
         cache = DynamicCache(config=model.config)
-        model(ids[:, :35], attention_mask=mask[:, :35], past_key_values=cache)
+        model(ids[:, :35], attention_mask=mask[:, :35], **{cache_argument(model): cache})
         read(model, ids[:, 35:], cache, mask)
         if how == "reorder":
             cache.reorder_cache(chosen)
@@ -184,7 +185,7 @@ def test_of_another_base_at_each_step_it_is_what_recomputing_gives(
             monkeypatch.setattr(attention, "room_of", lambda _: None)
         with torch.inference_mode(), patched(model, RopeSpec.parse(text)):
             cache = DynamicCache(config=model.config)
-            model(ids[:, :30], attention_mask=mask[:, :30], past_key_values=cache)
+            model(ids[:, :30], attention_mask=mask[:, :30], **{cache_argument(model): cache})
             parts = [read(model, ids[:, 30:], cache, mask)]
             cache = change(cache)
             count = cache.get_seq_length()
@@ -208,7 +209,7 @@ def test_in_float64_it_is_what_recomputing_gives_to_the_tables_precision(
             monkeypatch.setattr(attention, "room_of", lambda _: None)
         with torch.no_grad(), patched(model, RopeSpec.parse(text)):
             cache = DynamicCache()
-            model(ids[:, :30], attention_mask=mask[:, :30], past_key_values=cache)
+            model(ids[:, :30], attention_mask=mask[:, :30], **{cache_argument(model): cache})
             found.append(read(model, ids[:, 30:], cache, mask))
     assert_close(found[0], found[1], rtol=0, atol=1e-5)
 
@@ -221,7 +222,7 @@ def test_under_a_map_one_key_more_is_turned_at_each_step(monkeypatch: pytest.Mon
                 counts = turned_by(context)
                 with patched(model, RopeSpec.parse(text)):
                     cache = DynamicCache()
-                    model(ids[:, :30], past_key_values=cache)
+                    model(ids[:, :30], **{cache_argument(model): cache})
                     read(model, ids[:, 30:32], cache)
                     assert counts[:2] == [30, 30]  # of two layers, at the first step
                     read(model, ids[:, 32:], cache)
@@ -274,7 +275,7 @@ def test_windows(text: str, config: bool) -> None:
     ids, mask = padded(rows, "left")
     with torch.inference_mode(), patched(model, RopeSpec.parse(f"{text},layers=all".strip(","))):
         cache = DynamicCache(config=model.config) if config else DynamicCache()
-        model(ids[:, :48], attention_mask=mask[:, :48], past_key_values=cache)
+        model(ids[:, :48], attention_mask=mask[:, :48], **{cache_argument(model): cache})
         found = read(model, ids[:, 48:], cache, mask)
         if config:
             assert type(cache.layers[1]) is RoomyWindow
@@ -292,7 +293,7 @@ def test_only_what_is_new_is_turned(monkeypatch: pytest.MonkeyPatch) -> None:
         patched(model, octaves_of(16)),
     ):
         cache = DynamicCache()
-        model(ids[:, :10], past_key_values=cache)
+        model(ids[:, :10], **{cache_argument(model): cache})
         read(model, ids[:, 10:16], cache)
         assert counts == [10, 10]  # of two layers, at the first step
         read(model, ids[:, 16:], cache)
@@ -313,7 +314,7 @@ def test_of_a_batch_the_rows_alone_that_change(monkeypatch: pytest.MonkeyPatch) 
         patched(model, octaves_of(30)),
     ):
         cache = DynamicCache()
-        model(ids[:, :28], attention_mask=mask[:, :28], past_key_values=cache)
+        model(ids[:, :28], attention_mask=mask[:, :28], **{cache_argument(model): cache})
         read(model, ids[:, 28:35], cache, mask[:, :35])
         assert counts[-2:] == [30, 30]  # the row of 40, in each layer
         assert counts[:-2] == [28, 28] * 2
@@ -326,7 +327,7 @@ def test_gradients_go_through_a_cache_as_before() -> None:
         cache = DynamicCache()
         with patched(model, RopeSpec()) if not stock else torch.enable_grad():
             for i in range(12):
-                out = model(ids[:, i : i + 1], past_key_values=cache).logits
+                out = model(ids[:, i : i + 1], **{cache_argument(model): cache}).logits
             (grad,) = torch.autograd.grad(out[0, -1, 3], model.model.embed_tokens.weight)
         found.append(grad)
     assert found[0].abs().max() > 0.1

@@ -141,7 +141,7 @@ def test_attention_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (band.min(), band.max()) == (-2.5, -1.5)
     assert (above.get_title(), below.get_title()) == ("dimensions 1 … 6", "dimensions 7 … 16")
     lines = attention_table(facts).splitlines()
-    assert "dimensions 7 … 16" in lines[0]
+    assert "dims 7 … 16" in lines[0]
     assert lines[-1].split() == ["2", "…", "7", "9", "1.500", "0.250", "-2.000", "0.500"]
 
 
