@@ -209,6 +209,17 @@ def test_every_argument_is_in_the_identity_or_harmless(vllm: Any) -> None:
     assert identity["asked"].keys() >= {"chunk_size", "enforce_eager", "block_size"}
 
 
+def test_what_is_cut_is_counted(vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vllm, "truncation", True)
+    vllm.loglikelihood(requests("loglikelihood", (TEXT[:300], TEXT[300:307]), ("It", " was")))
+    assert vllm.get_model_info()["cut_prompts"] == {"t": {"cut": 1, "of": 2}}
+    vllm.loglikelihood(requests("loglikelihood", ("It", " was")))
+    assert vllm.get_model_info()["cut_prompts"] == {}
+    some = ((TEXT[:300], {"max_gen_toks": 2}), ("It", {"max_gen_toks": 2}))
+    vllm.generate_until(requests("generate_until", *some))
+    assert vllm.get_model_info()["cut_prompts"] == {"t": {"cut": 1, "of": 2}}
+
+
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
 def test_auto_is_the_dtype_that_the_key_has(
     stored: str, tmp_path: Path, checkpoint: Any, engine: Any
@@ -233,17 +244,6 @@ def test_too_long_is_an_error_and_not_a_cut(vllm: Any) -> None:
             vllm.truncation = False
     with pytest.raises(LengthError, match="leaves no room to generate 40"):
         vllm.generate_until(requests("generate_until", (TEXT[:230], {"max_gen_toks": 40})))
-
-
-def test_what_is_cut_is_counted(vllm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vllm, "truncation", True)
-    vllm.loglikelihood(requests("loglikelihood", (TEXT[:300], TEXT[300:307]), ("It", " was")))
-    assert vllm.get_model_info()["cut_prompts"] == {"t": {"cut": 1, "of": 2}}
-    vllm.loglikelihood(requests("loglikelihood", ("It", " was")))
-    assert vllm.get_model_info()["cut_prompts"] == {}
-    some = ((TEXT[:300], {"max_gen_toks": 2}), ("It", {"max_gen_toks": 2}))
-    vllm.generate_until(requests("generate_until", *some))
-    assert vllm.get_model_info()["cut_prompts"] == {"t": {"cut": 1, "of": 2}}
 
 
 @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ def test_print_composes_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["lab/base-1e55"], "Did you mean"),
         ([MODEL, "--rope", "dynamic_ntk=true"], "per_query cannot be served"),
         ([MODEL, "--additional-config", "{}"], "give fields with --rope"),
-        (["/no/such/model"], "no row"),
+        (["/no/such/model"], "there is no model directory"),
     ],
 )
 def test_mistakes(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
