@@ -88,9 +88,9 @@ def measure(setting: str, tokens: int, vocabulary: int) -> dict[str, float]:
 
     from rope_eval import RopeSpec, patched, score_tokens
     from rope_eval.backends.hf.attention import ATTRIBUTE
+    from rope_eval.scoring.cost import usual_chunk
     from rope_eval.scoring.processes import joined
     from rope_eval.scoring.sharded import dealt, score_tokens_over
-    from rope_eval.scoring.tokens import longest_chunk
 
     torch.set_num_threads(1)
     model, _ = random_model(vocabulary)
@@ -107,7 +107,7 @@ def measure(setting: str, tokens: int, vocabulary: int) -> dict[str, float]:
             else:
                 scores = score_tokens_over(processes, model, ids)
             spent = cpu_seconds() - started
-        work = dealt(getattr(model, ATTRIBUTE), tokens - 1, size, longest_chunk(model)).work
+        work = dealt(getattr(model, ATTRIBUTE), tokens - 1, size, usual_chunk("cpu")).work
         row = 2 * config.num_key_value_heads * (config.hidden_size // config.num_attention_heads)
         layers = config.num_hidden_layers * row * ids.new_empty(0).float().element_size()
         return {

@@ -6,6 +6,8 @@ import ast
 import re
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -220,3 +222,21 @@ def test_torch_stays_unloaded(statement: str) -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").glob("*.py")), ids=lambda p: p.stem)
+def test_what_a_benchmark_takes_of_us_is_there(path: Path) -> None:
+    """No other test runs most of them, and a name that went would be noticed by a user."""
+    for name, _ in imports(path.read_text(encoding="utf-8")):
+        if name.partition(".")[0] == "rope_eval":
+            assert _is_there(name), name
+
+
+def _is_there(dotted: str) -> bool:
+    home, _, name = dotted.rpartition(".")
+    if not home or hasattr(import_module(home), name):
+        return True
+    try:
+        return find_spec(dotted) is not None
+    except ModuleNotFoundError:  # what is before the last dot is no package
+        return False

@@ -13,6 +13,7 @@ from typing import Any
 from rope_eval.errors import SpecError
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
+CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
 CHUNKS = 3  # of `[C, …]`: what an attention layer or a feed-forward part holds at a time
 LOGITS = 2  # of `[rows, V]` in float32: the logits, and what their log-sum-exp needs
 # reads and writes of each number by what is no product: norms, sums and copies of hidden states;
@@ -272,8 +273,6 @@ def usual_device() -> str:
 
 def usual_chunk(device: str | None) -> int:
     """Return C where it is not given, on a device or on the one that a model would take."""
-    from rope_eval.scoring.tokens import CHUNK
-
     device = device or usual_device()
     return CHUNK.get(device.partition(":")[0], CHUNK["cpu"])
 

@@ -13,9 +13,9 @@ from rope_eval.backends.hf.attention import ATTRIBUTE, RopeAttention
 from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.offload import held_bytes
 from rope_eval.scores import TokenScores
-from rope_eval.scoring.cost import Cost
+from rope_eval.scoring.cost import Cost, usual_chunk
 from rope_eval.scoring.memory import MemoryPlan, Sizes, plan_memory
-from rope_eval.scoring.tokens import check_chunk_size, score_lengths, usual_chunk
+from rope_eval.scoring.tokens import check_chunk_size, score_lengths
 
 
 class Planned:
@@ -88,7 +88,7 @@ def _plan(model: PreTrainedModel, longest: int, chunk_size: int | None, budget: 
     return plan_memory(
         sizes,
         budget,
-        chunk_size=min(chunk_size or usual_chunk(model), longest),
+        chunk_size=min(chunk_size or usual_chunk(input_device(model).type), longest),
         is_fixed=chunk_size is not None,
         device=input_device(model).type,
         what=f"{longest} tokens",

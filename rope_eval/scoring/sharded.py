@@ -25,20 +25,21 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.attention import ATTRIBUTE, RopeAttention, rotaries_of
+from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.overrides import evaluating
 from rope_eval.backends.hf.replay import Parts
 from rope_eval.errors import UnsupportedModelError
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
+from rope_eval.scoring.cost import usual_chunk
+from rope_eval.scoring.keys import Keys
 from rope_eval.scoring.logits import check_scores, score_hidden
 from rope_eval.scoring.processes import Processes
 from rope_eval.scoring.tokens import (
-    Keys,
     check_text,
     chunks_of,
     last_hidden,
     score_tokens,
-    usual_chunk,
 )
 
 TURNS = 8  # at least, so that what waits for the last of a turn is short
@@ -162,7 +163,9 @@ def score_tokens_over(
     tokens = len(input_ids) - 1
     if tokens < processes.size:
         return score_tokens(model, input_ids, chunk_size=chunk_size, progress=progress)
-    deal = dealt(attention, tokens, processes.size, chunk_size or usual_chunk(model))
+    deal = dealt(
+        attention, tokens, processes.size, chunk_size or usual_chunk(input_device(model).type)
+    )
     keys = _EveryonesKeys(attention, len(input_ids), deal, processes)
     share = deal.share(processes.rank)
     with torch.inference_mode(), evaluating(model):

@@ -17,7 +17,6 @@ from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.attention import (
     ATTRIBUTE,
-    LayerAttention,
     RopeAttention,
     rotaries_of,
     sequence_lengths,
@@ -29,16 +28,15 @@ from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.replay import Parts, Replay
 from rope_eval.backends.hf.rows import Rows
 from rope_eval.errors import LengthError, SpecError
-from rope_eval.rope.rotary import rotate
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.by_base import score_by_base
+from rope_eval.scoring.cost import usual_chunk
+from rope_eval.scoring.keys import Keys
 from rope_eval.scoring.logits import check_vocabulary, score_hidden
 from rope_eval.scoring.out_of_memory import in_memory
 
 STATE_BLOCK = 64  # tokens: what linear layers take at a time
-KEYS_AT_ONCE = 4096  # that are rotated anew where a base changes
-CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
 
 
 def score_tokens(
@@ -101,15 +99,10 @@ def score_tokens(
                 )
         return TokenScores(nll=nll.cpu().numpy(), hit=hit.cpu().numpy())
 
-    chunk_size = chunk_size or usual_chunk(model)
+    chunk_size = chunk_size or usual_chunk(input_device(model).type)
     if halved is None:
         return score(chunk_size)
     return in_memory(score, min(chunk_size, len(input_ids)), halved)
-
-
-def usual_chunk(model: PreTrainedModel) -> int:
-    """Return the tokens of a chunk where no number is asked for."""
-    return CHUNK.get(input_device(model).type, CHUNK["cpu"])
 
 
 def one_text(input_ids: Tensor) -> Tensor:
@@ -248,86 +241,6 @@ def chunks_of(attention: RopeAttention, length: int, size: int) -> list[slice]:
         chunks.append(slice(start, stop))
         start = stop
     return chunks
-
-
-class Keys:
-    """The cache of one decoder layer's attention: a text's keys and values, buffers used again."""
-
-    def __init__(self, attention: RopeAttention, length: int):
-        self.attention, self.length = attention, length
-        self._of_layer = {
-            number: layer for layer in attention.layers if (number := layer.number) is not None
-        }
-        self._buffers: list[_LayerKeys] = []
-        self._used: dict[int, _LayerKeys] = {}
-
-    def next_block(self) -> None:
-        """Begin the next decoder layer; what another may attend with is kept."""
-        if not self.attention.anatomy.shares_keys:
-            self._used = {}
-
-    def finish(self) -> None:
-        """End the last decoder layer."""
-
-    def update(self, number: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Take a chunk's keys and values of an attention layer; return all that it has seen."""
-        layer = self._of_layer.get(number)
-        if layer is None:
-            return None
-        if number not in self._used:
-            place = len(self._used)
-            if place == len(self._buffers):
-                self._buffers.append(_LayerKeys(self.length))
-            self._used[number] = self._buffers[place]
-            self._used[number].begin(layer)
-        return self._used[number].update(key, value)
-
-
-class _LayerKeys:
-    """One layer's keys and values: keys are rotated once an octave, not once a chunk."""
-
-    def __init__(self, length: int):
-        self.length = length
-        self._rooms: dict[str, Tensor] = {}
-
-    def begin(self, layer: LayerAttention) -> None:
-        """Begin a layer."""
-        self.layer = layer
-        self.per_query = layer.keys_are_rotated and layer.rotary.base_changes == "per_query"
-        self.filled = 0
-        self.alpha = 0.0
-
-    def update(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a chunk's keys and values ``[1, M, Q, H]``; return all so far, keys rotated."""
-        keys, values = self._room("keys", key), self._room("values", value)
-        start, stop = self.filled, self.filled + key.shape[2]
-        values[:, :, start:stop] = value
-        rotary, layout = self.layer.rotary, self.layer.layer.layout
-        if self.layer.keys_are_rotated and layout is not None:
-            alpha = rotary.alpha(start + 1 if self.per_query else self.length)
-            if self.per_query:
-                unrotated = self._room("unrotated", key)
-                unrotated[:, :, start:stop] = key
-                if alpha != self.alpha:
-                    start, key = 0, unrotated[:, :, :stop]
-            cos, sin = rotary.table(alpha, stop, key.device)
-            for first in range(start, stop, KEYS_AT_ONCE):
-                some = slice(first, min(first + KEYS_AT_ONCE, stop))
-                piece = layout.canonical(key[:, :, some.start - start : some.stop - start])
-                keys[:, :, some] = rotate(piece, cos[some], sin[some])
-            self.alpha = alpha
-        else:
-            keys[:, :, start:stop] = key
-        self.filled = stop
-        return keys[:, :, :stop], values[:, :, :stop]
-
-    def _room(self, name: str, x: Tensor) -> Tensor:
-        """Return room for a whole text of what x ``[1, M, Q, H]`` is a chunk of."""
-        shape = (*x.shape[:2], self.length, x.shape[3])
-        kept = self._rooms.get(name)
-        if kept is None or (kept.shape, kept.dtype, kept.device) != (shape, x.dtype, x.device):
-            kept = self._rooms[name] = x.new_empty(shape)
-        return kept
 
 
 @contextmanager
