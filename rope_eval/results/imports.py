@@ -12,31 +12,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from rope_eval import catalogue
 from rope_eval.errors import DataError, SpecError
-from rope_eval.files import open_file
 from rope_eval.protocols.columns import metric_of, protocol_of
 from rope_eval.results import identity
 from rope_eval.results.conditions import prompting
-from rope_eval.results.item_texts import ARRAY, packed, text_of
-from rope_eval.results.metrics import NOT_RUN, at, is_of_ruler, length_of_task, part_of_item
-from rope_eval.results.samples import arrays_of, sums_of
+from rope_eval.results.lm_eval_files import NUMBER, Fields, content_of, json_object
+from rope_eval.results.lm_eval_samples import at_length, read_samples
+from rope_eval.results.metrics import length_of_task
 from rope_eval.results.store import Run, run_key
 from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.safe_text import masked_values
-
-MEAN_TOLERANCE = 1e-6
 
 _STAMP = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)$")
 _ROPE = re.compile(r"(.*_)?rope(_|$)", re.IGNORECASE)
 _CONFIG_OVERRIDES = ("hf_overrides", "json_model_override_args")
 _OTHER_WEIGHTS = ("peft", "delta", "subfolder", "gguf_file")
 _NOTHING: tuple[Any, ...] = (None, "", "None", "null", "{}", {})
-_NUMBER = (int, float)
-_MOST = 1 << 53  # no count is more
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,9 +97,9 @@ def _results_files(path: Path) -> list[Path]:
 
 def _read(file: Path, row: str | None) -> Imported:
     digest = hashlib.sha256()
-    record = _Fields(str(file), masked_values(_json(str(file), _bytes(file, digest))))
+    record = Fields(str(file), masked_values(json_object(str(file), content_of(file, digest))))
     results, configs, config = (record.need(key, dict) for key in ("results", "configs", "config"))
-    setting = _Fields(f"{file}: config", config)
+    setting = Fields(f"{file}: config", config)
     arguments = _arguments(setting)
     tasks: dict[str, Any] = {}
     arrays: dict[str, npt.NDArray[Any]] = {}
@@ -118,9 +112,9 @@ def _read(file: Path, row: str | None) -> Imported:
         samples = file.parent / f"samples_{name}_{ending}.jsonl"
         found: dict[str, npt.NDArray[Any]] = {}
         if _is_file(samples) and "missing" not in tasks[name]["metadata"]:
-            found = _samples(samples, _bytes(samples, digest), name, tasks[name])
+            found = read_samples(samples, content_of(samples, digest), name, tasks[name])
         if (length := length_of_task(name, tasks[name]["metadata"])) is not None:
-            found = _at_length(length, tasks[name], found)
+            found = at_length(length, tasks[name], found)
         tasks[name]["samples"] = sorted(key for key in found if "," in key and "/" not in key)
         arrays |= {f"{name}/{metric}": array for metric, array in found.items()}
     # not `identity.request`: the content of the files says all, and the same on every machine
@@ -155,7 +149,7 @@ def _read(file: Path, row: str | None) -> Imported:
 # ---- the model and its setting -----------------------------------------------------------------
 
 
-def _arguments(config: _Fields) -> dict[str, Any]:
+def _arguments(config: Fields) -> dict[str, Any]:
     """Return --model_args as a mapping; older releases wrote a text."""
     given = config.get("model_args", (str, dict), {})
     if isinstance(given, str):
@@ -174,7 +168,7 @@ def _pairs(text: str) -> Iterator[str]:
     yield text[start:].strip()
 
 
-def _label(arguments: Mapping[str, Any], record: _Fields, config: _Fields) -> str:
+def _label(arguments: Mapping[str, Any], record: Fields, config: Fields) -> str:
     """Return what a model is called: its name on the hub, or the last part of its path."""
     name = _model(arguments) or arguments.get("config")
     name = name or record.get("model_name", str) or config.get("model", str)
@@ -203,7 +197,7 @@ def _fingerprint(arguments: Mapping[str, Any]) -> str | None:
     return None if name is None else identity.fingerprint(name)
 
 
-def _rope(config: _Fields) -> dict[str, Any]:
+def _rope(config: Fields) -> dict[str, Any]:
     rope = config.get("rope", dict, {})
     try:
         return RopeSpec.from_dict(rope).to_dict()
@@ -228,15 +222,15 @@ def _overrides(arguments: Mapping[str, Any], *, ours: bool) -> dict[str, str]:
 # ---- the scores --------------------------------------------------------------------------------
 
 
-def _task(record: _Fields, name: str) -> dict[str, Any]:
+def _task(record: Fields, name: str) -> dict[str, Any]:
     """Return a task's scores as fractions (None for what is not a number), and its counts."""
-    scores = _Fields(f"{record.where}: results.{name}", record.need("results", dict)[name])
-    config = _Fields(f"{record.where}: configs.{name}", record.need("configs", dict)[name])
+    scores = Fields(f"{record.where}: results.{name}", record.need("results", dict)[name])
+    config = Fields(f"{record.where}: configs.{name}", record.need("configs", dict)[name])
     metadata = config.get("metadata", (dict, list), {})
     if isinstance(metadata, list):  # of lm-eval 0.4.0
         metadata = {}
-    counts = _Fields(f"{record.where}: n-samples.{name}", record.of(name, "n-samples", dict, {}))
-    answers = _Fields(
+    counts = Fields(f"{record.where}: n-samples.{name}", record.of(name, "n-samples", dict, {}))
+    answers = Fields(
         f"{scores.where}: answers",
         next((value for value in scores.data.values() if isinstance(value, dict)), {}),
     )
@@ -250,8 +244,8 @@ def _task(record: _Fields, name: str) -> dict[str, Any]:
         },
         "n": counts.count("effective", scores.count("sample_len")),
         "n_all": counts.count("original"),
-        "version": record.of(name, "versions", (str, *_NUMBER)),
-        "num_fewshot": record.of(name, "n-shot", (str, *_NUMBER)),
+        "version": record.of(name, "versions", (str, *NUMBER)),
+        "num_fewshot": record.of(name, "n-shot", (str, *NUMBER)),
         "hash": record.of(name, "task_hashes", str),
         "metadata": {key: metadata[key] for key in metadata if key != "config_source"},
         "higher_is_better": {m: bool(up) for m, up in higher.items() if up is not None},
@@ -262,23 +256,23 @@ def _task(record: _Fields, name: str) -> dict[str, Any]:
     return task
 
 
-def _cut_prompts(config: _Fields, task: str) -> dict[str, Any]:
+def _cut_prompts(config: Fields, task: str) -> dict[str, Any]:
     """Return how many of a task's prompts were cut to the model's length, where our model says."""
     given = config.of(task, "cut_prompts", dict)
     if given is None:
         return {}
-    counts = _Fields(f"{config.where}: cut_prompts.{task}", given)
+    counts = Fields(f"{config.where}: cut_prompts.{task}", given)
     return {"cut_prompts": {name: counts.count(name, 0) for name in ("cut", "of")}}
 
 
-def _score(scores: _Fields, task: str, key: str) -> float | None:
+def _score(scores: Fields, task: str, key: str) -> float | None:
     """Return a score: None for NaN and "N/A"; one that cannot be is an error."""
     value, where = scores.data[key], f"{scores.where}.{key}"
     metric = key.partition(",")[0]
     fraction = key == metric_of(task) or metric == "exact_match" or metric.startswith("acc")
     if value is None or value == "N/A":
         return None
-    if isinstance(value, bool) or not isinstance(value, _NUMBER):
+    if isinstance(value, bool) or not isinstance(value, NUMBER):
         if fraction:
             raise DataError(f"{where}: want a number, got {value!r:.60}")
         return None
@@ -293,134 +287,12 @@ def _score(scores: _Fields, task: str, key: str) -> float | None:
     return value
 
 
-def _samples(
-    file: Path, content: bytes, name: str, task: dict[str, Any]
-) -> dict[str, npt.NDArray[Any]]:
-    """Return the items' names, their words, and the samples of each metric that is their mean.
-
-    The task is told how many items a metric has that is not of all, and the scores of LongBench's
-    parts. Samples of lm-eval up to 0.4.6 do not say their filter: where a task has several, none is
-    kept.
-    """
-    filters = {key.partition(",")[2] for key in task["metrics"]}
-    docs: dict[str, list[str]] = {}
-    parts: dict[str, str] = {}
-    texts: dict[str, dict[str, Any]] = {}
-    values: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        sample = _json(f"{file}:{number}", line)
-        try:
-            if "filter" not in sample and len(filters) != 1:
-                return {}
-            kind, metrics = _measured(sample, task)
-            item = f"{sample['doc_id']}:{sample['doc_hash'][:16]}"
-            docs.setdefault(kind, []).append(item)
-            if item not in texts and (words := text_of(sample)):
-                texts[item] = words
-            if part := part_of_item(name, sample.get("doc")):
-                parts[item] = part
-            for metric in metrics:
-                if not (is_of_ruler(metric) and sample[metric] == NOT_RUN):
-                    values.setdefault(f"{metric},{kind}", {})[item] = sample[metric]
-        except LookupError as error:
-            raise DataError(
-                f"{file}:{number} is not a sample of lm_eval: {error} is missing"
-            ) from None
-        except TypeError as error:
-            raise DataError(f"{file}:{number} is not a sample of lm_eval: {error}") from None
-    for items in docs.values() or [[]]:
-        if task["n"] is not None and len(items) != task["n"]:
-            raise DataError(f"{file} has {len(items)} samples of {task['n']}: it is not whole")
-    items = next(iter(docs.values()), [])
-    whole = {m: column for m, column in values.items() if docs[m.partition(",")[2]] == items}
-    means = {m: column for m, column in whole.items() if _is_mean(column, task["metrics"].get(m))}
-    for metric, column in list(means.items()):
-        for part in sorted({parts[item] for item in column if item in parts}):
-            some = {item: score for item, score in column.items() if parts.get(item) == part}
-            of_part = at(part, metric)
-            means[of_part] = some
-            task["metrics"][of_part] = math.fsum(some.values()) / len(some)
-    task["counts"] = {m: len(column) for m, column in means.items() if len(column) < len(items)}
-    sums = {m: sums_of(column) for m, column in whole.items() if m not in means}
-    arrays = arrays_of(means | {m: column for m, column in sums.items() if column}, items)
-    return arrays | ({ARRAY: packed(texts)} if arrays and texts else {})
-
-
-def _at_length(
-    length: int, task: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]]
-) -> dict[str, npt.NDArray[Any]]:
-    """Return a task's arrays with its length in the names of its metrics, as it then has too."""
-    for name in ("metrics", "counts"):
-        if name in task:
-            task[name] = {at(length, metric): value for metric, value in task[name].items()}
-    return {at(length, key) if "," in key else key: array for key, array in arrays.items()}
-
-
-def _measured(sample: Mapping[str, Any], task: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return a sample's filter and metrics: the results say them where it does not."""
-    if "filter" in sample:
-        return str(sample["filter"]), [str(metric) for metric in sample["metrics"]]
-    keys = [key.partition(",")[::2] for key in task["metrics"]]
-    return keys[0][1], [metric for metric, _ in keys if metric in sample]
-
-
-def _is_mean(column: Mapping[str, Any], score: float | None) -> bool:
-    values = column.values()
-    if score is None or not all(isinstance(value, _NUMBER) for value in values):
-        return False
-    largest = float(np.finfo(np.float32).max)
-    if not all(-largest <= value <= largest for value in values):
-        return False
-    return abs(math.fsum(values) / len(values) - score) < MEAN_TOLERANCE
-
-
 # ---- the file ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Fields:
-    """A JSON object of a file, whose fields are of the types that lm-eval writes."""
-
-    where: str
-    data: Any
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.data, dict):
-            raise DataError(f"{self.where}: expected a dict, got {type(self.data).__name__}")
-
-    def get(self, name: str, kind: Any, default: Any = None) -> Any:
-        """Return a field, or the default for null and what is not there."""
-        value = self.data.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise DataError(f"{self.where}: {name}: {value!r:.60} is not what lm_eval writes there")
-        return value
-
-    def need(self, name: str, kind: type) -> Any:
-        """Return a field that must be there."""
-        value = self.get(name, kind)
-        if value is None:
-            raise DataError(f"{self.where}: {name} is missing: not a results file of lm_eval")
-        return value
-
-    def of(self, task: str, name: str, kind: Any, default: Any = None) -> Any:
-        """Return a task's entry of a field that is a mapping by tasks."""
-        return _Fields(f"{self.where}: {name}", self.get(name, dict, {})).get(task, kind, default)
-
-    def count(self, name: str, default: int | None = None) -> int | None:
-        """Return a field that is a number of things."""
-        value: int | None = self.get(name, int, default)
-        if value is not None and not 0 <= value < _MOST:
-            raise DataError(f"{self.where}: {name}: want 0 or more, got {value!r:.60}")
-        return value
-
-
-def _provenance(file: Path, record: _Fields) -> dict[str, Any]:
-    started = record.get("date", _NUMBER)
-    seconds = record.get("total_evaluation_time_seconds", (str, *_NUMBER))
+def _provenance(file: Path, record: Fields) -> dict[str, Any]:
+    started = record.get("date", NUMBER)
+    seconds = record.get("total_evaluation_time_seconds", (str, *NUMBER))
     try:
         when = None if started is None else datetime.fromtimestamp(started, UTC)
         duration = None if seconds is None else float(seconds)
@@ -440,7 +312,7 @@ def _provenance(file: Path, record: _Fields) -> dict[str, Any]:
     }
 
 
-def _ran(config: _Fields) -> dict[str, Any]:
+def _ran(config: Fields) -> dict[str, Any]:
     """Return the dtype that the model ran in, where lm-eval or our model has recorded it."""
     dtype = config.get("dtype", str) or config.get("model_dtype", str)
     return {"ran": [{"dtype": dtype.removeprefix("torch.")}]} if dtype else {}
@@ -451,23 +323,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a task's name that is no file's
         return False
-
-
-def _bytes(file: Path, digest: Any) -> bytes:
-    try:
-        with open_file(file) as raw:
-            content = raw.read()
-    except OSError as error:
-        raise DataError(f"cannot read {file}: {error.strerror}") from error
-    digest.update(content)
-    return content
-
-
-def _json(where: str, content: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(content, parse_constant=lambda _: None)  # a NaN is no number
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where} is not JSON: {error}: was it written whole?") from error
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: expected a dict, got {type(value).__name__}")
-    return value
