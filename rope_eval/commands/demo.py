@@ -164,11 +164,12 @@ def _smollm2() -> str:
 
 def _curves(requests: Mapping[str, CumulativeRequest], store: Store) -> dict[str, dict[str, Any]]:
     from rope_eval import runner
+    from rope_eval.plans.models import LoadedModel
 
-    curves = {}
+    curves, model = {}, LoadedModel()  # one model under several settings is loaded once
     for name, request in requests.items():
         with progress_bar(f"loading {name}") as report:
-            answer = runner.answer(request, store, progress=report)
+            answer = runner.answer(request, store, progress=report, opener=model.scorer)
         curves[name] = runner.curve(answer.run) | {"from_store": not answer.scored}
     return curves
 

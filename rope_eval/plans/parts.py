@@ -168,15 +168,7 @@ class Whole:
         whole = assemble(found)
         seconds = [one.record["duration_s"] for one in found]
         record = provenance() | {"row": cell.setting.row, "duration_s": sum(seconds)}
-        run = Run(
-            key=self.key,
-            kind=self.asked["kind"],
-            status="done",
-            request=dict(self.asked),
-            results=whole.results,
-            provenance=record | dict(whole.record),
-        )
-        return context.store.put(run, whole.arrays)
+        return _put(context.store, self.key, self.asked, whole, record)
 
 
 def _keep(part: Part, cell: Cell, kept: Store, compute: Compute, report: Report) -> None:
@@ -184,15 +176,21 @@ def _keep(part: Part, cell: Cell, kept: Store, compute: Compute, report: Report)
     record = provenance() | {"row": cell.setting.row, "part": part.name}
     with in_time(record):
         found = compute(part, report)
+    _put(kept, part.key, part.asked, found, record)
+
+
+def _put(
+    store: Store, key: str, asked: Mapping[str, Any], found: Found, record: Mapping[str, Any]
+) -> Run:
     run = Run(
-        key=part.key,
-        kind=part.asked["kind"],
+        key=key,
+        kind=asked["kind"],
         status="done",
-        request=dict(part.asked),
+        request=dict(asked),
         results=found.results,
-        provenance=record | dict(found.record),
+        provenance={**record, **found.record},
     )
-    kept.put(run, found.arrays)
+    return store.put(run, found.arrays)
 
 
 def _read(kept: Store, key: str) -> Found:
