@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+def refuse_budget(loading: Loading) -> None:
+    """Raise `SpecError` for a budget of memory, which the scorer of whole documents alone plans."""
+    if loading.memory_budget is not None:
+        raise SpecError(
+            "memory_budget plans whole documents, as `perplexity` scores them: leave it out of a "
+            "plan with other measurements"
+        )
+
+
 class LoadedModel:
     """Holds the model that was asked for last; another, or other files of it, takes its place.
 
@@ -70,12 +79,11 @@ class LoadedModel:
             The model, and what is recorded of it: ``ran`` and ``proof``.
 
         Raises:
-            SpecError: for a backend that does not give the model itself.
+            SpecError: for a backend that does not give the model itself, or a budget of memory.
         """
         if loading.backend != "hf":
             raise SpecError(f"this is measured on backend hf alone, not on {loading.backend}")
-        if loading.memory_budget is not None:
-            raise SpecError("memory_budget plans whole documents alone: measure `documents`")
+        refuse_budget(loading)
         model = self.get(name, loading)
         proof = self._proof(model, rope, loading.proof)
         with scorer_of(model, rope, loading, proof) as scorer:

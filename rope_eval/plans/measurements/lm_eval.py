@@ -13,6 +13,7 @@ from rope_eval.errors import SpecError
 from rope_eval.plans.cell import Cell, Kind, Measurement
 from rope_eval.plans.context import Context, Outcome, Prospect
 from rope_eval.plans.document import Value
+from rope_eval.plans.models import refuse_budget
 from rope_eval.plans.parts import Compute, Found, Part, Report, Whole
 from rope_eval.plans.values import length
 from rope_eval.results import identity
@@ -81,6 +82,7 @@ class Task(Measurement):
     def _request(self, cell: Cell) -> dict[str, Any]:
         """Return all that determines the scores; other releases of lm-eval have other prompts."""
         loading = cell.loading
+        refuse_budget(loading)
         own = {} if self.include_path is None else {"included": folder_digest(self.include_path)}
         return identity.request(
             KIND_OF_RUN,

@@ -78,6 +78,8 @@ class DataSet(Measurement):
         loading = cell.loading
         if loading.backend != "hf":
             raise SpecError(f"OpenCompass runs in a plan on backend hf, not {loading.backend}")
+        if loading.memory_budget is not None or loading.offload:
+            raise SpecError("OpenCompass loads a model whole: leave memory_budget and offload out")
         asked = identity.request(
             KIND_OF_RUN,
             cell.setting.checkpoint,
