@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import PurePath
 from typing import Any
 
 from rope_eval.safe_text import masked_words
@@ -23,15 +24,14 @@ def provenance(*, gpu: str | None = None) -> dict[str, Any]:
 
     Versions come from the installed packages' metadata, None where one is not installed; nothing
     is imported. The commit is that of the repository around the current directory, with "-dirty"
-    unless the tracked files are known to be unchanged, or None. The command is without secrets.
+    unless the tracked files are known to be unchanged, or None. The command is without secrets, and
+    without the folder that its program lies in.
 
     Args:
         gpu: the accelerator's name, if one is used.
     """
     return {
-        "command": masked_words(
-            [word.encode(errors="backslashreplace").decode() for word in sys.argv]
-        ),
+        "command": _command(),
         "git_commit": _git_commit(),
         "machine": _machine(gpu),
         "started": datetime.now(UTC).isoformat(timespec="microseconds"),
@@ -40,6 +40,13 @@ def provenance(*, gpu: str | None = None) -> dict[str, Any]:
             **{package: _version(package) for package in _PACKAGES},
         },
     }
+
+
+def _command() -> list[str]:
+    words = [word.encode(errors="backslashreplace").decode() for word in sys.argv] or [""]
+    program = PurePath(words[0])
+    name = program.parent.name if program.name == "__main__.py" else program.name
+    return masked_words([name, *words[1:]])
 
 
 @contextmanager

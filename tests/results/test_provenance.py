@@ -34,6 +34,20 @@ def test_provenance_says_how_and_where(monkeypatch: pytest.MonkeyPatch) -> None:
     json.dumps(record, allow_nan=False)
 
 
+@pytest.mark.parametrize(
+    ("program", "name"),
+    [
+        ("/home/me/.venv/bin/rope-eval", "rope-eval"),
+        ("/home/me/.venv/lib/lm_eval/__main__.py", "lm_eval"),
+        ("-c", "-c"),
+        ("", ""),
+    ],
+)
+def test_a_program_has_no_folder(monkeypatch: pytest.MonkeyPatch, program: str, name: str) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "run", "plans/one.yaml"])
+    assert provenance()["command"] == [name, "run", "plans/one.yaml"]
+
+
 def test_versions_are_the_installed_ones() -> None:
     assert provenance_module._version("numpy") == np.__version__
     assert provenance_module._version("no-such-package") is None
