@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,23 +13,24 @@ from typing import Any
 
 import numpy.typing as npt
 
-from rope_eval import catalogue
-from rope_eval.errors import DataError, SpecError
+from rope_eval.errors import DataError
 from rope_eval.protocols.columns import metric_of, protocol_of
-from rope_eval.results import identity
 from rope_eval.results.conditions import prompting
 from rope_eval.results.lm_eval_files import NUMBER, Fields, content_of, json_object
 from rope_eval.results.lm_eval_samples import at_length, read_samples
+from rope_eval.results.lm_eval_setting import (
+    arguments_of,
+    fingerprint_of,
+    label_of,
+    overrides_of,
+    ran_of,
+    rope_of,
+)
 from rope_eval.results.metrics import length_of_task
 from rope_eval.results.store import Run, run_key
-from rope_eval.rope.spec import FIELDS, RopeSpec
 from rope_eval.safe_text import masked_values
 
 _STAMP = re.compile(r"_(\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(?:\.\d+)?)$")
-_ROPE = re.compile(r"(.*_)?rope(_|$)", re.IGNORECASE)
-_CONFIG_OVERRIDES = ("hf_overrides", "json_model_override_args")
-_OTHER_WEIGHTS = ("peft", "delta", "subfolder", "gguf_file")
-_NOTHING: tuple[Any, ...] = (None, "", "None", "null", "{}", {})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +100,7 @@ def _read(file: Path, row: str | None) -> Imported:
     record = Fields(str(file), masked_values(json_object(str(file), content_of(file, digest))))
     results, configs, config = (record.need(key, dict) for key in ("results", "configs", "config"))
     setting = Fields(f"{file}: config", config)
-    arguments = _arguments(setting)
+    arguments = arguments_of(setting)
     tasks: dict[str, Any] = {}
     arrays: dict[str, npt.NDArray[Any]] = {}
     stamp = _STAMP.search(file.stem)
@@ -120,13 +120,13 @@ def _read(file: Path, row: str | None) -> Imported:
     # not `identity.request`: the content of the files says all, and the same on every machine
     request = {
         "kind": "lm_eval",
-        "model": _label(arguments, record, setting),
+        "model": label_of(arguments, record, setting),
         "model_args": arguments,
-        "rope": _rope(setting),
+        "rope": rope_of(setting),
         "tasks": sorted(tasks),
         "content": digest.hexdigest(),
     }
-    if overrides := _overrides(arguments, ours="rope" in config):
+    if overrides := overrides_of(arguments, ours="rope" in config):
         request["overrides"] = overrides
     run = Run(
         key=run_key(request),
@@ -135,88 +135,15 @@ def _read(file: Path, row: str | None) -> Imported:
         request=request,
         results={
             "row": row,
-            "fingerprint": _fingerprint(arguments),
+            "fingerprint": fingerprint_of(arguments),
             "prompting": prompting(record.data),
             "dtype": setting.get("model_dtype", str),
             "protocols": sorted({task["protocol"] for task in tasks.values()}),
             "tasks": tasks,
         },
-        provenance=_provenance(file, record) | _ran(setting),
+        provenance=_provenance(file, record) | ran_of(setting),
     )
     return Imported(run=run, arrays=arrays)
-
-
-# ---- the model and its setting -----------------------------------------------------------------
-
-
-def _arguments(config: Fields) -> dict[str, Any]:
-    """Return --model_args as a mapping; older releases wrote a text."""
-    given = config.get("model_args", (str, dict), {})
-    if isinstance(given, str):
-        given = dict(pair.partition("=")[::2] for pair in _pairs(given) if pair)
-    return dict(given)
-
-
-def _pairs(text: str) -> Iterator[str]:
-    """Yield the parts of a text between its commas, those inside brackets excepted."""
-    depth = start = 0
-    for i, letter in enumerate(text):
-        depth += (letter in "{[(") - (letter in "}])")
-        if letter == "," and depth <= 0:
-            yield text[start:i].strip()
-            start = i + 1
-    yield text[start:].strip()
-
-
-def _label(arguments: Mapping[str, Any], record: Fields, config: Fields) -> str:
-    """Return what a model is called: its name on the hub, or the last part of its path."""
-    name = _model(arguments) or arguments.get("config")
-    name = name or record.get("model_name", str) or config.get("model", str)
-    parts = [str(name), *([str(arguments["peft"])] if arguments.get("peft") else [])]
-    label = " + ".join(map(identity.label_of_text, parts))
-    revision = arguments.get("revision", "main")
-    return label if revision == "main" else f"{label}@{revision}"
-
-
-def _model(arguments: Mapping[str, Any]) -> str | None:
-    name = arguments.get("pretrained") or arguments.get("model")
-    return None if name is None else str(name)
-
-
-def _fingerprint(arguments: Mapping[str, Any]) -> str | None:
-    """Return which model it was, as far as the name, or what lies there now, tells it."""
-    if any(arguments.get(name) for name in _OTHER_WEIGHTS):
-        return None
-    if arguments.get("revision", "main") != "main":
-        return None
-    name = _model(arguments)
-    if name is None and arguments.get("config"):
-        rows = catalogue.load(checkpoints=catalogue.read_checkpoints())
-        row = rows.get(str(arguments["config"]))
-        name = row.checkpoint if row else None
-    return None if name is None else identity.fingerprint(name)
-
-
-def _rope(config: Fields) -> dict[str, Any]:
-    rope = config.get("rope", dict, {})
-    try:
-        return RopeSpec.from_dict(rope).to_dict()
-    except SpecError as error:
-        raise DataError(f"{config.where}.rope: {error}") from error
-
-
-def _overrides(arguments: Mapping[str, Any], *, ours: bool) -> dict[str, str]:
-    """Return what the arguments change of a model's own RoPE, beside the fields of `RopeSpec`.
-
-    What a stock host makes of them is not known here, so they are kept as they were given.
-    """
-    return {
-        name: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-        for name, value in arguments.items()
-        if (_ROPE.match(name) or name in _CONFIG_OVERRIDES)
-        and value not in _NOTHING
-        and not (ours and name in FIELDS)
-    }
 
 
 # ---- the scores --------------------------------------------------------------------------------
@@ -310,12 +237,6 @@ def _provenance(file: Path, record: Fields) -> dict[str, Any]:
             "transformers": record.get("transformers_version", str),
         },
     }
-
-
-def _ran(config: Fields) -> dict[str, Any]:
-    """Return the dtype that the model ran in, where lm-eval or our model has recorded it."""
-    dtype = config.get("dtype", str) or config.get("model_dtype", str)
-    return {"ran": [{"dtype": dtype.removeprefix("torch.")}]} if dtype else {}
 
 
 def _is_file(path: Path) -> bool:
