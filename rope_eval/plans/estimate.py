@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from rope_eval.errors import RopeEvalError
 from rope_eval.plans.cell import Cell
+from rope_eval.plans.configs import Configs
 from rope_eval.plans.context import Prospect
 from rope_eval.results.resolved import resolved_dtype
 from rope_eval.rope.methods import base_changes
@@ -35,49 +35,33 @@ class Estimate:
     done: tuple[tuple[float | None, float], ...] = ()
 
 
-class Estimates:
-    """Estimates of cells; each model's config is read once."""
+def estimate_of(cell: Cell, found: Prospect, configs: Configs) -> Estimate:
+    """Return what is known of a cell's cost: of a model that transformers knows.
 
-    def __init__(self) -> None:
-        self._costs: dict[tuple[str, bool], Cost | None] = {}
-
-    def of(self, cell: Cell, found: Prospect) -> Estimate:
-        """Return what is known of a cell's cost: of a model that transformers knows.
-
-        Args:
-            cell: the cell.
-            found: what of it is stored.
-        """
-        cost = self._cost(cell)
-        if cost is None:
-            return Estimate(done=tuple((None, seconds) for _, seconds in found.timed))
-        dtype = resolved_dtype(cell.setting.checkpoint, cell.loading.dtype, cell.loading.backend)
-        weights = cost.weights(dtype) if dtype in BYTES else None
-        memory = cache = None
-        longest = cell.measurement.longest
-        if weights is not None and longest and cell.loading.backend == "hf":
-            memory = weights + _working(cell, cost, longest, dtype)
-        elif weights is not None and longest and "kv_cache_dtype" not in cell.loading.engine:
-            cache = cost.keys_and_values(longest, dtype)
-        passes = found.passes
-        return Estimate(
-            flops=None if passes is None else sum(map(cost.flops, passes)),
-            weights=weights,
-            memory=memory,
-            cache=cache,
-            done=tuple((None if n is None else cost.flops(n), s) for n, s in found.timed),
-        )
-
-    def _cost(self, cell: Cell) -> Cost | None:
-        of = (cell.setting.checkpoint, cell.loading.trust_remote_code)
-        if of not in self._costs:
-            from rope_eval.backends.hf.loading import load_config
-
-            try:
-                self._costs[of] = Cost.of(load_config(of[0], trust_remote_code=of[1]))
-            except RopeEvalError:  # a config that makes no model: what is wrong is said elsewhere
-                self._costs[of] = None
-        return self._costs[of]
+    Args:
+        cell: the cell.
+        found: what of it is stored.
+        configs: of the plan's models.
+    """
+    cost = configs.cost(cell)
+    if cost is None:
+        return Estimate(done=tuple((None, seconds) for _, seconds in found.timed))
+    dtype = resolved_dtype(cell.setting.checkpoint, cell.loading.dtype, cell.loading.backend)
+    weights = cost.weights(dtype) if dtype in BYTES else None
+    memory = cache = None
+    longest = cell.measurement.longest
+    if weights is not None and longest and cell.loading.backend == "hf":
+        memory = weights + _working(cell, cost, longest, dtype)
+    elif weights is not None and longest and "kv_cache_dtype" not in cell.loading.engine:
+        cache = cost.keys_and_values(longest, dtype)
+    passes = found.passes
+    return Estimate(
+        flops=None if passes is None else sum(map(cost.flops, passes)),
+        weights=weights,
+        memory=memory,
+        cache=cache,
+        done=tuple((None if n is None else cost.flops(n), s) for n, s in found.timed),
+    )
 
 
 def _working(cell: Cell, cost: Cost, longest: int, dtype: str) -> int:

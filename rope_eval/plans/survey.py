@@ -8,7 +8,8 @@ from typing import Literal
 
 from rope_eval.errors import RopeEvalError, SpecError, UnsupportedModelError
 from rope_eval.plans.cell import Cell
-from rope_eval.plans.estimate import Estimate, Estimates, Remaining
+from rope_eval.plans.configs import Configs
+from rope_eval.plans.estimate import Estimate, Remaining, estimate_of
 from rope_eval.plans.failures import Failures, reason
 from rope_eval.plans.plan import Plan
 from rope_eval.plans.remote_claims import claims_of
@@ -55,9 +56,9 @@ def survey(plan: Plan, store: Store) -> Iterator[Standing]:
     Raises:
         StoreError: where the store cannot be read.
     """
-    failures, held, estimates = Failures(store), set(claims_of(store).held()), Estimates()
+    failures, held, configs = Failures(store), set(claims_of(store).held()), Configs()
     for cell in plan.cells:
-        yield _standing(cell, store, failures, held, estimates)
+        yield _standing(cell, store, failures, held, configs)
 
 
 def remaining(standings: Iterable[Standing]) -> list[Remaining]:
@@ -73,7 +74,7 @@ def remaining(standings: Iterable[Standing]) -> list[Remaining]:
 
 
 def _standing(
-    cell: Cell, store: Store, failures: Failures, held: set[str], estimates: Estimates
+    cell: Cell, store: Store, failures: Failures, held: set[str], configs: Configs
 ) -> Standing:
     failed = failures.read(cell)
     try:
@@ -87,7 +88,7 @@ def _standing(
     elif failed:
         state, why = "failed", failed
     else:
-        why = _refusal(cell)
+        why = _refusal(cell, configs)
         state = "cannot" if why else "partly done" if found.stored else "to do"
     return Standing(
         cell=cell,
@@ -96,24 +97,20 @@ def _standing(
         stored=found.stored,
         at_work=len(held.intersection(found.units)),
         tokens=None if found.passes is None else sum(found.passes),
-        estimate=estimates.of(cell, found),
+        estimate=estimate_of(cell, found, configs),
         why=why,
         key=found.key,
     )
 
 
-def _refusal(cell: Cell) -> str:
+def _refusal(cell: Cell, configs: Configs) -> str:
     """Return why a setting cannot be put on a model, as far as its config tells, or nothing."""
-    from rope_eval.backends.hf.loading import load_config
     from rope_eval.backends.vllm.geometry import config_geometry
     from rope_eval.rope.reach import without_effect
     from rope_eval.rope.rotary import Rotary
 
     try:
-        config = load_config(
-            cell.setting.checkpoint, trust_remote_code=cell.loading.trust_remote_code
-        )
-        rotary = Rotary(cell.setting.rope, config_geometry(config))
+        rotary = Rotary(cell.setting.rope, config_geometry(configs.of(cell)))
         longest = cell.measurement.longest
         line = without_effect(rotary.effective_from, longest) if longest else ""
         if cell.strict and line:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from rope_eval.backends.hf import loading
 from rope_eval.commands.status import show
 from rope_eval.paths import asset
 from rope_eval.plans.estimate import Estimate, Remaining, seconds_left
@@ -15,6 +16,7 @@ from rope_eval.plans.survey import remaining, survey
 from rope_eval.plans.worker import work
 from rope_eval.results import provenance
 from rope_eval.results.store import Store
+from rope_eval.scoring.cost import Cost
 
 MODEL = asset("model_configs") / "lab" / "base-20"
 PLAN = f"""\
@@ -44,6 +46,21 @@ def test_operations_take_what_they_took() -> None:
 def test_units_of_an_unknown_length_take_the_mean_of_their_kind() -> None:
     stored = cell(str, 1, None, (None, 5.0), (None, 7.0))
     assert seconds_left([stored, cell(str, 3, None), cell(int, 9, None)]) == (4 * 6.0, 1)
+
+
+def test_a_models_config_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(f"{PLAN}settings: [{{}}, {{rope_theta: 500}}, {{linear_factor: 2}}]\n")
+    read, built = [], []
+    load_config, of = loading.load_config, Cost.of
+    monkeypatch.setattr(
+        loading, "load_config", lambda name, **more: read.append(name) or load_config(name, **more)
+    )
+    monkeypatch.setattr(Cost, "of", lambda config: built.append(config) or of(config))
+    standings = list(survey(Plan.read(file), Store(tmp_path / "runs")))
+    assert [one.state for one in standings] == ["to do"] * 3
+    assert (len(read), len(built)) == (1, 1)
+    assert len({one.estimate.flops for one in standings}) == 1
 
 
 def test_only_this_machines_units_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
