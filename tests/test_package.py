@@ -291,7 +291,7 @@ def test_the_wheel_says_which_rows_it_has(installed: Path) -> None:
     assert done.returncode == 0, done.stderr
     lab = {row["name"]: row for row in json.loads(done.stdout) if row["name"].startswith("lab/")}
     assert {name for name, row in lab.items() if row["can_run"]} == {f"lab/{n}" for n in SHIPPED}
-    assert "--checkpoint lab/base-20=DIR" in lab["lab/base-20"]["obstacle"]
+    assert "`lab/base-20: DIR` in checkpoints.yaml" in lab["lab/base-20"]["obstacle"]
 
     refused = rope_eval_of(
         installed, "ppl", "--config", "lab/base-20", "--books", "builtin", "--lengths", "64"

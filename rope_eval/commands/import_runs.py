@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from rope_eval.commands.options import add_shared
 from rope_eval.safe_text import shown
+from rope_eval.terminal import remark
 
 EPILOG = """\
 examples:
@@ -88,4 +88,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _left_out(error: Exception) -> None:
-    print(f"rope-eval: left out: {shown(error)}", file=sys.stderr)
+    remark(f"rope-eval: left out: {error}")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import sys
-import textwrap
 from collections.abc import Collection, Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from rope_eval.safe_text import shown, shown_lines
+from rope_eval.terminal import wrapped
 
 if TYPE_CHECKING:
     from rope_eval.report.formats import Cell, Table
@@ -18,11 +15,6 @@ if TYPE_CHECKING:
 _BETWEEN = 2  # spaces
 _LEAST = 20  # characters that numbers have beside the labels
 _DOTS = "…"
-
-
-def terminal_width() -> int | None:
-    """Return the columns of the terminal that is written to, or None where it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def fitted(table: Table, width: int) -> str:
@@ -57,29 +49,6 @@ def fitted(table: Table, width: int) -> str:
         if lines:
             parts.append("\n".join(wrapped(line, width) for line in lines))
     return "\n\n".join(parts)
-
-
-class _Wrapper(textwrap.TextWrapper):
-    """Breaks lines at spaces, and after the commas of a name."""
-
-    wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
-
-
-def wrapped(text: str, width: int, indent: str = "", *, words_whole: bool = False) -> str:
-    """Return a text in lines no wider than so many characters.
-
-    Args:
-        text: of any length.
-        width: of a line.
-        indent: before each line but the first.
-        words_whole: whether a word that is wider stays whole, such as a path to be copied.
-    """
-    return _Wrapper(
-        width,
-        break_on_hyphens=False,
-        break_long_words=not words_whole,
-        subsequent_indent=indent,
-    ).fill(text)
 
 
 def _heads(table: Table) -> list[int]:

@@ -129,7 +129,7 @@ def register() -> None:
 
 def _show_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Print a user's mistake without a traceback, and exit as rope-eval does."""
-    from rope_eval.safe_text import complain
+    from rope_eval.terminal import complain
 
     if not isinstance(error, RopeEvalError):
         sys.__excepthook__(kind, error, trace)
