@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{fact['key']}  {'new  ' if fact['new'] else 'known'}  "
             f"{shown(fact['row'] or fact['model'])}"
-            f"  {fact['tasks']} tasks, {fact['tasks_with_samples']} of them with samples"
+            f"  {fact['tasks']} task{'' if fact['tasks'] == 1 else 's'}, "
+            f"{fact['tasks_with_samples']} with samples"
         )
     return 0
 

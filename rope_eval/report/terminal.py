@@ -59,7 +59,7 @@ def _heads(table: Table) -> list[int]:
     labels = range(len(table.labels))
     grouped = [p for p in labels if table.labels[p] in table.group_by]
     groups = {table.group(row) for row in table.rows}
-    if len(grouped) < len(labels) and not 1 < len(groups) == len(table.rows):
+    if grouped and len(grouped) < len(labels) and not 1 < len(groups) == len(table.rows):
         return grouped
     shared = [p for p in labels if len({row[p] for row in table.rows}) == 1]
     return shared if len(shared) < len(labels) else []
@@ -71,8 +71,13 @@ def _cut_labels(
     """Cut the labels that leave too little room, and return what they are in full."""
     numbers = [p for p in range(len(table.labels), len(table.header)) if table.is_numeric(p)]
     least = max([_LEAST, *(len(line[p]) for line in grid for p in numbers)])
+    columns = range(len(table.labels), len(table.header))
+    widths = {p: max(len(line[p]) for line in grid) for p in (*labels, *columns)}
+    wanted = sum(widths.pop(p) + _BETWEEN for p in columns)
+    free = width - sum(widths.values()) - _BETWEEN * len(labels)
+    if wanted > 2 * max(least, free):  # labels that come again and again are no help
+        least = max(least, width // 2)
     room = width - least - _BETWEEN * len(labels)
-    widths = {p: max(len(line[p]) for line in grid) for p in labels}
     while sum(widths.values()) > room and max(widths.values()) > 8:
         widest = max(widths, key=lambda p: widths[p])
         widths[widest] -= 1
