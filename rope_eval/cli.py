@@ -15,7 +15,7 @@ from rope_eval.commands import JOBS
 from rope_eval.commands.help import Parser
 from rope_eval.errors import OtherProcessError, RopeEvalError, SpecError
 from rope_eval.hosts.opencompass.environment import check_environment
-from rope_eval.safe_text import complain
+from rope_eval.terminal import complain
 
 _FAILED = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOMEM)
 EPILOG = """\

@@ -6,7 +6,6 @@ A model's folder, a book's title, a task of an imported file: their names are a 
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 
 _SECRETS = (  # what is kept of a secret, and the rest
@@ -51,11 +50,6 @@ def shown(text: object) -> str:
 def shown_lines(text: str) -> str:
     """Return the same of a text whose own lines stay."""
     return "\n".join(map(shown, text.split("\n")))
-
-
-def complain(error: object, program: str = "rope-eval") -> None:
-    """Print an error as one line on standard error, without escapes and secrets."""
-    print(f"{program}: error: {shown(masked(str(error)))}", file=sys.stderr)
 
 
 def for_spreadsheet(text: str) -> str:

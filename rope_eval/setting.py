@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rope_eval import catalogue
-from rope_eval.errors import SURELY, SpecError, did_you_mean
+from rope_eval.errors import SURELY, RopeEvalError, SpecError, did_you_mean
 from rope_eval.rope.config_words import is_config_word, refuse_config_words
 from rope_eval.rope.fields import parse_fields
 from rope_eval.rope.spec import FIELDS, RopeSpec
@@ -40,6 +40,27 @@ class Setting:
                 "a model is a directory, a name on the hub or a loaded model, got "
                 f"{self.checkpoint!r}"
             )
+
+    @property
+    def stated(self) -> frozenset[str]:
+        """The fields that the row says of its checkpoint."""
+        return stated(self.row, self.rope)
+
+
+def stated(row: str | None, rope: RopeSpec) -> frozenset[str]:
+    """Return the fields of a setting that its row gives: nobody asked for them.
+
+    Args:
+        row: of the catalogue; one that is not there any more gives none.
+        rope: the setting.
+    """
+    if row is None:
+        return frozenset()
+    try:
+        of_row = catalogue.find(row).rope.to_dict()
+    except RopeEvalError:
+        return frozenset()
+    return frozenset(of_row.keys() & {n for n, v in rope.to_dict().items() if of_row.get(n) == v})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -167,7 +167,7 @@ def test_obstacles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def obstacle(checkpoint: str | None) -> str | None:
         return catalogue.ModelSpec(name="a/b", checkpoint=checkpoint, fields={}).obstacle()
 
-    assert obstacle(None) == "never released: give your own as --checkpoint a/b=DIR"
+    assert obstacle(None) == "never released: give your own, `a/b: DIR` in checkpoints.yaml"
     assert obstacle("/no/such") == "/no/such: no such directory"
     assert obstacle(str(tmp_path)) == f"{tmp_path} has no config.json"
     (tmp_path / "config.json").write_text("{}")
@@ -244,7 +244,8 @@ def test_a_family_file(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     assert catalogue.load(tmp_path)["mine/released"].checkpoint == str(tmp_path / "weights")
     with pytest.raises(
-        DataError, match=r"unreleased-log was never .*--checkpoint mine/unreleased=DIR.*pretrained="
+        DataError,
+        match=r"-log was never .*`mine/unreleased: DIR` in .*--model.*pretrained=",
     ):
         rows["mine/unreleased-log"].require_checkpoint()
 

@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (  # a module may import from its own room and from those above it in this list
     ("errors",),
     ("paths", "files", "safe_text"),
+    ("terminal",),
     ("theory", "lengths", "sizes", "labels", "scores", "local_loss"),
     ("rope",),
     ("catalogue", "data"),

@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 import rope_eval
+from helpers.wheels import built, unpacked
 from rope_eval.data.books import read_books
 
 ROOT = Path(__file__).parents[1]
@@ -165,16 +166,6 @@ def test_the_versions_are_one() -> None:
 # ---- the wheel ---------------------------------------------------------------------------------
 
 
-def built(kind: str, source: Path, folder: Path) -> Path:
-    """Build a ``wheel`` or an ``sdist`` of a source tree as pip does, and return its file."""
-    build = f"import sys; from hatchling.build import build_{kind}; build_{kind}(sys.argv[1])"
-    subprocess.run(
-        [sys.executable, "-c", build, str(folder)], cwd=source, check=True, capture_output=True
-    )
-    (file,) = folder.iterdir()
-    return file
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built("wheel", ROOT, tmp_path_factory.mktemp("dist"))
@@ -182,10 +173,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("installed")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
-    return folder
+    return unpacked(wheel, tmp_path_factory.mktemp("installed"))
 
 
 def rope_eval_of(
@@ -291,7 +279,7 @@ def test_the_wheel_says_which_rows_it_has(installed: Path) -> None:
     assert done.returncode == 0, done.stderr
     lab = {row["name"]: row for row in json.loads(done.stdout) if row["name"].startswith("lab/")}
     assert {name for name, row in lab.items() if row["can_run"]} == {f"lab/{n}" for n in SHIPPED}
-    assert "--checkpoint lab/base-20=DIR" in lab["lab/base-20"]["obstacle"]
+    assert "`lab/base-20: DIR` in checkpoints.yaml" in lab["lab/base-20"]["obstacle"]
 
     refused = rope_eval_of(
         installed, "ppl", "--config", "lab/base-20", "--books", "builtin", "--lengths", "64"

@@ -11,7 +11,7 @@ import pytest
 from rope_eval.errors import DataError, SpecError
 from rope_eval.rope.fields import parse_fields
 from rope_eval.rope.spec import RopeSpec
-from rope_eval.setting import Caller, Setting, resolve
+from rope_eval.setting import Caller, Setting, resolve, stated
 
 FAMILY = """\
 family: mine
@@ -136,6 +136,14 @@ def test_what_is_missing_is_asked_for_in_the_callers_words() -> None:
         resolve(row="mine/dynamik")
     with pytest.raises(DataError, match="mine/lacking was never released"):
         resolve(row="mine/lacking")
+
+
+def test_what_a_row_says_nobody_asked_for() -> None:
+    made = {"pretrain_theta", "train_length", "tune_length"}
+    assert resolve(None, "lab/base-1e6").stated == made | {"rope_theta"}
+    assert resolve(None, "lab/base-1e6", "rope_theta=500,log_scale=true").stated == made
+    assert resolve("anywhere", None, "rope_theta=500").stated == set()
+    assert stated("lab/gone", RopeSpec(rope_theta=500)) == set()
 
 
 def test_a_row_of_the_catalogue_has_a_name() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,19 @@ def location(name: str) -> dict[str, str]:
     if not is_gguf(name):
         return {"pretrained_model_name_or_path": name}
     return {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+
+
+@contextmanager
+def without_bar() -> Iterator[None]:
+    """Keep off the terminal the bar of transformers' conversion, which no setting of it hides."""
+    from transformers import modeling_gguf_pytorch_utils as conversion
+
+    bar = conversion.tqdm
+    conversion.tqdm = lambda tensors, **_: tensors
+    try:
+        yield
+    finally:
+        conversion.tqdm = bar
 
 
 def check_gguf(file: Path) -> None:

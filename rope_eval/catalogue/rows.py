@@ -57,8 +57,8 @@ class ModelSpec:
         """Return the checkpoint; a row without one that can be read is a `DataError`."""
         if self.checkpoint is None:
             raise DataError(
-                f"the checkpoint of {self.name} was {self._unreleased()}, "
-                f"`{self._owner}: DIR` in {CHECKPOINTS_FILE}, or pretrained=DIR beside config=…"
+                f"the checkpoint of {self.name} was {self._unreleased()}, or --model DIR beside "
+                "--config (pretrained=DIR beside config=)"
             )
         if _is_path(self.checkpoint) and (obstacle := self.obstacle()):
             raise DataError(f"the checkpoint of {self.name} cannot be read: {obstacle}")
@@ -84,10 +84,7 @@ class ModelSpec:
         if _is_path(self.checkpoint):
             own = asset("model_configs")
             if checkout() is None and Path(self.checkpoint).is_relative_to(own):
-                return (
-                    "not in the installed package: give the directory from the repository as "
-                    f"--checkpoint {self._owner}=DIR"
-                )
+                return f"not in the installed package: give the repository's, {self._given()}"
             return f"{self.checkpoint}: no such directory"
         snapshot = _cached(self.checkpoint)
         if snapshot is None or _lacking(snapshot):
@@ -99,7 +96,10 @@ class ModelSpec:
         return self.weights_of or self.name
 
     def _unreleased(self) -> str:
-        return f"never released: give your own as --checkpoint {self._owner}=DIR"
+        return f"never released: give your own, {self._given()}"
+
+    def _given(self) -> str:
+        return f"`{self._owner}: DIR` in {CHECKPOINTS_FILE}"
 
 
 def _is_path(checkpoint: str) -> bool:

@@ -61,9 +61,9 @@ def run(args: argparse.Namespace) -> int:
     from rope_eval.advice.advice import advise
     from rope_eval.advice.plan_file import plan_text
     from rope_eval.advice.words import paragraphs
-    from rope_eval.commands.showing import say
     from rope_eval.paths import write_whole
     from rope_eval.rope import laws
+    from rope_eval.terminal import say
 
     if args.books and not args.plan:
         raise SpecError("--books is of the plan: give --plan FILE too")

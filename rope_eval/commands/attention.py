@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
-from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.files import check_output
 from rope_eval.lengths import parse_length
 from rope_eval.rope import laws
 from rope_eval.safe_text import shown
+from rope_eval.terminal import remark, say
 
 EPILOG = """\
 examples:
@@ -125,8 +124,8 @@ def run(args: argparse.Namespace) -> int:
         } | attention_facts(profiles, rotary_of(model), length)
     if args.output is not None:
         plot_attention(facts, args.output)
-    if line := without_effect(facts["effective_from"], length):
-        print(f"note: {line}", file=sys.stderr)
+    if line := without_effect(facts["effective_from"], length, stated=setting.stated):
+        remark(f"note: {line}")
     if args.json:
         print(json.dumps(facts, indent=2))
         return 0

@@ -12,6 +12,7 @@ from rope_eval.commands.showing import show
 from rope_eval.commands.store import open_store
 from rope_eval.errors import DataError, SpecError
 from rope_eval.safe_text import shown
+from rope_eval.terminal import remark
 
 EPILOG = """\
 examples:
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         except DataError as error:
             if one.name in args.runs or len(runs) == 1:
                 raise
-            print(f"rope-eval: left out: {error}", file=sys.stderr)  # one of a pattern
+            remark(f"rope-eval: left out: {error}")  # one of a pattern
     if not found:
         raise DataError(f"{', '.join(args.runs)}: no row has a column in common with the baseline")
     worse = {c.run: c.worse(points, nats) for c in found}

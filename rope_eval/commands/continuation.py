@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import textwrap
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from rope_eval.commands.options import LOADING, Positive, add_shared
 from rope_eval.commands.progress import progress_bar
 from rope_eval.lengths import parse_length
 from rope_eval.safe_text import shown, shown_lines
+from rope_eval.terminal import remark
 
 if TYPE_CHECKING:
     from rope_eval.results.store import Store
@@ -113,13 +113,13 @@ def run(args: argparse.Namespace) -> int:
             )
     for one in found:
         if one["note"]:
-            print(f"note: {one['setting']}: {one['note']}", file=sys.stderr)
+            remark(f"note: {one['setting']}: {one['note']}")
     print(json.dumps(found, indent=2) if args.json else _text(found, store))
     return 0
 
 
 def _text(found: list[dict[str, Any]], store: Store) -> str:
-    from rope_eval.report.terminal import terminal_width
+    from rope_eval.terminal import terminal_width
 
     width = terminal_width() or WIDTH
     blocks = [f"model  {shown(found[0]['model'])}"]

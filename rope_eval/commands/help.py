@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 import textwrap
-from collections.abc import Iterator
 from itertools import groupby
 
-_COMMENT = re.compile(r"^(\s*\S.*?)\s{2,}#\s(.*)$")
-_CONTINUED = " \\"
+from rope_eval.terminal import CONTINUED, command_lines
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -20,7 +17,7 @@ class Help(argparse.RawDescriptionHelpFormatter):
     """
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        lines = text.strip("\n").replace(_CONTINUED + "\n", _CONTINUED + "\0").split("\n")
+        lines = text.strip("\n").replace(CONTINUED + "\n", CONTINUED + "\0").split("\n")
         filled = []
         for kind, some in groupby(lines, key=lambda line: line[:1].isspace() or not line):
             if kind:
@@ -35,31 +32,3 @@ class Parser(argparse.ArgumentParser):
 
     def _get_formatter(self) -> argparse.HelpFormatter:
         return Help(self.prog)
-
-
-def command_lines(line: str, width: int) -> Iterator[str]:
-    """Return a command in lines no wider than so many characters, as far as its words allow.
-
-    Args:
-        line: with what stands before it, its own lines parted by a null character.
-        width: of a line.
-    """
-    parts = line.split("\0")
-    if max(map(len, parts)) <= width:
-        yield from parts
-        return
-    if said := _COMMENT.match(line):
-        line = said[1]
-        start = " " * (len(line) - len(line.lstrip())) + "# "
-        yield from textwrap.wrap(said[2], width, initial_indent=start, subsequent_indent=start)
-    whole = " ".join(part.removesuffix(_CONTINUED).strip() for part in line.split("\0"))
-    margin = " " * (len(line) - len(line.lstrip()))
-    first, *options = re.split(r" (?=-{1,2}[a-zA-Z])", whole)
-    held = margin + first
-    for option in options:
-        if len(held) + len(option) + 1 + len(_CONTINUED) > width:
-            yield held + _CONTINUED
-            held = f"{margin}    {option}"
-        else:
-            held += f" {option}"
-    yield held

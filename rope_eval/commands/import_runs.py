@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from rope_eval.commands.options import add_shared
 from rope_eval.safe_text import shown
+from rope_eval.terminal import remark
 
 EPILOG = """\
 examples:
@@ -82,10 +82,11 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{fact['key']}  {'new  ' if fact['new'] else 'known'}  "
             f"{shown(fact['row'] or fact['model'])}"
-            f"  {fact['tasks']} tasks, {fact['tasks_with_samples']} of them with samples"
+            f"  {fact['tasks']} task{'' if fact['tasks'] == 1 else 's'}, "
+            f"{fact['tasks_with_samples']} with samples"
         )
     return 0
 
 
 def _left_out(error: Exception) -> None:
-    print(f"rope-eval: left out: {shown(error)}", file=sys.stderr)
+    remark(f"rope-eval: left out: {error}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rope_eval.commands.options import add_shared
 from rope_eval.errors import DataError
 from rope_eval.safe_text import shown
+from rope_eval.terminal import terminal_width, wrapped
 
 if TYPE_CHECKING:
     from rope_eval.catalogue import ModelSpec
@@ -22,14 +23,14 @@ examples:
   rope-eval list plans                    # names that `rope-eval run` takes
   rope-eval list models --checkpoint llama2-7b/base-500=/data/base-500
 
-Checkpoints of rows that were never released come from --checkpoint, or from
-lines of `family/row: DIR` in checkpoints.yaml (in the current directory, or
---checkpoints FILE).
+Commands take the checkpoints of rows that were never released from lines of
+`family/row: DIR` in checkpoints.yaml in the current directory, or as --model DIR
+beside --config. --checkpoint and --checkpoints FILE show here what they would serve.
 """
 STATES = {
     "here": "can run now",
     "hub": "the first run downloads it",
-    "yours": "never released: give your own, --checkpoint NAME=DIR",
+    "yours": "never released: give your own, `NAME: DIR` in checkpoints.yaml",
     "broken": "cannot be read: --long says why",
 }
 
@@ -122,7 +123,9 @@ def _short(rows: Rows) -> str:
         lines += [_labelled(state, ", ".join(names)) for state, names in of.items() if names]
         blocks.append("\n".join(lines))
     there = {state for of in states.values() for state, names in of.items() if names}
-    blocks.append("\n".join(f"{s}: {what}" for s, what in STATES.items() if s in there))
+    blocks.append(
+        "\n".join(_labelled("", f"{s}: {what}", 0) for s, what in STATES.items() if s in there)
+    )
     name = rows[0][0].name
     blocks.append(_labelled("", f"A row's name is FAMILY/NAME: --config {shown(name)}", indent=0))
     return "\n\n".join(blocks)
@@ -154,8 +157,6 @@ def _state(row: ModelSpec, obstacle: str | None) -> str:
 
 def _labelled(label: str, text: str, indent: int = 2) -> str:
     """Return a text beside its label, in lines no wider than the terminal, or than 80."""
-    from rope_eval.report.terminal import terminal_width, wrapped
-
     before = f"{' ' * indent}{label:<9}" if label else ""
     return wrapped(before + text, terminal_width() or 80, " " * len(before), words_whole=True)
 
@@ -167,8 +168,6 @@ def _plans(*, as_json: bool) -> int:
     if as_json:
         print(json.dumps([{"name": name, "about": about} for name, about in plans.items()]))
         return 0
-    from rope_eval.report.terminal import terminal_width, wrapped
-
     width = max(map(len, plans))
     for name, about in plans.items():
         indent = " " * (width + 2)

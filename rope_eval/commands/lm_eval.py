@@ -32,17 +32,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Hand over to lm_eval; its errors and exit status are its own, a user's mistake is ours."""
     words: list[str] = args.rest
-    ours = not any(word.split("=")[0] == "--include_path" for word in words)
-    if words and ours:
-        from rope_eval.hosts.lm_eval.task_files import task_folder
-
-        words = [*words, "--include_path", str(task_folder())]
-
     from lm_eval.__main__ import cli_evaluate
 
-    from rope_eval.hosts.lm_eval.plugin import name_the_checkpoint, register
+    from rope_eval.hosts.lm_eval.plugin import name_the_checkpoint, reach_tasks, register
 
     register()
-    sys.argv = name_the_checkpoint(["lm_eval", *words])
+    sys.argv = name_the_checkpoint(["lm_eval", *(reach_tasks(words) if words else words)])
     cli_evaluate()
     return 0

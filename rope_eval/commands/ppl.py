@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import LOADING, SETTING, Positive, Size, add_shared
 from rope_eval.commands.progress import progress_bar
-from rope_eval.commands.showing import say
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length, parse_lengths
 from rope_eval.protocols.perplexity import MEANS, NAMES, PerplexityProtocol
 from rope_eval.safe_text import shown
+from rope_eval.terminal import remark, say
 
 if TYPE_CHECKING:
     from rope_eval.runner.texts import CumulativeRequest
@@ -212,8 +211,9 @@ def _measured(
         place = "not kept" if lost else str(store.place(facts["key"]))
         text = json.dumps(facts, indent=2) if args.json else _text(facts, place)
     print(text) if args.json else say(text)
-    if line := without_effect(facts["effective_from"], facts["lengths"][-1]):
-        print(f"note: {line}", file=sys.stderr)
+    longest = facts["lengths"][-1]
+    if line := without_effect(facts["effective_from"], longest, stated=request.stated):
+        remark(f"note: {line}")
     if lost is not None:
         raise lost
     return 1 if facts["failed"] else 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rope_eval.safe_text import shown
+from rope_eval.terminal import is_first_process, remark
 
 LINE_SECONDS = 30.0
 Report = Callable[[str, float], None]
@@ -30,7 +30,7 @@ def progress_bar(what: str, total: int | None = None) -> Iterator[Report]:
 
     columns = [TextColumn("{task.description}", markup=False), BarColumn()]
     columns += [] if total is None else [MofNCompleteColumn()]
-    is_shown = sys.stderr.isatty() and _is_first_process()
+    is_shown = sys.stderr.isatty() and is_first_process()
     with Progress(
         *columns, Remaining(), console=Console(stderr=True), transient=True, disable=not is_shown
     ) as bar:
@@ -49,17 +49,6 @@ def steps(report: Report, name: str, before: int = 0) -> Callable[[int, float], 
     return lambda step, loss: report(f"{name} {loss:.3f} nats", before + step)
 
 
-def say(text: str) -> None:
-    """Print a line to standard error."""
-    if _is_first_process():
-        print(shown(text), file=sys.stderr)
-
-
-def _is_first_process() -> bool:
-    """Tell the process that speaks from the others of a launcher, which says RANK."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 @contextmanager
 def progress_lines(what: str, every: float = LINE_SECONDS) -> Iterator[Report]:
     """Print a line to standard error now and then, for a log: what is done, and the time left.
@@ -68,7 +57,7 @@ def progress_lines(what: str, every: float = LINE_SECONDS) -> Iterator[Report]:
         what: is said at once.
         every: seconds from one line to the next.
     """
-    say(what)
+    remark(what)
     start = last = time.monotonic()
     first: float | None = None
 
@@ -82,7 +71,7 @@ def progress_lines(what: str, every: float = LINE_SECONDS) -> Iterator[Report]:
             left = (
                 f", about {gone * (1 - done) / (done - first):.0f} s left" if done > first else ""
             )
-            say(f"{done:.0%} after {gone:.0f} s{left}: {what}")
+            remark(f"{done:.0%} after {gone:.0f} s{left}: {what}")
 
     yield report
 

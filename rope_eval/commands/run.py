@@ -11,7 +11,8 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import Positive, add_shared
-from rope_eval.commands.progress import Pace, progress_bar, progress_lines, say
+from rope_eval.commands.progress import Pace, progress_bar, progress_lines
+from rope_eval.terminal import remark
 
 if TYPE_CHECKING:
     from rope_eval.hosts.lm_eval.trackers import Kind, Tracking
@@ -129,11 +130,11 @@ def run(args: argparse.Namespace) -> int:
                 progress=progress,
             )
     for row, why in plan.absent.items():
-        say(f"left out: {row}: {why}")
+        remark(f"left out: {row}: {why}")
     for kind, words in (("note", done.notes), ("failed", done.failed)):
         for why, cells in _by_text(words).items():
             others = f" (and {len(cells) - 1} more)" if len(cells) > 1 else ""
-            say(f"{kind}: {cells[0]}{others}: {why}")
+            remark(f"{kind}: {cells[0]}{others}: {why}")
     computed = f"computed {done.units} units {'on the cluster' if fleet else 'here'}"
     print(
         f"{done.cells} of {len(plan.cells)} cells done, {len(done.failed)} failed; "

@@ -16,6 +16,7 @@ from rope_eval.commands.options import add_shared
 from rope_eval.errors import SpecError
 from rope_eval.paths import is_directory
 from rope_eval.safe_text import shown
+from rope_eval.terminal import remark
 
 if TYPE_CHECKING:
     from rope_eval.rope.spec import RopeSpec
@@ -80,10 +81,9 @@ def run(args: argparse.Namespace) -> int:
     words = command(args.name if is_row else Path(model).name, model, setting.rope, args.rest)
     words += [f"--host={args.host}"]
     if not _is_loopback(args.host):
-        print(
-            f"rope-eval: serving on {shown(args.host)!r}: whoever reaches this machine can use it, "
-            "unless vLLM's --api-key asks for a key",
-            file=sys.stderr,
+        remark(
+            f"rope-eval: serving on {args.host!r}: whoever reaches this machine can use it, "
+            "unless vLLM's --api-key asks for a key"
         )
     if args.print:
         print(shown(shlex.join(words)))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
-from rope_eval.commands.showing import say
 from rope_eval.files import Place
 from rope_eval.labels import scaled
 from rope_eval.safe_text import shown
+from rope_eval.terminal import say
 
 if TYPE_CHECKING:
     from rope_eval.plans.plan import Plan

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rope_eval.commands.options import add_shared
-from rope_eval.commands.showing import say
 from rope_eval.files import Place
 from rope_eval.safe_text import shown
+from rope_eval.terminal import remark, say
 
 if TYPE_CHECKING:
     from rope_eval.results.store import Entry, Store
@@ -62,7 +61,7 @@ def open_store(folder: Place | None) -> Store:
 
     return Store(
         folder or DEFAULT_ROOT,
-        on_bad=lambda entry: print(f"rope-eval: left out: {entry}", file=sys.stderr),
+        on_bad=lambda entry: remark(f"rope-eval: left out: {entry}"),
     )
 
 

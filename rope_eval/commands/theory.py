@@ -15,7 +15,6 @@ from rope_eval import theory
 from rope_eval.commands.configs import read_config
 from rope_eval.commands.meaning import meaning
 from rope_eval.commands.options import add_shared
-from rope_eval.commands.showing import say
 from rope_eval.commands.theory_more import More, disturbed, feasible, fitted, slowed
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
@@ -24,6 +23,7 @@ from rope_eval.rope.facts import Facts
 from rope_eval.rope.geometry import RotaryGeometry
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.safe_text import shown
+from rope_eval.terminal import say
 
 MOST_DIMENSIONS = 1 << 14
 MOST_BASES = 5_000
@@ -34,11 +34,13 @@ examples:
   rope-eval theory --head-dim 128 --train-length 4k --pretrain-theta 10000 \\
       --tune-length 16k --rope-theta 1000000
   rope-eval theory --model DIR --target-length 128k --json
+  rope-eval theory --config lab/base-1e6 --target-length 1k
   rope-eval theory --model DIR --measured 116k   # which critical dimension that would be
 
 Of a model, what is not given is what is known of its family, or what its config says: a note says
-which. Lengths are in tokens; k = 1024 and m = 1024². Sources: arXiv 2310.05209 for the laws,
-arXiv 2405.14591 for the lower bound on the base; those of other rows stand in them.
+which. Of a row of the catalogue, it is what the row says, and then what its checkpoint does.
+Lengths are in tokens; k = 1024 and m = 1024². Sources: arXiv 2310.05209 for the laws, arXiv
+2405.14591 for the lower bound on the base; those of other rows stand in them.
 """
 
 
@@ -58,6 +60,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="take what is not given from its config: a directory, a "
         "GGUF file, or a name on the hub",
     )
+    add_shared(parser, "--config")
     add("--head-dim", type=int, metavar="D", help="rotary dimension of a head")
     add("--train-length", metavar="LENGTH", help="length of the pre-training")
     add("--tune-length", metavar="LENGTH", help="length of the tuning (default: train length)")
@@ -92,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         SpecError: a value is missing or makes no sense.
-        DataError: the model's config.json cannot be read.
+        DataError: there is no such row, or the model's config.json cannot be read.
     """
     if args.bases_per_decade > MOST_BASES:
         raise SpecError(
@@ -167,12 +170,20 @@ class _Setting:
 
 def _facts(args: argparse.Namespace) -> tuple[Facts, str]:
     """Put the flags and the model's config together, flags first; also say where the config is."""
-    given = {
+    given: dict[str, Any] = {
         name: None if value is None else parse_length(value)
         for name, value in (("train_length", args.train_length), ("tune_length", args.tune_length))
     }
-    spec = RopeSpec(pretrain_theta=args.pretrain_theta, rope_theta=args.rope_theta, **given)
-    if args.model is None:
+    given |= {"pretrain_theta": args.pretrain_theta, "rope_theta": args.rope_theta}
+    spec = RopeSpec(**given)
+    model = args.model
+    if args.config is not None:
+        from rope_eval.setting import resolve
+
+        flags = {name: value for name, value in given.items() if value is not None}
+        setting = resolve(model, args.config, flags)
+        model, spec = setting.checkpoint, setting.rope
+    if model is None:
         for flag, value in (("--head-dim", args.head_dim), ("--train-length", args.train_length)):
             _require(value, f"{flag} is missing", flag)
         _require(args.pretrain_theta, "--pretrain-theta is missing", "--pretrain-theta")
@@ -183,7 +194,7 @@ def _facts(args: argparse.Namespace) -> tuple[Facts, str]:
             train_length=None,
         )
         return Facts(spec, geometry), ""
-    config = read_config(args.model)
+    config = read_config(model)
     if config.differs_by_layer:
         for flag in ("--head-dim", "--rope-theta", "--pretrain-theta"):
             if getattr(args, flag[2:].replace("-", "_")) is None:
@@ -191,7 +202,7 @@ def _facts(args: argparse.Namespace) -> tuple[Facts, str]:
                     f"{config.where} has RoPE parameters for each type of layer: choose with {flag}"
                 )
     dim = config.rotary_dim if args.head_dim is None else args.head_dim
-    base = config.rope_theta if args.rope_theta is None else args.rope_theta
+    base = spec.rope_theta or config.rope_theta
     if dim is None:
         sizes = "head_dim, nor hidden_size and num_attention_heads"
         raise SpecError(f"{config.where} has no {sizes}: give --head-dim")
@@ -210,7 +221,7 @@ def _facts(args: argparse.Namespace) -> tuple[Facts, str]:
 
 def _require(value: object, missing: str, flag: str) -> None:
     if value is None:
-        raise SpecError(f"{missing}: give it, or take a model's with --model DIR")
+        raise SpecError(f"{missing}: give it, or take a model's with --model DIR or --config NAME")
 
 
 def _laws(s: _Setting, checkpoint: Facts) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import Positive, Rate, Seed, add_shared
-from rope_eval.commands.progress import progress_bar, say, steps
+from rope_eval.commands.progress import progress_bar, steps
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
+from rope_eval.terminal import remark
 
 if TYPE_CHECKING:
     from rope_eval.tuning.recipe import Recipe
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
             gradient_checkpointing=args.gradient_checkpointing,
             on_step=steps(report, recipe.name),
         )
-    say(f"Wrote {directory}{_how_to_run(recipe)}")
+    remark(f"Wrote {directory}{_how_to_run(recipe)}")
     return 0
 
 
@@ -131,7 +132,7 @@ def _left_alone(directory: Path, recipe: Recipe, text: str) -> int:
             f"{directory} is there already, and {other}: nothing was written. Choose another "
             "--output, or replace it with --force."
         )
-    say(f"{directory} is there already, by this recipe: left alone{_how_to_run(recipe)}")
+    remark(f"{directory} is there already, by this recipe: left alone{_how_to_run(recipe)}")
     return 0
 
 

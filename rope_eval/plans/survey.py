@@ -112,7 +112,8 @@ def _refusal(cell: Cell, configs: Configs) -> str:
     try:
         rotary = Rotary(cell.setting.rope, config_geometry(configs.of(cell)))
         longest = cell.measurement.longest
-        line = without_effect(rotary.effective_from, longest) if longest else ""
+        stated = cell.setting.stated
+        line = without_effect(rotary.effective_from, longest, stated=stated) if longest else ""
         if cell.strict and line:
             raise SpecError(line)
     except UnsupportedModelError as error:

@@ -99,8 +99,9 @@ class OfBooks(Measurement):
         note = ""
         if "effective_from" in run.results:
             assert self.longest is not None
-            check_effect(run.results, self.longest, cell.strict)
-            note = without_effect(run.results["effective_from"], self.longest)
+            stated = cell.setting.stated
+            check_effect(run.results, self.longest, cell.strict, stated)
+            note = without_effect(run.results["effective_from"], self.longest, stated=stated)
         return Outcome(units=computed, key=run.key, note=note)
 
     @property

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import sys
-import textwrap
 from collections.abc import Collection, Sequence
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from rope_eval.safe_text import shown, shown_lines
+from rope_eval.terminal import wrapped
 
 if TYPE_CHECKING:
     from rope_eval.report.formats import Cell, Table
@@ -18,11 +15,6 @@ if TYPE_CHECKING:
 _BETWEEN = 2  # spaces
 _LEAST = 20  # characters that numbers have beside the labels
 _DOTS = "…"
-
-
-def terminal_width() -> int | None:
-    """Return the columns of the terminal that is written to, or None where it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def fitted(table: Table, width: int) -> str:
@@ -59,29 +51,6 @@ def fitted(table: Table, width: int) -> str:
     return "\n\n".join(parts)
 
 
-class _Wrapper(textwrap.TextWrapper):
-    """Breaks lines at spaces, and after the commas of a name."""
-
-    wordsep_simple_re = re.compile(r"(\s+|(?<=,)(?=\S))")
-
-
-def wrapped(text: str, width: int, indent: str = "", *, words_whole: bool = False) -> str:
-    """Return a text in lines no wider than so many characters.
-
-    Args:
-        text: of any length.
-        width: of a line.
-        indent: before each line but the first.
-        words_whole: whether a word that is wider stays whole, such as a path to be copied.
-    """
-    return _Wrapper(
-        width,
-        break_on_hyphens=False,
-        break_long_words=not words_whole,
-        subsequent_indent=indent,
-    ).fill(text)
-
-
 def _heads(table: Table) -> list[int]:
     """Return the labels that stand above rows: of what competes, else those that all rows share.
 
@@ -90,7 +59,7 @@ def _heads(table: Table) -> list[int]:
     labels = range(len(table.labels))
     grouped = [p for p in labels if table.labels[p] in table.group_by]
     groups = {table.group(row) for row in table.rows}
-    if len(grouped) < len(labels) and not 1 < len(groups) == len(table.rows):
+    if grouped and len(grouped) < len(labels) and not 1 < len(groups) == len(table.rows):
         return grouped
     shared = [p for p in labels if len({row[p] for row in table.rows}) == 1]
     return shared if len(shared) < len(labels) else []
@@ -102,8 +71,13 @@ def _cut_labels(
     """Cut the labels that leave too little room, and return what they are in full."""
     numbers = [p for p in range(len(table.labels), len(table.header)) if table.is_numeric(p)]
     least = max([_LEAST, *(len(line[p]) for line in grid for p in numbers)])
+    columns = range(len(table.labels), len(table.header))
+    widths = {p: max(len(line[p]) for line in grid) for p in (*labels, *columns)}
+    wanted = sum(widths.pop(p) + _BETWEEN for p in columns)
+    free = width - sum(widths.values()) - _BETWEEN * len(labels)
+    if wanted > 2 * max(least, free):  # labels that come again and again are no help
+        least = max(least, width // 2)
     room = width - least - _BETWEEN * len(labels)
-    widths = {p: max(len(line[p]) for line in grid) for p in labels}
     while sum(widths.values()) > room and max(widths.values()) > 8:
         widest = max(widths, key=lambda p: widths[p])
         widths[widest] -= 1

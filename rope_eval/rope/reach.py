@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from rope_eval.errors import SpecError
+from rope_eval.terminal import remark
 
 
 def without_effect(
-    effective_from: Mapping[str, int | None], longest: int, what: str = "the longest text"
+    effective_from: Mapping[str, int | None],
+    longest: int,
+    what: str = "the longest text",
+    stated: Collection[str] = (),
 ) -> str:
     """Return a line on the fields that change nothing, empty where each changes something.
 
@@ -19,10 +22,13 @@ def without_effect(
             score; None where it changes none on this checkpoint (`Rotary.effective_from`).
         longest: tokens of the longest text.
         what: it is.
+        stated: fields that describe the checkpoint, so that they need not change it.
     """
     lines = []
     by_start: dict[int | None, list[str]] = {}
     for field, start in effective_from.items():
+        if start is None and field in stated:
+            continue
         if start is None or start > longest:
             by_start.setdefault(start, []).append(field)
     for start, fields in by_start.items():
@@ -43,6 +49,7 @@ class Reach:
     Args:
         effective_from: as for `without_effect`.
         strict: whether it is an error.
+        stated: as for `without_effect`.
         say: takes a line for people, each once.
 
     Attributes:
@@ -54,10 +61,12 @@ class Reach:
         effective_from: Mapping[str, int | None],
         *,
         strict: bool = False,
-        say: Callable[[str], object] = lambda line: print(f"note: {line}", file=sys.stderr),
+        stated: Collection[str] = (),
+        say: Callable[[str], object] = lambda line: remark(f"note: {line}"),
     ) -> None:
         self.effective_from = dict(effective_from)
         self.strict = strict
+        self.stated = stated
         self.longest: dict[str, int] = {}
         self._say = say
         self._said: set[str] = set()
@@ -86,7 +95,11 @@ class Reach:
     def _without_effect(self, kind: str) -> str:
         length = self.longest.get(kind)
         what = f"the longest {kind} request"
-        return without_effect(self.effective_from, length, what) if length else ""
+        return self.without_effect(length, what) if length else ""
+
+    def without_effect(self, length: int, what: str) -> str:
+        """Return the line on texts as long as this."""
+        return without_effect(self.effective_from, length, what, self.stated)
 
     def _say_once(self, line: str) -> None:
         if line and line not in self._said:

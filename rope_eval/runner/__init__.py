@@ -186,7 +186,7 @@ def answer(
     if old is not None and old.status == "failed" and not retry:
         raise ScoreError(old.error)
     if old is not None and old.status == "done" and not (retry and old.results.get("failed")):
-        check_effect(old.results, request.lengths[-1], strict)
+        check_effect(old.results, request.lengths[-1], strict, request.stated)
         return Answer(run=old, scored=0)
 
     work = Work(
@@ -214,7 +214,7 @@ def answer(
         )
     done = [found[d.digest] for d in documents if d.digest in found]
     if done:
-        check_effect(done[0].facts, request.lengths[-1], strict)
+        check_effect(done[0].facts, request.lengths[-1], strict, request.stated)
     error = next(iter(failed.values())) if not done else None
     run = Run(
         key=key,

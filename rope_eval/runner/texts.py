@@ -14,6 +14,7 @@ from rope_eval.results.store import Store
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.books import first_documents
 from rope_eval.scoring.documents import Loading
+from rope_eval.setting import stated
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +58,11 @@ class CumulativeRequest:
     def longest(self) -> int:
         """Tokens of each document that are read."""
         return self.protocol.longest(self.lengths)
+
+    @property
+    def stated(self) -> frozenset[str]:
+        """The fields that the row says of its checkpoint."""
+        return stated(self.row, self.rope)
 
 
 def setting_of(request: CumulativeRequest) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,7 +58,12 @@ class Work:
             request.model, request.rope, request.lengths[-1], request.loading
         ) as scorer:
             self._check_ran(scorer)
-            check_effect(facts_of(scorer), request.lengths[-1], self.strict)
+            check_effect(
+                facts_of(scorer),
+                request.lengths[-1],
+                self.strict,
+                request.stated,
+            )
             record["machine"]["gpu"] = scorer.gpu
             record["proof"] = scorer.proof
             self._try_to(lambda: self.texts.keep_counts(record))
@@ -166,8 +171,10 @@ def facts_of(scorer: DocumentScorer) -> dict[str, Any]:
     }
 
 
-def check_effect(facts: Mapping[str, Any], longest: int, strict: bool) -> None:
+def check_effect(
+    facts: Mapping[str, Any], longest: int, strict: bool, stated: Collection[str]
+) -> None:
     """Refuse, strictly, a setting with a field that changes nothing in texts as long as these."""
-    line = without_effect(facts["effective_from"], longest)
+    line = without_effect(facts["effective_from"], longest, stated=stated)
     if strict and line:
         raise SpecError(f"{line}. Ask for longer texts, or leave it or --strict out")

@@ -79,10 +79,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
-def test_a_file_is_the_model_that_was_written(file: Path) -> None:
+def test_a_file_is_the_model_that_was_written(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = build(config_of("llama", rope_parameters={"rope_type": "default", "rope_theta": 5e3}))
     ids = token_ids(24)
     loaded = load_model(str(file), device="cpu")
+    assert capsys.readouterr().err == ""  # no bar of the conversion
     assert loaded.dtype == torch.float32
     assert torch.equal(log_probabilities(loaded, ids), log_probabilities(made, ids))
     assert load_model(str(file), device="cpu", dtype="bfloat16").dtype == torch.bfloat16

@@ -12,7 +12,6 @@ import pytest
 from rope_eval.catalogue import rows
 from rope_eval.commands import list as command
 from rope_eval.errors import DataError
-from rope_eval.report import terminal
 
 
 def run(*words: str) -> int:
@@ -50,7 +49,7 @@ def test_names_stand_below_their_family_and_whether_they_can_run(
     assert blocks["here"] == [
         "here: can run now",
         "hub: the first run downloads it",
-        "yours: never released: give your own, --checkpoint NAME=DIR",
+        "yours: never released: give your own, `NAME: DIR` in checkpoints.yaml",
     ]
     assert plain.endswith("A row's name is FAMILY/NAME: --config lab/pretrained\n")
 
@@ -68,8 +67,8 @@ def test_all_that_is_known_of_a_row(capsys: pytest.CaptureFixture[str]) -> None:
     first = capsys.readouterr().out.split("\n\n")[0]
     assert " ".join(first.split()) == (
         "llama2-7b/base-500 setting rope_theta=500,pretrain_theta=10000,train_length=4096, "
-        "tune_length=4096 tables 3, 4, 5 can run no: never released: give your own as "
-        "--checkpoint llama2-7b/base-500=DIR"
+        "tune_length=4096 tables 3, 4, 5 can run no: never released: give your own, "
+        "`llama2-7b/base-500: DIR` in checkpoints.yaml"
     )
     run("models", "--long", "--filter", "qwen3-8b")
     out = " ".join(capsys.readouterr().out.split())
@@ -83,7 +82,7 @@ def test_no_line_is_wider_than_a_terminal(
 ) -> None:
     run(*(words if words == ("plans",) else ("--filter", "llama2*", *words)))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
-    monkeypatch.setattr(terminal, "terminal_width", lambda: 60)
+    monkeypatch.setattr(command, "terminal_width", lambda: 60)
     run(*(words if words == ("plans",) else ("--filter", "llama2*", *words)))
     out = capsys.readouterr().out
     assert 55 < max(map(len, out.splitlines())) <= 60

@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from rope_eval.commands.showing import say, show
+from rope_eval.commands import showing
+from rope_eval.commands.showing import show
 from rope_eval.errors import SpecError
-from rope_eval.report import terminal
 from rope_eval.report.formats import Table, render
 
 TABLE = Table(
@@ -28,7 +28,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 def test_a_terminal_gets_text_of_its_width(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(terminal, "terminal_width", lambda: 60)
+    monkeypatch.setattr(showing, "terminal_width", lambda: 60)
     show(TABLE)
     fitted = lines(capsys)
     assert max(map(len, fitted)) <= 60
@@ -60,32 +60,3 @@ def test_an_unknown_format_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SpecError, match=r"no format 'markdwn': .* Did you mean 'markdown'"):
         show(TABLE, "markdwn")
     assert not lines(capsys)
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("short", ["short"]),
-        (
-            "rope   rope_theta=1000000,pretrain_theta=10000",
-            ["rope   rope_theta=1000000,", "       pretrain_theta=10000"],
-        ),
-        (
-            "  rope-eval tune --model DIR --rope-theta 500",
-            ["  rope-eval tune --model DIR \\", "      --rope-theta 500"],
-        ),
-        (
-            "a sentence that is longer than thirty",
-            ["a sentence that is longer than", "thirty"],
-        ),
-        ("run    /a/path/longer/than/thirty/is", ["run", "       /a/path/longer/than/thirty/is"]),
-    ],
-)
-def test_lines_within_a_terminal(
-    text: str, shown: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    say(text)
-    assert capsys.readouterr().out == f"{text}\n"
-    monkeypatch.setattr(terminal, "terminal_width", lambda: 30)
-    say(text)
-    assert capsys.readouterr().out.splitlines() == shown

@@ -45,6 +45,19 @@ def test_a_setting_as_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "no rope_type of transformers says cope" in capsys.readouterr().err
 
 
+def test_a_row_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["spec", "--config", "llama2-7b/base-500-log"]) == 0  # it needs no checkpoint
+    made = "pretrain_theta=10000,train_length=4096,tune_length=4096"
+    assert capsys.readouterr().out == f"rope_theta=500,log_scale=True,{made}\n"
+    words = ["spec", "--config", "lab/base-1e6", "--rope", "yarn_factor=4"]
+    assert main(words) == 0
+    assert capsys.readouterr().out.startswith("rope_theta=1000000,yarn_factor=4,")
+    assert main([*words, "--to-config"]) == 0
+    said = json.loads(capsys.readouterr().out)["rope_parameters"]
+    assert (said["factor"], said["original_max_position_embeddings"]) == (4, 128)
+    assert said["rope_theta"] == 1e6
+
+
 def test_a_list_from_a_file_as_it_is_recorded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

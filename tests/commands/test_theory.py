@@ -290,6 +290,17 @@ def test_command_flags_override_the_model(
     assert facts["notes"] == []
 
 
+def test_command_reads_a_row_of_the_catalogue(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = theory_json(capsys, "--config", "lab/base-1e6")
+    assert facts["rope_theta"] == 1e6
+    assert facts["pretrain_theta"] == 1e4  # the row's: the checkpoint says its own base alone
+    assert round(facts["extrapolation_bound"]) == 726
+    other = theory_json(capsys, "--config", "lab/base-1e6", "--rope-theta", "5e5")
+    assert (other["rope_theta"], other["tune_length"]) == (5e5, 128)
+    with pytest.raises(DataError, match=r"no row 'lab/base-1e7'\. Did you mean"):
+        theory_command("--config", "lab/base-1e7")
+
+
 def test_command_gives_no_bound_to_a_scaled_rope(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

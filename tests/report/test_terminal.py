@@ -122,3 +122,18 @@ def test_captions_are_wrapped() -> None:
     text = fitted(table("a", caption=f"{'word ' * 40}."), 80)
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("word") == 40
+
+
+def test_a_label_that_would_come_again_and_again_is_cut() -> None:
+    columns = tuple(name * 12 for name in "1234")
+    rows = tuple((name * 30, "a book", *map(Decimal, "1234")) for name in "mn")
+    some = table(labels=("row", "books"), columns=columns, rows=rows, group_by=())
+    text = fitted(some, 60)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[0] == "a book"  # what all rows share stands above them
+    assert [line.split() for line in lines if line.startswith("row")] == [
+        ["row", *columns[:2]],
+        ["row", *columns[2:]],
+    ]
+    assert f"{'m' * 30}" in text and text.count("n" * 30) == 1

@@ -83,6 +83,8 @@ def test_lines_for_people() -> None:
         == "beyond_critical changes nothing on this checkpoint, at any length"
     )
     assert without_effect({"rope_theta": 2}, 2) == ""
+    assert without_effect({"rope_theta": None}, 2, stated={"rope_theta"}) == ""
+    assert "log_scale" in without_effect({"log_scale": 9}, 2, stated={"log_scale"})
     short = (
         "log_scale and dynamic_ntk change nothing in 128 tokens, the longest text: they begin at "
     )
@@ -104,7 +106,7 @@ def test_a_reach_says_each_line_once_and_strictly_refuses() -> None:
         "effective_from": {"log_scale": 129},
         "longest": {"loglikelihood": 128, "generate_until": 129},
     }
-    strict = Reach({"log_scale": 129}, strict=True)
+    strict = Reach({"log_scale": 129, "rope_theta": None}, strict=True, stated={"rope_theta"})
     strict.expect("loglikelihood", 129)
     for _ in range(2):  # asked again, it is refused again
         with pytest.raises(SpecError, match="changes nothing in 128 tokens, the longest generate"):

@@ -31,7 +31,7 @@ from rope_eval.backends.checkpoint import (
     check_there,
     check_whole,
 )
-from rope_eval.backends.gguf import is_gguf, location
+from rope_eval.backends.gguf import is_gguf, location, without_bar
 from rope_eval.backends.hf.compat import dequantized, unmapped
 from rope_eval.backends.hf.offload import offloading_map
 from rope_eval.errors import DataError, RopeEvalError, SpecError
@@ -140,7 +140,7 @@ class WholeCausalLM:
             arguments |= {"gguf_file": gguf_file} | dequantized()
             if arguments.get("dtype") in (None, "auto"):
                 arguments["dtype"] = torch.float32
-        with readable(f"the model {name}"), _quiet():
+        with readable(f"the model {name}"), _quiet(), without_bar() if gguf_file else nullcontext():
             arguments |= _packing(arguments)
             if gguf_file is None and not Path(name).is_dir():
                 _check_hub_index(name, arguments)

@@ -110,7 +110,7 @@ class ScalingRopeLM(SharedPromptsMixin, DocumentsMixin, HFLM):
         self._patch = patched(self.model, self.rope_spec)
         self._patch.__enter__()
         self._rotary = rotary_of(self.model)
-        self.reach = Reach(self._rotary.effective_from, strict=strict)
+        self.reach = Reach(self._rotary.effective_from, strict=strict, stated=setting.stated)
         self.cuts = Cuts(strict=strict)
         weakref.finalize(self, self._patch.close)  # also when the interpreter ends
 

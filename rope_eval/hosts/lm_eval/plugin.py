@@ -13,11 +13,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
+
+from rope_eval.errors import RopeEvalError
 
 MODEL = "scaling_rope"
 TARGET = "rope_eval.hosts.lm_eval.model:ScalingRopeLM"
@@ -28,6 +31,9 @@ def activate() -> None:
     announce()
     sys.excepthook = _show_error
     sys.argv = name_the_checkpoint(sys.argv)
+    if MODEL in " ".join(sys.argv) and not {"--config", "-C"} & set(sys.argv):
+        with suppress(RopeEvalError):  # a cache that cannot be written: lm-eval's tasks are there
+            sys.argv = reach_tasks(sys.argv)
 
 
 def announce() -> None:
@@ -51,13 +57,25 @@ def name_the_checkpoint(words: Sequence[str]) -> list[str]:
     if MODEL not in " ".join(words) or not rows or any("pretrained" in item for item in given):
         return words
     from rope_eval import catalogue
-    from rope_eval.errors import RopeEvalError
 
     try:
         checkpoint = catalogue.find(rows[-1]).require_checkpoint()
     except RopeEvalError:
         return words
     return [*words, "--model_args", json.dumps({"pretrained": checkpoint})]
+
+
+def reach_tasks(words: Sequence[str]) -> list[str]:
+    """Return a command line of lm_eval with this package's tasks, if it has no ``--include_path``.
+
+    Raises:
+        StoreError: where the user's cache cannot be written.
+    """
+    if any(word.split("=")[0] == "--include_path" for word in words):
+        return list(words)
+    from rope_eval.hosts.lm_eval.task_files import task_folder
+
+    return [*words, "--include_path", str(task_folder())]
 
 
 def _model_arguments(words: Sequence[str]) -> list[str]:
@@ -111,8 +129,7 @@ def register() -> None:
 
 def _show_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Print a user's mistake without a traceback, and exit as rope-eval does."""
-    from rope_eval.errors import RopeEvalError
-    from rope_eval.safe_text import complain
+    from rope_eval.terminal import complain
 
     if not isinstance(error, RopeEvalError):
         sys.__excepthook__(kind, error, trace)

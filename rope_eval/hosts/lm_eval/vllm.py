@@ -111,7 +111,7 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             )
         self._max_length = int(length)
         self._rotary = Rotary(self.rope_spec, config_geometry(self._config))
-        self.reach = Reach(self._rotary.effective_from, strict=strict)
+        self.reach = Reach(self._rotary.effective_from, strict=strict, stated=setting.stated)
         self.cuts = Cuts(strict=strict)
         self.proof: dict[str, Any] | str = "none: engines apart (data_parallel_size) are not asked"
         if self.data_parallel_size <= 1:

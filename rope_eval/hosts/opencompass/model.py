@@ -22,7 +22,7 @@ from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.proof import is_wanted, proof_of
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.protocols.truncation import SIDES, cut
-from rope_eval.rope.reach import Reach, without_effect
+from rope_eval.rope.reach import Reach
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.texts import Ids, token_nll, whole_nll
 from rope_eval.scoring.tokens import check_chunk_size, score_lengths
@@ -126,7 +126,9 @@ class ScalingRope(BaseModel):
             self._patch = patched(self.model, self.rope_spec)
             self._patch.__enter__()
             weakref.finalize(self, self._patch.close)  # also when the interpreter ends
-            self.reach = Reach(rotary_of(self.model).effective_from, strict=strict)
+            self.reach = Reach(
+                rotary_of(self.model).effective_from, strict=strict, stated=setting.stated
+            )
             weakref.finalize(self, self.reach.say)
 
     def close(self) -> None:
@@ -262,7 +264,7 @@ class ScalingRope(BaseModel):
 
     def _see(self, kind: str, texts: Sequence[Sequence[int]], more: int = 0) -> None:
         """Take note of the longest text; strictly, refuse what none of this run could reach."""
-        line = without_effect(self.reach.effective_from, self.max_seq_len, "max_seq_len")
+        line = self.reach.without_effect(self.max_seq_len, "max_seq_len")
         if line and self.reach.strict:
             raise SpecError(f"{line}. Leave it out, or strict")
         self.reach.see(kind, max(map(len, texts)) + more)

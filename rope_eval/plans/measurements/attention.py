@@ -78,7 +78,7 @@ class Attention(OfBooks):
         setting = cell.setting
         with context.model.under(setting.checkpoint, setting.rope, cell.loading) as (model, record):
             facts = setting_facts(rotary_of(model), self.length)
-            check_effect(facts, self.length, cell.strict)
+            check_effect(facts, self.length, cell.strict, cell.setting.stated)
 
             def compute(part: Part, report: Report) -> Found:
                 profile = profile_of(

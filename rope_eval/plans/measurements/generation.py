@@ -72,7 +72,7 @@ class Generation(OfBooks):
         tokenizer = load_tokenizer(setting.checkpoint, trust_remote_code=loading.trust_remote_code)
         with context.model.under(setting.checkpoint, setting.rope, loading) as (model, record):
             facts = {"effective_from": rotary_of(model).effective_from}
-            check_effect(facts, self.longest, cell.strict)
+            check_effect(facts, self.longest, cell.strict, setting.stated)
 
             def compute(part: Part, report: Report) -> Found:
                 ids = texts.ids(part.of)

@@ -77,7 +77,11 @@ class Perplexity(Measurement):
         return Outcome(
             units=found.scored,
             key=found.run.key,
-            note=without_effect(found.run.results.get("effective_from", {}), self.longest),
+            note=without_effect(
+                found.run.results.get("effective_from", {}),
+                self.longest,
+                stated=cell.setting.stated,
+            ),
         )
 
     def _request(self, cell: Cell) -> runner.CumulativeRequest:

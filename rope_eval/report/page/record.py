@@ -12,6 +12,8 @@ from rope_eval.report.page.model import Cell, Note, Part, State, Table
 from rope_eval.report.page.proof import proof_cell
 from rope_eval.results.store import Run
 from rope_eval.rope.reach import without_effect
+from rope_eval.rope.spec import RopeSpec
+from rope_eval.setting import stated
 
 _RUN = ("model and setting", "measured")
 _STATES: dict[str, State] = {"done": "good", "failed": "bad", "partly failed": "bad"}
@@ -79,11 +81,13 @@ def _run_row(found: Findings, run: Run) -> tuple[Cell, ...]:
 def _without_effect(run: Run) -> str:
     """Return which fields of the setting changed nothing in what a run measured."""
     lengths = run.request.get("lengths")
+    rope = RopeSpec.from_dict(run.request.get("rope") or {})
+    row = stated(run.provenance.get("row"), rope)
     if lengths:
-        return without_effect(run.results.get("effective_from", {}), lengths[-1])
+        return without_effect(run.results.get("effective_from", {}), lengths[-1], stated=row)
     reach = run.provenance.get("reach") or {}
     lines = (
-        without_effect(reach.get("effective_from", {}), longest, f"the longest {kind} request")
+        without_effect(reach.get("effective_from", {}), longest, f"the longest {kind} request", row)
         for kind, longest in reach.get("longest", {}).items()
     )
     return "; ".join(filter(None, lines))

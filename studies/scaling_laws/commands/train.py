@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rope_eval.commands.options import Positive, Seed
-from rope_eval.commands.progress import progress_bar, say, steps
+from rope_eval.commands.progress import progress_bar, steps
 from rope_eval.errors import DataError, SpecError, did_you_mean
+from rope_eval.terminal import remark
 
 if TYPE_CHECKING:
     from rope_eval.tuning.recipe import Recipe
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
     make_folder(args.output)
     text = training_text(text_root(grid.text))
-    say(f"{text.files} files, {len(text.tokens):,} tokens; {len(text.held_out)} held out")
+    remark(f"{text.files} files, {len(text.tokens):,} tokens; {len(text.held_out)} held out")
     with progress_bar("all steps", sum(recipe.steps for recipe in missing)) as report:
         before = 0
         for recipe in missing:
@@ -90,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
             before += recipe.steps
     there = [recipe.name for recipe in recipes if recipe not in missing]
     if there:
-        say(f"Left alone in {args.output}, made by the same recipes: {', '.join(there)}")
+        remark(f"Left alone in {args.output}, made by the same recipes: {', '.join(there)}")
     if missing:
-        say(f"Wrote {', '.join(recipe.name for recipe in missing)} to {args.output}")
+        remark(f"Wrote {', '.join(recipe.name for recipe in missing)} to {args.output}")
     return 0
 
 

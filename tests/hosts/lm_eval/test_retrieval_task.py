@@ -367,4 +367,4 @@ def test_the_command_gives_what_scoring_gives(
         assert scores[f"accuracy_depth_0.6@{length},none"] == pytest.approx(2 * accuracy - of_first)
 
     assert main(["import", str(tmp_path), "--results", str(tmp_path / "runs")]) == 0
-    assert "1 of them with samples" in capsys.readouterr().out
+    assert "1 with samples" in capsys.readouterr().out
