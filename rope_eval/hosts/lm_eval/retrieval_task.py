@@ -203,8 +203,8 @@ def retrieval_probe(self: LM, requests: Sequence[Instance]) -> list[Answer]:
     if longest > self.max_length:
         raise LengthError(
             f"{requests[0].task_name}: a probe has {longest} tokens, and the model's max_length is "
-            f"{self.max_length}: give --model_args max_length={longest}, or shorter lengths, as in "
-            f"--metadata lengths=[{self.max_length}]"
+            f"{self.max_length}: give --model_args max_length={longest}, or no more than "
+            f"{self.max_length} in --metadata"
         )
     probes: list[Probe] = []
     for request in requests:
