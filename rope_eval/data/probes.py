@@ -7,10 +7,12 @@ Here a probe is only built. Any model that gives log-likelihoods or continuation
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 import re
 import string
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -198,14 +200,21 @@ class ProbePlan:
         """
         room = min(len(self.text), CHARACTERS_A_TOKEN * max(self.lengths))
         own = random.Random(f"{self.seed}:{sample}:filler").uniform(room, len(self.text))
-        ends = [match.end() for match in re.finditer(self.form.after, self.text)]
-        ends = ends or [len(self.text)]
-        return [*sorted(ends, key=lambda end: abs(end - own))[:NEARBY], ends[-1]]
+        ends = _ends_of(self.form.after, self.text)
+        place = bisect_left(ends, own)
+        around = ends[max(place - NEARBY, 0) : place + NEARBY]
+        return [*sorted(around, key=lambda end: abs(end - own))[:NEARBY], ends[-1]]
 
     def _place(self, filler: str, depth: float) -> int:
         """Return where facts may stand that is nearest to the depth."""
         places = [0, *(match.end() for match in re.finditer(self.form.after, filler))]
         return min(places, key=lambda place: abs(place - depth * len(filler)))
+
+
+@functools.lru_cache(maxsize=8)
+def _ends_of(after: str, text: str) -> Sequence[int]:
+    """Return where a text may end, increasing; a long text is searched once for all samples."""
+    return [match.end() for match in re.finditer(after, text)] or [len(text)]
 
 
 def _end_of(tokens_of: Callable[[str], int], text: str, length: int) -> str | None:

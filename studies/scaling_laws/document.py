@@ -24,10 +24,12 @@ from rope_eval.report.figures import style
 from studies.scaling_laws.claim import Finding, markdown_table, table
 from studies.scaling_laws.claims import (
     attention,
+    b_alone,
     bases,
     beyond_critical,
     bound,
     critical_base,
+    distances,
     extending,
     methods,
     periods,
@@ -48,6 +50,8 @@ CLAIMS: dict[str, Callable[[Laboratory], Finding]] = {
     "beyond-critical": beyond_critical.find,
     "periods": periods.find,
     "retrieval": retrieval.find,
+    "distances": distances.find,
+    "b-alone": b_alone.find,
     "extending": extending.find,
     "seeds": seeds.find,
 }

@@ -37,11 +37,13 @@ class Reach:
         value: with its interval.
         further: how much further than as trained, paired.
         longest: the longest length measured.
+        rows: the value in all rows of the samples, [K].
     """
 
     value: Estimate
     further: Estimate
     longest: int
+    rows: Floats
 
     def text(self) -> str:
         """Return the length for a table."""
@@ -159,6 +161,7 @@ def _extended(
         value=sample.estimate(values),
         further=sample.estimate(values - before),
         longest=curve.lengths[-1],
+        rows=values,
     )
     retrieval = laboratory.retrieval.get((checkpoint.name, method))
     finds = None
@@ -170,6 +173,7 @@ def _extended(
             value=probes.estimate(values),
             further=probes.estimate(values - before),
             longest=retrieval.lengths[-1],
+            rows=values,
         )
     return Extended(
         curve=curve,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rope_eval.data.distances import Distances
 from rope_eval.errors import StoreError
 from rope_eval.files import Place
 from rope_eval.results.items import items
@@ -24,7 +25,7 @@ from rope_eval.scoring.attention_profile import PARTS
 from studies.scaling_laws.names import SETS, name_of
 from studies.scaling_laws.recipes.grids import Grid
 
-TASK = "lab_retrieval"
+TASK, DISTANCES_TASK = "lab_retrieval", "lab_retrieval_distances"
 
 
 class Kind(StrEnum):
@@ -33,6 +34,7 @@ class Kind(StrEnum):
     CURVE = "lab-curve"
     WINDOW = "lab-window"
     RETRIEVAL = "lab-retrieval"
+    DISTANCES = "lab-distances"
     ATTENTION = "lab-attention"
 
 
@@ -40,17 +42,20 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
     {
         "cumulative": Kind.CURVE,
         "in_window": Kind.WINDOW,
-        "lm_eval": Kind.RETRIEVAL,
         "attention": Kind.ATTENTION,
     }
 )
-"""Of the runs of a plan."""
+"""Of the runs of a plan, but for those of `TASKS`."""
+
+TASKS: Mapping[str, Kind] = MappingProxyType({TASK: Kind.RETRIEVAL, DISTANCES_TASK: Kind.DISTANCES})
+"""The tasks of lm-eval that are of the study."""
 
 AXES: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
     {
         Kind.CURVE: ("document", "length"),
         Kind.WINDOW: ("document", "length"),
         Kind.RETRIEVAL: ("sample", "length", "depth"),
+        Kind.DISTANCES: ("sample",),
         Kind.ATTENTION: ("document", "part", "distance"),
     }
 )
@@ -115,7 +120,8 @@ class Measured:
         place: where it is from.
         runs: those that are done.
         tables: a row a number, with the columns checkpoint, method, those of `AXES`, and the
-            numbers: nll (nats) and hits; right and nll; sums, squares and counts.
+            numbers: nll (nats) and hits; right and nll; distance, right and nll; sums, squares and
+            counts.
         failed: a line for each run that failed.
     """
 
@@ -152,10 +158,8 @@ def measured_in(store: Store, grid: Grid) -> Measured:
 
 def _named(run: Run, trained: Mapping[str, RopeSpec]) -> MeasuredRun | None:
     """Return a run by the study's names, None for one that is not of the grid."""
-    kind, checkpoint = KINDS.get(run.kind), run.request.get("model", "")
+    kind, checkpoint = _kind(run), run.request.get("model", "")
     if kind is None or checkpoint not in trained:
-        return None
-    if kind == Kind.RETRIEVAL and run.request.get("tasks") != [TASK]:
         return None
     method = name_of(RopeSpec.from_dict(run.request["rope"]), trained[checkpoint])
     if method is None:
@@ -169,6 +173,13 @@ def _named(run: Run, trained: Mapping[str, RopeSpec]) -> MeasuredRun | None:
         results=run.results,
         provenance=run.provenance,
     )
+
+
+def _kind(run: Run) -> Kind | None:
+    if run.kind != "lm_eval":
+        return KINDS.get(run.kind)
+    tasks = run.request.get("tasks", [])
+    return TASKS.get(tasks[0]) if len(tasks) == 1 else None
 
 
 def _why_not(run: Run) -> str:
@@ -202,14 +213,35 @@ def _losses(store: Store, run: MeasuredRun, numbers: pd.DataFrame) -> pd.DataFra
 
 def _marks(store: Store, run: MeasuredRun, numbers: pd.DataFrame) -> pd.DataFrame:
     """Return whether an answer was the greedy one, and its nats, of the one depth of a run."""
+    answers = _answers(numbers, ["sample", "length"]).assign(depth=run.depth)
+    return answers[[*AXES[run.kind], "right", "nll"]]
+
+
+def _at_distances(store: Store, run: MeasuredRun, numbers: pd.DataFrame) -> pd.DataFrame:
+    """Return the same of samples with a distance each, which follow from what was asked for."""
+    metadata = run.results["tasks"][DISTANCES_TASK]["metadata"]
+    shortest, longest = metadata["distances"]
+    drawn = Distances(
+        shortest=shortest,
+        longest=longest,
+        samples=metadata["samples"],
+        bins=metadata["bins"],
+        seed=metadata["probe_seed"],
+    ).drawn
+    answers = _answers(numbers, ["sample"])
+    answers = answers.assign(distance=[drawn[sample] for sample in answers["sample"]])
+    return answers[[*AXES[run.kind], "distance", "right", "nll"]]
+
+
+def _answers(numbers: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Return whether each answer was the greedy one, and its nats."""
     names = numbers["metric"].astype(str).str.partition("@")[0]
     numbers = numbers.assign(
         name=names, sample=numbers["item"].astype(str).str.partition(":")[0].astype(int)
     )
     numbers = numbers[names.isin(["greedy", "nll"])]
-    wide = numbers.pivot(index=["sample", "length"], columns="name", values="sum").reset_index()
-    wide = wide.rename(columns={"greedy": "right"}).assign(depth=run.depth)
-    return wide[[*AXES[run.kind], "right", "nll"]].astype({"right": bool})
+    wide = numbers.pivot(index=by, columns="name", values="sum").reset_index()
+    return wide.rename(columns={"greedy": "right"}).astype({"right": bool})
 
 
 def _scores(store: Store, run: MeasuredRun, numbers: pd.DataFrame) -> pd.DataFrame:
@@ -240,6 +272,7 @@ _READERS: Mapping[Kind, Callable[[Store, MeasuredRun, pd.DataFrame], pd.DataFram
             Kind.CURVE: _losses,
             Kind.WINDOW: _losses,
             Kind.RETRIEVAL: _marks,
+            Kind.DISTANCES: _at_distances,
             Kind.ATTENTION: _scores,
         }
     )

@@ -15,7 +15,14 @@ from rope_eval.rope.spec import RopeSpec
 from studies.scaling_laws.measured import AXES, Kind, Measured, MeasuredRun
 from studies.scaling_laws.names import AS_TRAINED
 from studies.scaling_laws.recipes.grids import HEAD_DIM, Grid
-from studies.scaling_laws.runs import Attention, Checkpoint, Curve, Laboratory, Retrieval
+from studies.scaling_laws.runs import (
+    AtDistances,
+    Attention,
+    Checkpoint,
+    Curve,
+    Laboratory,
+    Retrieval,
+)
 from studies.scaling_laws.sampling import Floats
 
 T = TypeVar("T")
@@ -76,6 +83,7 @@ def read_laboratory(measured: Measured, grid: Grid, name: str = "lab") -> Labora
         curves=read(Kind.CURVE, _curve),
         in_windows=read(Kind.WINDOW, _curve),
         retrieval=read(Kind.RETRIEVAL, _retrieval),
+        distances=read(Kind.DISTANCES, _at_distances),
         attention=read(Kind.ATTENTION, _attention),
         failed=measured.failed,
     )
@@ -169,6 +177,16 @@ def _retrieval(one: _One) -> Retrieval:
         method=one.run.method,
         lengths=one.axes[1],
         depths=one.axes[2],
+        right=one.numbers["right"],
+        nll=one.numbers["nll"],
+    )
+
+
+def _at_distances(one: _One) -> AtDistances:
+    return AtDistances(
+        checkpoint=one.checkpoint,
+        method=one.run.method,
+        distance=one.numbers["distance"].astype(np.int64),
         right=one.numbers["right"],
         nll=one.numbers["nll"],
     )

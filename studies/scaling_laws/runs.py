@@ -189,6 +189,23 @@ class Retrieval:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class AtDistances:
+    """Marks of S samples, each at a distance of its own: see `rope_eval.data.distances`.
+
+    Attributes:
+        distance: tokens of a probe, whose needle stands first, [S].
+        right: whether the whole answer was the greedy one, [S].
+        nll: nats of the whole answer, [S].
+    """
+
+    checkpoint: Checkpoint
+    method: str
+    distance: npt.NDArray[np.int64]
+    right: Floats
+    nll: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Attention:
     """Attention scores by relative position, over all layers and heads of D documents.
 
@@ -217,6 +234,7 @@ class Laboratory:
         in_windows: by (checkpoint, method) the same tokens, each scored in a window of T_tune
             tokens of its own, with T_tune / 2 or more before it.
         retrieval: marks by (checkpoint, method).
+        distances: marks at distances drawn from a range, by the same.
         attention: scores by (checkpoint, method).
         failed: a line for each run that failed.
     """
@@ -226,6 +244,7 @@ class Laboratory:
     curves: dict[tuple[str, str], Curve]
     in_windows: dict[tuple[str, str], Curve]
     retrieval: dict[tuple[str, str], Retrieval]
+    distances: dict[tuple[str, str], AtDistances]
     attention: dict[tuple[str, str], Attention]
     failed: tuple[str, ...] = field(default=())
 
@@ -331,6 +350,7 @@ class Laboratory:
             curves=of(self.curves),
             in_windows=of(self.in_windows),
             retrieval=of(self.retrieval),
+            distances=of(self.distances),
             attention=of(self.attention),
         )
 

@@ -6,6 +6,7 @@
     lab-curve.parquet    checkpoint, method, document, length; nll (nats), hits
     lab-window.parquet   the same
     lab-retrieval.parquet    checkpoint, method, sample, length, depth; right, nll
+    lab-distances.parquet    checkpoint, method, sample; distance, right, nll
     lab-attention.parquet    checkpoint, method, document, part, distance; sums, squares, counts
 
 They are the tables of `Measured`, bit for bit.

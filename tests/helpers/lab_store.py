@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rope_eval import theory
+from rope_eval.data.distances import Distances
 from rope_eval.labels import base_label
 from rope_eval.results.samples import arrays_of
 from rope_eval.results.store import Run, Store, run_key
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.tuning.recipe import Recipe
 from studies.scaling_laws import reading
-from studies.scaling_laws.measured import TASK, Kind, measured_in
+from studies.scaling_laws.measured import DISTANCES_TASK, TASK, Kind, measured_in
 from studies.scaling_laws.names import ALSO_WRONG, METHODS, WRONG, settings_of
 from studies.scaling_laws.recipes.grids import GRIDS
 from studies.scaling_laws.runs import Laboratory
@@ -157,6 +158,27 @@ def _retrieval(
         yield asked, {"tasks": {TASK: {"samples": sorted(columns)}}}, kept
 
 
+def _distances(arrays: Any, sha: str, *, distances: Distances) -> Iterator[Stored]:
+    columns: dict[str, dict[str, Any]] = {}
+    names = [f"{i}:aa" for i in range(distances.samples)]
+    for name, distance, right, nll in zip(
+        names, distances.drawn, arrays["right"], arrays["nll"], strict=True
+    ):
+        end = distances.end_of(distance)
+        columns.setdefault(f"greedy@{end},none", {})[name] = float(right)
+        columns.setdefault(f"nll@{end},none", {})[name] = (float(nll), 0, 2)
+    task = DISTANCES_TASK
+    kept = {f"{task}/{name}": array for name, array in arrays_of(columns, names).items()}
+    metadata = {
+        "distances": [distances.shortest, distances.longest],
+        "bins": distances.bins,
+        "samples": distances.samples,
+        "probe_seed": distances.seed,
+    }
+    results = {"tasks": {task: {"samples": sorted(columns), "metadata": metadata}}}
+    yield {"kind": "lm_eval", "tasks": [task], "metadata": {}}, results, kept
+
+
 def _attention(arrays: Any, sha: str) -> Iterator[Stored]:
     asked = {"kind": "attention", "length": EDGES[-1] + 1, **_books(len(arrays["sums"]), sha)}
     yield asked, {}, {**arrays, "bin_edges": np.array(EDGES)}
@@ -166,6 +188,7 @@ _STORED: dict[Kind, Callable[..., Iterator[Stored]]] = {
     Kind.CURVE: _curve,
     Kind.WINDOW: _window,
     Kind.RETRIEVAL: _retrieval,
+    Kind.DISTANCES: _distances,
     Kind.ATTENTION: _attention,
 }
 
@@ -228,6 +251,17 @@ def put_retrieval(
     nll = np.where(right, 0.1, 2 * math.log(10)).astype(np.float32)
     arrays: dict[str, npt.NDArray[Any]] = {"right": right, "nll": nll}
     put(store, Kind.RETRIEVAL, recipe, arrays, lengths=PROBES, depths=[0.0, 0.5], **fields)
+
+
+def put_distances(
+    store: Store, recipe: dict[str, Any], finds: Callable[[int], bool], longest: int = 215
+) -> Distances:
+    """Store needles that are found at some distances of 24 and more, and return what was drawn."""
+    drawn = Distances(shortest=24, longest=longest, samples=2 * (longest - 23), bins=8, seed=0)
+    right = np.array([finds(distance) for distance in drawn.drawn])
+    nll = np.where(right, 0.1, 2 * math.log(10)).astype(np.float32)
+    put(store, Kind.DISTANCES, recipe, {"right": right, "nll": nll}, distances=drawn)
+    return drawn
 
 
 def put_attention(
@@ -334,6 +368,8 @@ def whole_store(store: Store, train: int = TRAIN) -> None:
     for fields in made.values():
         base = fields["rope"]["rope_theta"]
         put_retrieval(store, fields, 256 if base < 1e5 else 512)
+        if base in (20, 1e4):
+            put_distances(store, fields, lambda distance: distance < 100)
     for method in ("PI", "ReRoPE"):
         curve = {"noise": 0.5, "lengths": lengths, "method": method}
         put_curve(store, made["pretrained"], rise(1000, 1.0), **curve)

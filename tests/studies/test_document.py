@@ -27,6 +27,7 @@ FILES = {
     "extending.png",
     "retrieval.png",
     "retrieval-lengths.png",
+    "retrieval-distances.png",
     "findings.json",
     "findings.md",
 }

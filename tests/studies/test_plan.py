@@ -23,9 +23,9 @@ from rope_eval.plans.worker import work
 from rope_eval.results.store import Store
 from rope_eval.scoring.attention_profile import bin_edges
 from studies.scaling_laws.held_out import ATTENTION_FILE, CURVES_FILE, attention_pieces, pieces_of
-from studies.scaling_laws.measured import AXES, TASK, Kind
+from studies.scaling_laws.measured import AXES, TASKS, Kind
 from studies.scaling_laws.names import name_of, set_numbers
-from studies.scaling_laws.recipes.grids import GRIDS
+from studies.scaling_laws.recipes.grids import GRIDS, SHIPPED
 from studies.scaling_laws.recipes.text import training_text
 from studies.scaling_laws.tables import open_measured, read_tables
 
@@ -36,10 +36,11 @@ PLANS = {"lab": "plan.yaml", "gpu": "plan-gpu.yaml"}
 
 
 def kind_of(measurement: object) -> Kind:
+    if isinstance(measurement, Task):
+        return TASKS[measurement.task]
     kinds: Mapping[type, Kind] = {
         Perplexity: Kind.CURVE,
         InWindow: Kind.WINDOW,
-        Task: Kind.RETRIEVAL,
         Attention: Kind.ATTENTION,
     }
     return kinds[type(measurement)]
@@ -87,22 +88,26 @@ def test_the_plan_asks_for_what_the_tables_have() -> None:
         name = Path(cell.setting.checkpoint).name
         key = kind_of(cell.measurement), name, name_of(cell.setting.rope, trained[name])
         depths = asked.setdefault(key, [])
-        if isinstance(cell.measurement, Task):
-            assert cell.measurement.task == TASK
+        if isinstance(cell.measurement, Task) and key[0] == Kind.RETRIEVAL:
             depths += cell.measurement.metadata["depths"]
     runs = {(run.kind, run.checkpoint, run.method): run for run in read_tables(TABLES).runs}
-    assert set(asked) == set(runs) and len(runs) == 583
+    assert set(asked) == set(runs) and len(runs) == 583 + len(SHIPPED)
     assert {tuple(depths) for key, depths in asked.items() if key[0] == Kind.RETRIEVAL} == {
         (0, 0.5)
     }
 
 
 def test_the_plan_asks_as_the_tables_were_asked() -> None:
-    asked = {type(c.measurement): c.measurement for c in Plan.read(STUDY / "plan.yaml").cells}
-    curve, window, task, attention = (asked[one] for one in (Perplexity, InWindow, Task, Attention))
+    cells = Plan.read(STUDY / "plan.yaml").cells
+    asked = {kind_of(cell.measurement): cell.measurement for cell in cells}
+    kinds = (Kind.CURVE, Kind.WINDOW, Kind.RETRIEVAL, Kind.DISTANCES, Kind.ATTENTION)
+    curve, window, task, distances, attention = (asked[kind] for kind in kinds)
     there = {run.kind: run.request for run in read_tables(TABLES).runs}
     assert isinstance(curve, Perplexity) and isinstance(window, InWindow)
     assert isinstance(task, Task) and isinstance(attention, Attention)
+    assert isinstance(distances, Task)
+    assert distances.metadata == there[Kind.DISTANCES]["metadata"]
+    assert distances.max_length == there[Kind.DISTANCES]["max_length"]
     assert list(curve.lengths) == there[Kind.CURVE]["lengths"]
     assert window.length == there[Kind.WINDOW]["text"]["tokens"]
     assert task.metadata["lengths"] == there[Kind.RETRIEVAL]["lengths"]

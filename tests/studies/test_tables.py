@@ -17,6 +17,7 @@ from helpers.lab_store import (
     TRAIN,
     put_attention,
     put_curve,
+    put_distances,
     put_retrieval,
     recipe,
     step,
@@ -39,6 +40,7 @@ def store(tmp_path: Path) -> Store:
         one = recipe(f"base-{base:g}", base, TRAIN)
         put_curve(store, one, step(8 * base), noise=0.3)
         put_retrieval(store, one, 256, samples=11)
+        put_distances(store, one, lambda distance: distance < 100)
         put_attention(store, one, lambda m: 1 / (1 + m))
     return store
 
@@ -73,6 +75,10 @@ def test_the_store_as_tables(store: Store) -> None:
     marks = marks[(marks["checkpoint"] == "base-20") & (marks["depth"] == 0.5)]
     right = marks[marks["length"] == 512].sort_values("sample")["right"].tolist()
     assert right == [sample in (0, 10) for sample in range(11)]  # not in the order of texts
+    answers = measured.tables[Kind.DISTANCES]
+    answers = answers[answers["checkpoint"] == "base-81"]
+    assert sorted(answers["distance"]) == [n for n in range(24, 216) for _ in range(2)]
+    assert (answers["right"] == (answers["distance"] < 100)).all()
     scores = measured.tables[Kind.ATTENTION]
     assert scores["distance"].unique().tolist() == EDGES[:-1]
     assert scores["part"].unique().tolist() == ["before", "beyond"]
@@ -92,7 +98,7 @@ def test_tables_give_what_the_store_gives(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _pack(store, "--output", str(tmp_path / "tables")) == 0
-    assert "10 runs are in 5 tables" in capsys.readouterr().out
+    assert "12 runs are in 6 tables" in capsys.readouterr().out
     _same(open_measured(tmp_path / "tables", GRID), measured_in(store, GRID))
 
 

@@ -19,6 +19,8 @@ from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
 from rope_eval.hosts.lm_eval.metadata import check_names, text
 from rope_eval.scores import Sums, total
 
+Answer = tuple[str, float, bool, int]
+"""What was generated; the true answer's NLL in nats; whether it was greedy; and its tokens."""
 VARIETY = 4  # times the text that the longest probe needs, for samples to be of different places
 
 
@@ -39,8 +41,9 @@ class RetrievalTask(LocalTask):
     def __init__(self, config: Mapping[str, Any]):
         given = dict(config["metadata"])
         check_names(config["task"], "retrieval tasks", given, self.OWN)
-        for name in ("lengths", "depths", "samples", "probe_seed", "facts"):
-            needed(given, name, config["task"])
+        for name in self.OWN:
+            if name != "filler":  # of which `filler` says whether it is needed
+                needed(given, name, config["task"])
         empty = self._planned(given, "")  # a mistake is told before anything is read
         self._plan = self._planned(given, self.filler(given, max(empty.lengths)))
         given["filler_sha256"] = hashlib.sha256(self._plan.text.encode()).hexdigest()
@@ -116,49 +119,67 @@ class RetrievalTask(LocalTask):
                 idx=i,
                 metadata=kwargs["metadata"],
             )
-            for i, (length, depth) in enumerate(self._places())
+            for i, (length, depth) in enumerate(self._places(doc))
         ]
 
     def process_results(
-        self, doc: Mapping[str, Any], results: Sequence[tuple[str, float, bool, int]]
+        self, doc: Mapping[str, Any], results: Sequence[Answer]
     ) -> dict[str, float | Sums]:
         """Mark a sample at each length, over its depths and at each."""
         scores: dict[str, float | Sums] = {}
+        places = list(self._places(doc))
         for length in self._plan.lengths:
-            some = [
-                result
-                for (n, _), result in zip(self._places(), results, strict=True)
-                if n == length
-            ]
-            scores[f"accuracy@{length}"] = mean(
-                [float(first_word(text) == doc["value"]) for text, *_ in some]
-            )
-            scores[f"greedy@{length}"] = mean([float(greedy) for *_, greedy, _ in some])
-            scores[f"nll@{length}"] = total(
-                [Sums(nll=nll, tokens=tokens) for _, nll, _, tokens in some]
-            )
+            some = [result for (n, _), result in zip(places, results, strict=True) if n == length]
+            scores |= marks(doc, length, some)
         if len(self._plan.depths) > 1:
-            for place, (text, *_) in zip(self._places(), results, strict=True):
-                scores[_at_depth(*place)] = float(first_word(text) == doc["value"])
+            for place, answer in zip(places, results, strict=True):
+                scores[_at_depth(*place)] = is_right(doc, answer)
         return scores
 
     def aggregation(self) -> dict[str, Callable[[Sequence[Any]], float]]:
         """Return how each number comes from the samples'."""
-        kinds = {"accuracy": mean, "greedy": mean, "nll": _pooled_nll}
-        found = {f"{name}@{n}": how for name, how in kinds.items() for n in self._plan.lengths}
+        found = by_length(self._plan.lengths)
         if len(self._plan.depths) > 1:
-            found |= {_at_depth(*place): mean for place in self._places()}
+            places = product(self._plan.lengths, self._plan.depths)
+            found |= {_at_depth(*place): mean for place in places}
         return found
 
     def higher_is_better(self) -> dict[str, bool]:
         """Return which way is up."""
         return {name: not name.startswith("nll") for name in self.aggregation()}
 
-    def _places(self) -> Iterator[tuple[int, float]]:
+    def _places(self, doc: Mapping[str, Any]) -> Iterator[tuple[int, float]]:
+        """Return the lengths and depths at which a sample is asked for."""
         return product(self._plan.lengths, self._plan.depths)
 
 
-def retrieval_probe(self: LM, requests: Sequence[Instance]) -> list[tuple[str, float, bool, int]]:
+def marks(doc: Mapping[str, Any], length: int, answers: Sequence[Answer]) -> dict[str, Any]:
+    """Return the scores of a sample's answers at a length: accuracy, greedy and nll.
+
+    Args:
+        doc: the sample.
+        length: what they are written at.
+        answers: of `retrieval_probe`.
+    """
+    return {
+        f"accuracy@{length}": mean([is_right(doc, answer) for answer in answers]),
+        f"greedy@{length}": mean([float(greedy) for *_, greedy, _ in answers]),
+        f"nll@{length}": total([Sums(nll=nll, tokens=tokens) for _, nll, _, tokens in answers]),
+    }
+
+
+def is_right(doc: Mapping[str, Any], answer: Answer) -> float:
+    """Return 1 where what was generated begins with the sample's value, else 0."""
+    return float(first_word(answer[0]) == doc["value"])
+
+
+def by_length(lengths: Sequence[int]) -> dict[str, Callable[[Sequence[Any]], float]]:
+    """Return how the numbers of `marks` at each length come from the samples'."""
+    kinds = {"accuracy": mean, "greedy": mean, "nll": _pooled_nll}
+    return {f"{name}@{n}": how for name, how in kinds.items() for n in lengths}
+
+
+def retrieval_probe(self: LM, requests: Sequence[Instance]) -> list[Answer]:
     """Continue the context of each probe greedily, and score its true answer.
 
     Args:
@@ -182,8 +203,8 @@ def retrieval_probe(self: LM, requests: Sequence[Instance]) -> list[tuple[str, f
     if longest > self.max_length:
         raise LengthError(
             f"{requests[0].task_name}: a probe has {longest} tokens, and the model's max_length is "
-            f"{self.max_length}: give --model_args max_length={longest}, or shorter lengths, as in "
-            f"--metadata lengths=[{self.max_length}]"
+            f"{self.max_length}: give --model_args max_length={longest}, or no more than "
+            f"{self.max_length} in --metadata"
         )
     probes: list[Probe] = []
     for request in requests:

@@ -73,7 +73,7 @@ def find(laboratory: Laboratory) -> Finding:
         f"first (depth {depths[0]:g}), so the length is its distance. Wilson's intervals for "
         "accuracies, bootstrap over samples or documents for lengths. Accuracies are of "
         f"{len(found[0].retrieval.lengths)} distances, half an octave apart: what lies between "
-        "them was not measured.",
+        "them is another finding, where it was measured.",
         numbers={
             "checkpoints": [k.to_dict() for k in found],
             "under_their_bound": len(under),

@@ -9,7 +9,7 @@ import pytest
 from lm_eval import simple_evaluate
 from lm_eval.tasks import TaskManager
 
-from rope_eval.errors import DataError
+from rope_eval.errors import DataError, SpecError
 from rope_eval.hosts.lm_eval import evaluate
 from rope_eval.hosts.lm_eval.model import ScalingRopeLM
 from rope_eval.paths import asset
@@ -90,6 +90,37 @@ def test_retrieval_is_a_task_with_its_lengths(tmp_path: Path) -> None:
         max_length=1024,
         metadata={"lengths": [300, 1024], "depths": [0.5], "samples": 2},
     )
+
+
+def test_retrieval_by_distance_is_a_task_with_its_range(tmp_path: Path) -> None:
+    file = tmp_path / "plan.yaml"
+    asked = "{distances: [300, 1k], bins: 4, samples: 8}"
+    file.write_text(f"models: [{LAB}/base-20]\nmeasurements:\n  - retrieval: {asked}\n")
+    (cell,) = Plan.read(file).cells
+    assert cell.measurement == Task(
+        task="retrieval_distances",
+        max_length=1024,
+        metadata={"distances": [300, 1024], "bins": 4, "samples": 8},
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("{samples: 8}", r"plan.yaml:3: lengths is missing.*or distances: \[128, 4k\]"),
+        ("{distances: [64, 128], depths: [0]}", "depths has no meaning beside distances"),
+        ("{distances: [64, 128], lengths: [64]}", "lengths has no meaning beside distances"),
+        ("{lengths: [64], bins: 2}", "bins has no meaning without distances"),
+        ("{distances: [64, 128, 256]}", "must be the shortest and the longest"),
+        ("{distances: [128, 64]}", "lengths must"),
+        ("{distance: [64, 128]}", "[Dd]id you mean 'distances'"),
+    ],
+)
+def test_retrieval_that_makes_no_sense(tmp_path: Path, asked: str, message: str) -> None:
+    file = tmp_path / "plan.yaml"
+    file.write_text(f"models: [{LAB}/base-20]\nmeasurements:\n  - retrieval: {asked}\n")
+    with pytest.raises(SpecError, match=message):
+        Plan.read(file)
 
 
 def test_tasks_of_ones_own_count_by_their_files(tmp_path: Path) -> None:
