@@ -21,8 +21,8 @@ examples:
 
 1 to 5 and 3+4 are the paper's tables (arXiv 2310.05209), with its numbers, yours, or both; 3+4
 joins two parts of one. perplexity and accuracy (of tokens), retrieval, ruler, longbench,
-babilong, infinitebench, graphwalks, tasks (all) or names of tasks are of whatever the store has of
-them, by length where they have one.
+babilong, infinitebench, graphwalks, nolima, helmet, tasks (all) or names of tasks are of whatever
+the store has of them, by length where they have one.
 A cell that was not measured is blank, and the caption says why (with csv, standard error does).
 """
 

@@ -19,6 +19,7 @@ import yaml
 from rope_eval.data.readers import read_hub, read_rows
 from rope_eval.errors import DataError
 from rope_eval.paths import is_directory
+from rope_eval.protocols.dpr import read_questions
 
 Row = Mapping[str, Any]
 PROMPTS = yaml.load(
@@ -41,6 +42,7 @@ class Source:
         files: where the hub has a loading script, which datasets 4 and later refuse: the files to
             read instead.
         elsewhere: where to get a split that the hub does not have.
+        dpr: what DPR calls the file that OpenCompass reads; a folder may hold it instead.
     """
 
     name: str
@@ -50,6 +52,13 @@ class Source:
     split: str = "validation"
     files: str | None = None
     elsewhere: str = ""
+    dpr: str | None = None
+
+    def file_in(self, folder: str | Path) -> Path:
+        """Return its file in a folder: its own where that is there, else DPR's, else its own."""
+        own = Path(folder) / f"{self.name}.jsonl"
+        others = [Path(folder) / self.dpr] if self.dpr else []
+        return next((file for file in (own, *others) if file.is_file()), own)
 
     def __str__(self) -> str:
         """Say which data set this is, for messages and records."""
@@ -139,11 +148,13 @@ _ALL = (
         name="nq_open",
         columns=("question", "answer"),
         repository="google-research-datasets/nq_open",
+        dpr="nq-test.qa.csv",
     ),
     Source(
         name="triviaqa",
         columns=("question", "answer"),
         elsewhere="the 8837 questions of DPR's trivia-dev.qa.csv, which the hub does not have",
+        dpr="trivia-dev.qa.csv",
     ),
     Source(
         name="truthfulqa",
@@ -175,8 +186,8 @@ def read(name: str, data_dir: str | Path | None = None) -> list[Row]:
     if data_dir is None:
         rows, where = _hub(source), str(source)
     else:
-        path = Path(data_dir) / f"{name}.jsonl"
-        rows, where = _jsonl(source, path), str(path)
+        path = source.file_in(data_dir)
+        rows, where = _rows(source, path), str(path)
     if not rows:
         raise DataError(f"{where}: no row in it")
     for number, row in enumerate(rows, start=1):
@@ -197,7 +208,7 @@ def check_folder(data_dir: str | Path) -> None:
     """Raise `DataError` for a folder that holds none of the data sets, or is none."""
     folder = Path(data_dir)
     if not is_directory(str(folder)) or not any(
-        (folder / f"{name}.jsonl").is_file() for name in SOURCES
+        source.file_in(folder).is_file() for source in SOURCES.values()
     ):
         raise DataError(
             f"data_dir={data_dir}: holds none of the data sets, such as lambada.jsonl or "
@@ -214,7 +225,9 @@ def digest(name: str, rows: Sequence[Row]) -> str:
     return sha.hexdigest()
 
 
-def _jsonl(source: Source, path: Path) -> list[Row]:
+def _rows(source: Source, path: Path) -> list[Row]:
+    if path.name == source.dpr:
+        return list(read_questions(path))
     if not path.exists():
         raise DataError(
             f"no file {path}: put {source} there, one JSON object a line with the columns "
@@ -226,8 +239,8 @@ def _jsonl(source: Source, path: Path) -> list[Row]:
 def _hub(source: Source) -> list[Row]:
     if source.repository is None:
         raise DataError(
-            f"{source.name}: put {source.elsewhere}, at {source.name}.jsonl in a folder and give "
-            "it as --metadata data_dir=DIR"
+            f"{source.name}: put {source.elsewhere}, in a folder, as {source.dpr} or as "
+            f"{source.name}.jsonl, and give that folder as --metadata data_dir=DIR"
         )
     return list(
         read_hub(

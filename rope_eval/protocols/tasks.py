@@ -107,7 +107,7 @@ class Task:
         """Say which of its data is surely not there, without reading any; None where none is."""
         if data_dir is None:
             return None if self.source.repository else f"the hub does not have {self.source}"
-        file = Path(data_dir) / f"{self.source.name}.jsonl"
+        file = self.source.file_in(data_dir)
         return None if file.is_file() else f"there is no {file}"
 
     def record(self) -> dict[str, Any]:

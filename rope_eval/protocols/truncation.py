@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rope_eval.errors import LengthError, UnsupportedModelError
 
@@ -12,6 +12,19 @@ if TYPE_CHECKING:
 
 Side = Literal["left", "right", "middle"]
 SIDES: tuple[Side, ...] = get_args(Side)
+
+
+def spans_of(tokenizer: Any, text: str) -> Sequence[tuple[int, int]]:
+    """Return where each token of a text, BOS apart, begins and ends in it.
+
+    Args:
+        tokenizer: a fast one.
+        text: any.
+    """
+    spans: Sequence[tuple[int, int]] = tokenizer(
+        text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+    )["offset_mapping"]
+    return spans
 
 
 def cut(
@@ -45,9 +58,7 @@ def cut(
             "cutting long prompts needs a fast tokenizer, which knows where in the text its tokens "
             f"are; {type(tokenizer).__name__} does not"
         )
-    spans = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)[
-        "offset_mapping"
-    ]
+    spans = spans_of(tokenizer, text)
     kept = len(spans)
     while excess > 0:  # tokens at a cut can join or split
         kept -= excess

@@ -33,6 +33,8 @@ NAMES: Mapping[str, tuple[str | None, str | None]] = MappingProxyType(
         "babilong": ("babilong", None),
         "infinitebench": ("infinitebench", None),
         "graphwalks": ("graphwalks", None),
+        "nolima": ("nolima", None),
+        "helmet": ("helmet", None),
         "tasks": (None, None),
     }
 )

@@ -17,6 +17,8 @@ MEASUREMENTS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "babilong": ("babilong*",),
         "infinitebench": ("infinitebench*",),  # two of its tasks are called a retrieval
         "graphwalks": ("graphwalks*",),
+        "nolima": ("nolima*",),
+        "helmet": ("helmet*",),
         "retrieval": ("*retrieval*",),
         "perplexity": ("*cumulative*", "perplexity_*"),
     }

@@ -55,11 +55,23 @@ def whole(name: str, value: Any) -> int:
     return value
 
 
+def numbers(name: str, value: Any) -> list[Any]:
+    """Return a number or a list of different ones as a list, and raise `SpecError` for another."""
+    found = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not found or len(set(map(str, found))) < len(found) or not all(map(_is_number, found)):
+        raise SpecError(f"{name} must be a number or a list of different ones, got {value!r}")
+    return found
+
+
 def text(name: str, value: Any) -> str:
     """Return a value that is text, and raise `SpecError` for another."""
     if not isinstance(value, str) or not value:
         raise SpecError(f"{name} must be text, got {value!r}")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @functools.cache
