@@ -6,7 +6,8 @@ another, differ by more than what is measured. All are divided by the first. vLL
 defaults but the tokens of a step: log-probabilities as objects. Peak memory is what a step took
 beyond what the process held before it; a GPU's is not counted. Absolute times mean nothing on a
 shared CPU; on a GPU the clock's ratio is the one to read, and each engine has an equal part of its
-memory. The ratios so far go to standard error.
+memory. The ratios of the CPU's time so far, those of a prompt of as many tokens, go to standard
+error and into the file as they come.
 
     python benchmarks/vllm_scores.py               # 32,768 tokens, vocabulary 32,000
     python benchmarks/vllm_scores.py --model DIR --vocabulary 128256 --dtype bfloat16
@@ -20,6 +21,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,19 @@ def main() -> None:
             for part in random_model(args.vocabulary):
                 part.save_pretrained(folder)
         runs = [Run(method, args.model or folder, args) for method in args.methods]
-    figures = measure(runs, args.tokens, args.vocabulary)
+    facts: dict[str, Any] = {
+        "tokens": args.tokens,
+        "vocabulary": args.vocabulary,
+        "cpu_of_first": {},
+    }
+
+    def note(tokens: int, ratios: dict[str, float]) -> None:
+        print(f"{tokens} tokens:", *(f"{ratio:.3f}" for ratio in ratios.values()), file=sys.stderr)
+        facts["cpu_of_first"][tokens] = ratios
+        write(args.json, facts)
+
+    figures = measure(runs, args.tokens, args.vocabulary, note)
+    write(args.json, facts | {"methods": figures})
     first = figures[args.methods[0]]
     print(f"{args.tokens} tokens, vocabulary {args.vocabulary}, in steps of {STEP} in turn\n")
     print(f"{'':24}{'CPU / first':>12}{'clock / first':>15}{'GB':>8}{'mean nll':>12}")
@@ -66,9 +80,11 @@ def main() -> None:
             f"{figure['clock_s'] / first['clock_s']:15.3f}{figure['peak_gb']:8.2f}"
             f"{'-' if nll is None else format(nll, '.5f'):>12}"
         )
-    if args.json:
-        facts = {"tokens": args.tokens, "vocabulary": args.vocabulary, "methods": figures}
-        args.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+def write(file: Path | None, facts: dict[str, Any]) -> None:
+    if file is not None:
+        file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass
@@ -138,8 +154,16 @@ class Run:
         return -sum(one[token].logprob for token, one in found) / (len(self.text) - 1)
 
 
-def measure(runs: list[Run], tokens: int, vocabulary: int) -> dict[str, dict[str, Any]]:
-    """Return the seconds of the CPU and the clock, peak memory in GB and the mean NLL of each."""
+def measure(
+    runs: list[Run],
+    tokens: int,
+    vocabulary: int,
+    note: Callable[[int, dict[str, float]], None],
+) -> dict[str, dict[str, Any]]:
+    """Return the seconds of the CPU and the clock, peak memory in GB and the mean NLL of each.
+
+    `note` is told the ratios of the CPU's time after each turn.
+    """
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -153,8 +177,10 @@ def measure(runs: list[Run], tokens: int, vocabulary: int) -> dict[str, dict[str
             for run in waiting[first:] + waiting[:first]:
                 run.step()
             turns += 1
-            ratios = (f"{run.spent.cpu_s / runs[0].spent.cpu_s:.3f}" for run in runs)
-            print(f"{turns * STEP} tokens:", *ratios, file=sys.stderr)
+            if some is text:
+                first_s = runs[0].spent.cpu_s
+                ratios = {run.method: round(run.spent.cpu_s / first_s, 3) for run in runs}
+                note(min(turns * STEP, tokens), ratios)
     return {run.method: vars(run.spent) | {"mean_nll": run.mean_nll()} for run in runs}
 
 
