@@ -19,7 +19,7 @@ from helpers.families import build as families
 from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.loading import load_model
 from rope_eval.backends.vllm.engine import check_applied, score_texts
-from rope_eval.backends.vllm.model import find_rotaries
+from rope_eval.backends.vllm.layers import find_rotaries
 from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.scores import TokenScores
 

@@ -121,7 +121,7 @@ def test_the_offsets_keep_their_address(
     checkpoint: Callable[..., Path], engine: Callable[..., Any]
 ) -> None:
     """A captured graph reads the buffers where they were when it was captured."""
-    from rope_eval.backends.vllm.model import find_rotaries
+    from rope_eval.backends.vllm.layers import find_rotaries
 
     llm = engine(checkpoint(), SPECS[1])
     runner = llm.llm_engine.model_executor.driver_worker.worker.model_runner

@@ -15,13 +15,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import openai
 import pytest
 import torch
 
 from helpers.vllm_environment import FAST
-from rope_eval import RopeSpec, patched
+from rope_eval import RopeSpec, patched, score_tokens
 from rope_eval.backends.hf.attention import sequence_lengths
 from rope_eval.backends.hf.loading import encode, load_model, load_tokenizer
 from rope_eval.cli import main
@@ -131,6 +133,35 @@ def test_streaming(client: openai.OpenAI) -> None:
     ]
     assert len(pieces) > 1
     assert "".join(pieces) == expected(prompt, tokens)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"extra_body": {"prompt_logprobs": 0}, "max_tokens": 1}, {"echo": True, "max_tokens": 0}],
+    ids=["prompt_logprobs", "echo"],
+)
+def test_prompt_scores(client: openai.OpenAI, asked: dict[str, Any]) -> None:
+    """Of 100 tokens, the last of their octave: without rope_len the next base would be theirs."""
+    model = load_model(MODEL, device="cpu")
+    ids = encode(load_tokenizer(MODEL), TEXT)[:100]
+    with patched(model, RopeSpec.parse(SPEC)):
+        theirs = score_tokens(model, ids).nll
+    extra = {**asked.get("extra_body", {}), "vllm_xargs": {"rope_len": len(ids)}}
+    choice = (
+        client.completions.create(
+            model="base-1e4",
+            prompt=ids.tolist(),
+            temperature=0.0,
+            **(asked | {"logprobs": 0, "extra_body": extra}),
+        )
+        .choices[0]
+        .model_dump()
+    )
+    if "echo" in asked:
+        ours = choice["logprobs"]["token_logprobs"][1:]
+    else:
+        ours = [next(iter(one.values()))["logprob"] for one in choice["prompt_logprobs"][1:]]
+    np.testing.assert_allclose(-np.array(ours), theirs, atol=1e-4)
 
 
 def test_a_request_names_its_length(client: openai.OpenAI) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from rope_eval.backends.gguf import is_gguf
+from rope_eval.backends.vllm.answering import answering
 from rope_eval.backends.vllm.serving import KEY, check_servable
 from rope_eval.backends.vllm.starting import starting
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
@@ -179,12 +180,18 @@ def scores_of(text: Sequence[int], output: RequestOutput) -> TokenScores:
 
 
 def score_texts(llm: LLM, texts: Sequence[Sequence[int]]) -> list[TokenScores]:
-    """Score every token but the first of texts of two tokens or more, given all before it."""
+    """Score every token but the first of texts of two tokens or more, given all before it.
+
+    Raises:
+        ProcessError: where the engine stops, or its memory runs out.
+        ScoreError: as `scores_of`.
+    """
     from vllm import TokensPrompt
 
-    outputs = llm.generate(
-        [TokensPrompt(prompt_token_ids=list(text)) for text in texts],
-        [scoring_params(len(text)) for text in texts],
-        use_tqdm=False,
-    )
+    with answering():
+        outputs = llm.generate(
+            [TokensPrompt(prompt_token_ids=list(text)) for text in texts],
+            [scoring_params(len(text)) for text in texts],
+            use_tqdm=False,
+        )
     return [scores_of(text, output) for text, output in zip(texts, outputs, strict=True)]

@@ -25,7 +25,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
-from rope_eval.backends.vllm.model import count_layers, find_rotaries, put_rotary
+from rope_eval.backends.vllm.layers import count_layers, find_rotaries
+from rope_eval.backends.vllm.model import put_rotary
 from rope_eval.backends.vllm.requests import (
     process_inputs,
     v1_prepare_inputs,
@@ -116,10 +117,8 @@ class WorkerExtension:
         It is the fingerprint of the RopeSpec, how many layers take it and how many turn at all.
         """
         model = self.model_runner.get_model()
-        rotaries = find_rotaries(model)
-        if not rotaries:
-            return None
-        return (rotaries[0].takes.fingerprint(), *count_layers(model))
+        spec = next((rotary.takes for rotary in find_rotaries(model)), None)
+        return None if spec is None else (spec.fingerprint(), *count_layers(model))
 
 
 HOOKS = {

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rope_eval.backends.vllm.model import find_rotaries
+from rope_eval.backends.vllm.layers import find_rotaries
 from rope_eval.backends.vllm.serving import rotary_of_config, spec_of
+from rope_eval.backends.vllm.tables import Layout
 from rope_eval.errors import SpecError
 
 LENGTH = "rope_len"
@@ -47,12 +48,10 @@ def process_inputs(process: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _layout(processor: Any) -> Any:
+def _layout(processor: Any) -> Layout | None:
     """Return the octaves of a front end's engine, or None; found once."""
     known = vars(processor)
     if "_rope_eval_layout" not in known:
-        from rope_eval.backends.vllm.rotary import Layout
-
         config = processor.vllm_config
         spec = spec_of(config)
         length = config.model_config.max_model_len

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rope_eval.backends.vllm.geometry import config_geometry
+from rope_eval.backends.vllm.tables import check_range
 from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope import methods
 from rope_eval.rope.rotary import Rotary
@@ -87,8 +88,6 @@ def check_config(vllm_config: Any) -> None:
                 f"a RopeSpec cannot be served with {why} (was not tried): leave out {option}"
             )
     _check_loader(vllm_config.load_config)
-    from rope_eval.backends.vllm.rotary import check_range
-
     model = vllm_config.model_config
     rotary = rotary_of_config(vllm_config, spec)
     _check_model(model)

@@ -17,6 +17,7 @@ from vllm import LLM, EngineArgs
 from rope_eval.backends.hf.loading import load_config
 from rope_eval.backends.hf.proof import is_wanted
 from rope_eval.backends.vllm import engine as vllm_engine
+from rope_eval.backends.vllm.answering import answering
 from rope_eval.backends.vllm.geometry import config_geometry
 from rope_eval.backends.vllm.starting import starting
 from rope_eval.errors import LengthError, SpecError
@@ -139,6 +140,10 @@ class ScalingRopeVLLM(DocumentsMixin, VLLM):
             "adapter": adapter and adapter_digest(adapter),
             "asked": self._asked,
         }
+
+    def _model_generate(self, *args: Any, **kwargs: Any) -> Any:
+        with answering():
+            return super()._model_generate(*args, **kwargs)
 
     # ---- scores --------------------------------------------------------------------------------
 
