@@ -273,10 +273,16 @@ def rotate_pairs(out: Tensor, x: Tensor, turns: Tensor) -> None:
         out[..., 2 * F :] = x[..., 2 * F :]
 
 
-def scale_pairs(x: Tensor, scale: Tensor) -> Tensor:
-    """Multiply both dimensions of each pair of x ``[B, N, T, H]`` by scale ``[…, T, F]``."""
+def scale_pairs(x: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:
+    """Multiply both dimensions of each pair of x ``[B, N, T, H]`` by scale ``[…, T, F]``.
+
+    Args:
+        x: is left as it is.
+        scale: float32.
+        out: what is written and returned, shaped as x; None makes a new tensor.
+    """
     F = scale.shape[-1]
-    out = x.clone()
+    out = x.clone() if out is None else out.copy_(x)
     out[..., :F] *= scale
     out[..., F : 2 * F] *= scale
     return out

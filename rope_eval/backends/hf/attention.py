@@ -29,6 +29,7 @@ from rope_eval.backends.hf.overrides import ATTRIBUTE, weights_of
 from rope_eval.backends.hf.rooms import room_of
 from rope_eval.backends.hf.spans import Span, spans
 from rope_eval.backends.hf.steps import Step, step
+from rope_eval.backends.hf.workspace import Workspace
 from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope.rotary import Rotary, rotate, scale_pairs, side_by_side
 from rope_eval.rope.spec import RopeSpec
@@ -50,6 +51,8 @@ class RopeAttention:
         positions: of the queries in this forward pass, int64 ``[B or 1, Q]``.
         chunk: the first of them and the length of the text, where that is known before.
         keys_are_rotated: the cache hands out rotated keys (the scorer's does).
+        workspace: where scaled copies of keys are made, of which one is needed at a time; None
+            where each is a tensor of its own.
 
     Raises:
         SpecError: where the setting has no sense for the model.
@@ -82,6 +85,7 @@ class RopeAttention:
         self.chunk: tuple[int, int] | None = None
         self._elsewhere: dict[torch.device, Tensor] = {}
         self.keys_are_rotated = False
+        self.workspace: Workspace | None = None
 
     def _check_map(self, layer: Layer) -> None:
         if not layer.pattern.is_full:
@@ -289,7 +293,9 @@ class LayerAttention:
         if not self.keys_are_rotated:
             key = rotate(layout.canonical(key), *span.k_table)
         if span.q_pairs is not None and span.k_pairs is not None:
-            query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs)
+            room = self.model.workspace
+            query = scale_pairs(query, span.q_pairs)
+            key = scale_pairs(key, span.k_pairs, out=None if room is None else room.like(key))
         return query, key
 
     def _turned(self, query: Tensor, scale: Tensor | None, table: tuple[Tensor, Tensor]) -> Tensor:
