@@ -89,6 +89,12 @@ def _standing(
     else:
         why = _refusal(cell)
         state = "cannot" if why else "partly done" if found.stored else "to do"
+    try:
+        estimate = estimates.of(cell, found)
+    except SpecError as error:
+        estimate = Estimate()
+        if state in ("to do", "partly done"):
+            state, why = "cannot", reason(error)
     return Standing(
         cell=cell,
         state=state,
@@ -96,7 +102,7 @@ def _standing(
         stored=found.stored,
         at_work=len(held.intersection(found.units)),
         tokens=None if found.passes is None else sum(found.passes),
-        estimate=estimates.of(cell, found),
+        estimate=estimate,
         why=why,
         key=found.key,
     )

@@ -22,6 +22,7 @@ from rope_eval.rope.method import BaseChanges, Effect, Method
 from rope_eval.rope.spec import RopeSpec
 
 ROWS_AT_ONCE = 65536
+TOKENS_AT_ONCE = 4096  # whose keys are turned, or factors computed in float64
 RUN = 64  # neighbours whose angles are made from one
 LONG = 2.0  # α of a sequence that takes longrope's long frequencies
 
@@ -218,8 +219,10 @@ class Rotary(Facts):
                 of at most `longest_block` queries, so that no factor is out of range.
         """
         scale = torch.ones(*offsets.shape, self.pairs, device=offsets.device)
-        for pair_scale in self._pair_scales:
-            scale *= pair_scale(offsets)
+        for start in range(0, offsets.shape[-1], TOKENS_AT_ONCE):
+            some = slice(start, start + TOKENS_AT_ONCE)
+            for pair_scale in self._pair_scales:
+                scale[..., some, :] *= pair_scale(offsets[..., some])
         return scale
 
 

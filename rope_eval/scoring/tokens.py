@@ -199,6 +199,7 @@ def last_hidden(
         _keeps_chunks(attention)
         or attention.anatomy.shares_keys
         or attention.rotary.position_map is not None
+        or attention.rotary.scales_pairs  # each chunk makes other keys of them in any case
     )
     with sequence_lengths(model, length), _of_a_text(attention, rotated, len(input_ids)):
         replay = Replay(model, tokens, parts, keys.update, place)
@@ -246,7 +247,7 @@ def chunks_of(attention: RopeAttention, length: int, size: int) -> list[slice]:
 
 @contextmanager
 def _of_a_text(attention: RopeAttention, rotated: bool, length: int) -> Iterator[None]:
-    """Have keys come rotated, if so, and copies of them made in one place for the whole text."""
+    """Have keys come rotated, if so, and else turned in one place for the whole text."""
     attention.keys_are_rotated, attention.workspace = rotated, Workspace(length)
     try:
         yield

@@ -51,8 +51,8 @@ class RopeAttention:
         positions: of the queries in this forward pass, int64 ``[B or 1, Q]``.
         chunk: the first of them and the length of the text, where that is known before.
         keys_are_rotated: the cache hands out rotated keys (the scorer's does).
-        workspace: where scaled copies of keys are made, of which one is needed at a time; None
-            where each is a tensor of its own.
+        workspace: where keys are turned and scaled, all of a layer's before the next's; None
+            where they become a tensor of their own.
 
     Raises:
         SpecError: where the setting has no sense for the model.
@@ -290,12 +290,16 @@ class LayerAttention:
         layout = self.layer.layout
         if layout is None:
             return query, key
+        if self.keys_are_rotated and span.k_pairs is None:
+            return query, key
+        room = None if self.model.workspace is None else self.model.workspace.like(key)
         if not self.keys_are_rotated:
-            key = rotate(layout.canonical(key), *span.k_table)
+            if room is None:
+                key = rotate(layout.canonical(key), *span.k_table)
+            else:
+                key = layout.turn_to(room, key, *span.k_table)
         if span.q_pairs is not None and span.k_pairs is not None:
-            room = self.model.workspace
-            query = scale_pairs(query, span.q_pairs)
-            key = scale_pairs(key, span.k_pairs, out=None if room is None else room.like(key))
+            query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs, out=room)
         return query, key
 
     def _turned(self, query: Tensor, scale: Tensor | None, table: tuple[Tensor, Tensor]) -> Tensor:
