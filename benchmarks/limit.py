@@ -3,10 +3,13 @@
 Useful are products with weights, the head among them, and causal attention once; the limit is the
 machine's own product of two square matrices, measured before and after each text. Times are CPU
 seconds, so that other programs count little; those of two threads are of both. The model is random:
-one layer of Llama 3.2's proportions.
+one layer of Llama 3.2's proportions, and of half its width where time is short.
 
-    python benchmarks/limit.py                                # 16K and 64K, one thread and two
-    python benchmarks/limit.py --tokens 16384 --threads 1
+    python benchmarks/limit.py --threads 1                    # 16K and 64K
+    python benchmarks/limit.py --threads 2 --json results/benchmarks/limit-cpu.json
+    python benchmarks/limit.py --tokens 65536 --hidden 512
+
+A file that is there keeps its other rows: those of other lengths, threads and widths.
 """
 
 from __future__ import annotations
@@ -25,14 +28,6 @@ from scorer import EVERY_KNOB, cpu_seconds
 
 STOCK = "transformers"
 METHODS = {STOCK: None, "rope-eval": "", "rope-eval, every knob": EVERY_KNOB}
-SHAPE = {
-    "vocab_size": 8192,
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-}
 SIDE, TURNS = 4096, 3  # of the matrices that are the limit
 
 
@@ -42,12 +37,13 @@ def main() -> None:
     )
     parser.add_argument("--tokens", type=int, nargs="+", default=[16384, 65536])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--hidden", type=int, default=1024, help="a multiple of 256")
     parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.alone:
-        print(json.dumps(shares(args.tokens[0], args.repeats)))
+        print(json.dumps(shares(args.tokens[0], args.hidden, args.repeats)))
         return
     rows: list[dict[str, Any]] = []
     print(
@@ -56,23 +52,45 @@ def main() -> None:
     for tokens in args.tokens:
         for threads in args.threads:
             command = [sys.executable, __file__, "--alone", "--tokens", str(tokens)]
-            command += ["--repeats", str(args.repeats)]
+            command += ["--hidden", str(args.hidden), "--repeats", str(args.repeats)]
             # a thread that waits for another should not count as work
             env = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=env)
             found = json.loads(done.stdout.splitlines()[-1])
-            rows.append({"tokens": tokens, "threads": threads, **found})
+            asked = {"tokens": tokens, "threads": threads, "hidden": args.hidden}
+            rows.append(asked | found | {"load": round(os.getloadavg()[0], 1)})
+            if args.json:
+                write(args.json, rows)
             print(
                 f"{tokens:8}{threads:9}{found['limit_gflops']:15.1f}"
                 + "".join(f"{found['share'][m]:24.3f}" for m in METHODS),
                 flush=True,
             )
-    if args.json:
-        text = json.dumps({"shape": SHAPE, "load": os.getloadavg()[0], "rows": rows}, indent=1)
-        args.json.write_text(text + "\n", encoding="utf-8")
 
 
-def shares(tokens: int, repeats: int) -> dict[str, Any]:
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write rows, and keep those of a file that are of something else."""
+
+    def asked(row: dict[str, Any]) -> tuple[int, ...]:
+        return row["hidden"], row["tokens"], row["threads"]
+
+    kept = json.loads(path.read_bytes()) if path.exists() else []
+    found = {asked(row): row for row in (*kept, *rows)}
+    path.write_text(json.dumps([found[of] for of in sorted(found)], indent=1) + "\n", "utf-8")
+
+
+def shape(hidden: int) -> dict[str, int]:
+    return {
+        "vocab_size": 8192,
+        "hidden_size": hidden,
+        "intermediate_size": 4 * hidden,
+        "num_hidden_layers": 1,
+        "num_attention_heads": hidden // 64,
+        "num_key_value_heads": hidden // 256,
+    }
+
+
+def shares(tokens: int, hidden: int, repeats: int) -> dict[str, Any]:
     """Return each method's part of the limit, and the limit in GFLOP a CPU second."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -80,9 +98,9 @@ def shares(tokens: int, repeats: int) -> dict[str, Any]:
     from rope_eval.scoring.cost import Cost
 
     torch.manual_seed(0)
-    config = LlamaConfig(**SHAPE, max_position_embeddings=1 << 20)
+    config = LlamaConfig(**shape(hidden), max_position_embeddings=1 << 20)
     model = LlamaForCausalLM(config).eval()
-    ids = torch.randint(0, SHAPE["vocab_size"], (tokens,))
+    ids = torch.randint(0, config.vocab_size, (tokens,))
     useful = Cost.of(config).flops(tokens)
     left, right = torch.randn(SIDE, SIDE), torch.randn(SIDE, SIDE)
 

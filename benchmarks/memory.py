@@ -20,7 +20,8 @@ from typing import Any
 from scorer import EVERY_KNOB, PeakMemory, cpu_seconds, random_model, resident_gb, scorer
 
 BUDGET = "rope-eval, every knob, hidden states on disk, chunks of 256"
-METHODS = ("rope-eval", "rope-eval, every knob", BUDGET, "lm-eval hf")
+GIVEN_BACK = "rope-eval, every knob, large blocks given back"
+METHODS = ("rope-eval", "rope-eval, every knob", GIVEN_BACK, BUDGET, "lm-eval hf")
 VOCABULARY = 32000
 
 
@@ -59,10 +60,15 @@ def held(method: str, tokens: int) -> dict[str, Any]:
     """Return the peak beyond the model that is loaded and warm, and what a plan foresees."""
     import torch
 
+    from rope_eval.scoring.giving_back import give_back_large
+
     torch.set_num_threads(1)
     model, tokenizer = random_model(VOCABULARY)
     ids = torch.randint(0, VOCABULARY, (tokens,), generator=torch.Generator().manual_seed(0))
-    score = _planned(model) if method == BUDGET else scorer(method, model, tokenizer)
+    if method in (GIVEN_BACK, BUDGET):  # as with --memory-budget
+        give_back_large()
+    known = METHODS[1] if method == GIVEN_BACK else method
+    score = _planned(model) if method == BUDGET else scorer(known, model, tokenizer)
     score(ids[:256])
     before = resident_gb()
     with PeakMemory() as peak:
@@ -85,12 +91,12 @@ def _planned(model: Any) -> Any:
 
 
 def _foreseen(model: Any, method: str, tokens: int) -> int:
+    from rope_eval import RopeSpec
     from rope_eval.scoring.cost import Cost
     from rope_eval.scoring.memory import Sizes
 
-    knobs = method != "rope-eval"
-    cost = Cost.of(model.config)
-    sizes = Sizes.of(cost, tokens, "float32", weights=0, unrotated=knobs, scaled=knobs)
+    rope = RopeSpec() if method == "rope-eval" else RopeSpec.parse(EVERY_KNOB)
+    sizes = Sizes.of(Cost.of(model.config), tokens, "float32", rope, weights=0)
     chunk = 256 if method == BUDGET else 2048
     return sizes.held(chunk, hidden=method != BUDGET) >> 20
 

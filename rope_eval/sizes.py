@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from rope_eval.errors import SpecError
@@ -37,8 +38,30 @@ def size_text(size: float) -> str:
     >>> size_text(8589934592), size_text(1536), size_text(600), size_text(7.7e6)
     ('8 GiB', '1.5 KiB', '600 B', '7.34 MiB')
     """
+    return _written(size, 3)
+
+
+def told_apart(given: int, needed: int) -> tuple[str, str]:
+    """Return a size that was given and one that is needed, to as many digits as tell them apart.
+
+    What is needed is rounded up, so that it is enough when it is typed as it is said.
+
+    >>> told_apart(2147483648, 2149000000), told_apart(2149000000, 2150000000)
+    (('2 GiB', '2.01 GiB'), ('2.001 GiB', '2.003 GiB'))
+    """
+    for digits in range(3, 17):
+        texts = _written(given, digits), _written(needed, digits, up=True)
+        if texts[0] != texts[1]:
+            break
+    return texts
+
+
+def _written(size: float, digits: int, *, up: bool = False) -> str:
     units = ("B", "KiB", "MiB", "GiB", "TiB")
     power = 0
     while size >= 1000 and power < len(units) - 1:
         size, power = size / 1024, power + 1
-    return f"{size:.3g} {units[power]}"
+    if up:
+        places = digits - 1 - math.floor(math.log10(size))
+        size = math.ceil(size * 10**places) / 10**places
+    return f"{size:.{digits}g} {units[power]}"

@@ -16,6 +16,7 @@ from rope_eval.safe_text import shown
 from rope_eval.terminal import say
 
 if TYPE_CHECKING:
+    from rope_eval.rope.spec import RopeSpec
     from rope_eval.scoring.cost import Cost
     from rope_eval.scoring.forecast import Devices, Forecast
     from rope_eval.scoring.machine import Machine
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     over = forecast.Devices(count=args.devices, split=args.split)
     if written:
         over.check_steps()
-    cost, name, dtype, unrotated = _model(args, size)
+    cost, name, dtype, rope = _model(args, size)
     if args.flops is None:
         device = args.device or usual_device()
         machine = measured(cost, dtype, device=device, link=args.link)
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         machine = Machine.given(args.flops, args.bandwidth, args.link)
         chunk_size = args.chunk_size or usual_chunk("cuda")
-    common: dict[str, Any] = {"unrotated": unrotated, "devices": over}
+    common: dict[str, Any] = {"rope": rope, "devices": over}
     scored = {
         n: forecast.scoring(cost, n, machine, dtype, chunk_size=chunk_size, **common)
         for n in lengths
@@ -143,19 +144,17 @@ def parse_size(text: str) -> int:
     return size
 
 
-def _model(args: argparse.Namespace, size: int | None) -> tuple[Cost, str, str, bool]:
-    """Return a model's size, what it is called, its dtype, and whether keys are held twice."""
+def _model(args: argparse.Namespace, size: int | None) -> tuple[Cost, str, str, RopeSpec]:
+    """Return a model's size, what it is called, its dtype, and the setting."""
     from rope_eval.results.resolved import resolved_dtype
-    from rope_eval.rope.methods import base_changes
     from rope_eval.rope.spec import RopeSpec
     from rope_eval.scoring.cost import BYTES, Cost
 
     if size is not None:
         if args.model is not None or args.config is not None:
             raise SpecError("--parameters is a model's size, and one is given: leave one out")
-        unrotated = base_changes(RopeSpec.parse(args.rope)) == "per_query"
         dtype = "bfloat16" if args.dtype == "auto" else args.dtype
-        return Cost.of_size(size), "in Llama 3's proportions", dtype, unrotated
+        return Cost.of_size(size), "in Llama 3's proportions", dtype, RopeSpec.parse(args.rope)
     if args.model is None and args.config is None:
         raise SpecError("give a model: --model DIR, --config NAME, or its size: --parameters N")
 
@@ -171,7 +170,7 @@ def _model(args: argparse.Namespace, size: int | None) -> tuple[Cost, str, str, 
     dtype = resolved_dtype(setting.checkpoint, args.dtype, "hf")
     if dtype not in BYTES:
         raise SpecError(f"the files of {setting.checkpoint} do not say its dtype: give --dtype")
-    return Cost.of(config), setting.checkpoint, dtype, base_changes(setting.rope) == "per_query"
+    return Cost.of(config), setting.checkpoint, dtype, setting.rope
 
 
 def _facts(one: Forecast) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from rope_eval.plans.cell import Cell
 from rope_eval.plans.configs import Configs
 from rope_eval.plans.context import Prospect
 from rope_eval.results.resolved import resolved_dtype
-from rope_eval.rope.methods import base_changes
-from rope_eval.scoring.cost import BYTES, Cost, usual_chunk
+from rope_eval.scoring.cost import BYTES, Cost, usual_chunk, usual_device
+from rope_eval.scoring.memory import Sizes, plan_memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +42,9 @@ def estimate_of(cell: Cell, found: Prospect, configs: Configs) -> Estimate:
         cell: the cell.
         found: what of it is stored.
         configs: of the plan's models.
+
+    Raises:
+        SpecError: for a budget of memory that holds no plan.
     """
     cost = configs.cost(cell)
     if cost is None:
@@ -51,7 +54,7 @@ def estimate_of(cell: Cell, found: Prospect, configs: Configs) -> Estimate:
     memory = cache = None
     longest = cell.measurement.longest
     if weights is not None and longest and cell.loading.backend == "hf":
-        memory = weights + _working(cell, cost, longest, dtype)
+        memory = _memory(cell, cost, longest, dtype)
     elif weights is not None and longest and "kv_cache_dtype" not in cell.loading.engine:
         cache = cost.keys_and_values(longest, dtype)
     passes = found.passes
@@ -64,16 +67,32 @@ def estimate_of(cell: Cell, found: Prospect, configs: Configs) -> Estimate:
     )
 
 
-def _working(cell: Cell, cost: Cost, longest: int, dtype: str) -> int:
-    chunk = cell.loading.chunk_size or usual_chunk(cell.loading.device)
-    cached = cell.measurement.keeps_cache
-    return cost.working(
+def _memory(cell: Cell, cost: Cost, longest: int, dtype: str) -> int:
+    """Return the bytes that a cell holds where the model computes: by its budget if it has one."""
+    loading, cached = cell.loading, cell.measurement.keeps_cache
+    sizes = Sizes.of(
+        cost,
         longest,
         dtype,
-        chunk_size=longest if cached else chunk,
-        unrotated=base_changes(cell.setting.rope) == "per_query",
+        cell.setting.rope,
+        weights=cost.weights_in_turn(dtype) if loading.offload else cost.weights(dtype),
+        layers=cost.layers if cached else 1,
         cached=cached,
     )
+    if cached:
+        return sizes.held(longest)
+    device = loading.device or usual_device()
+    chunk = min(loading.chunk_size or usual_chunk(device), longest)
+    if loading.memory_budget is None:
+        return sizes.held(chunk)
+    return plan_memory(
+        sizes,
+        loading.memory_budget,
+        chunk_size=chunk,
+        is_fixed=loading.chunk_size is not None,
+        device=device,
+        what=f"{longest} tokens",
+    ).held
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -90,6 +90,12 @@ def _standing(
     else:
         why = _refusal(cell, configs)
         state = "cannot" if why else "partly done" if found.stored else "to do"
+    try:
+        estimate = estimate_of(cell, found, configs)
+    except SpecError as error:
+        estimate = Estimate()
+        if state in ("to do", "partly done"):
+            state, why = "cannot", reason(error)
     return Standing(
         cell=cell,
         state=state,
@@ -97,7 +103,7 @@ def _standing(
         stored=found.stored,
         at_work=len(held.intersection(found.units)),
         tokens=None if found.passes is None else sum(found.passes),
-        estimate=estimate_of(cell, found, configs),
+        estimate=estimate,
         why=why,
         key=found.key,
     )

@@ -1,4 +1,4 @@
-"""What scoring a text costs on a model, operations, bytes and memory, from its config alone.
+"""What scoring a text costs on a model, operations and bytes, from its config alone.
 
 The numbers are of `rope_eval.scoring.tokens`: a layer at a time in chunks, no cache across layers,
 logits a part at a time. Letters: T tokens, C tokens of a chunk, D hidden size, N query heads, M
@@ -14,8 +14,6 @@ from rope_eval.errors import SpecError
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
 CHUNK = {"cpu": 2048, "cuda": 8192}  # tokens of a chunk; shorter ones cost attention time
-CHUNKS = 3  # of `[C, …]`: what an attention layer or a feed-forward part holds at a time
-LOGITS = 2  # of `[rows, V]` in float32: the logits, and what their log-sum-exp needs
 # reads and writes of each number by what is no product: norms, sums and copies of hidden states;
 # gate and product of the feed-forward part; rotation and copies of queries, of keys and values
 MOVES_HIDDEN, MOVES_WIDE, MOVES_QUERY, MOVES_KEY = 22, 5, 10, 12
@@ -223,45 +221,20 @@ class Cost:
         if parts == 1:
             return self.parameters * BYTES[dtype]
         end = self.vocabulary * self.hidden
-        in_layers = self.parameters - end * (1 if self.tied else 2)
-        return (-(-self.layers // parts) * in_layers // self.layers + end) * BYTES[dtype]
+        return (-(-self.layers // parts) * self._in_layers // self.layers + end) * BYTES[dtype]
 
-    def working(
-        self,
-        tokens: int,
-        dtype: str,
-        *,
-        chunk_size: int,
-        unrotated: bool,
-        cached: bool,
-        devices: int = 1,
-        parts: int = 1,
-    ) -> int:
-        """Return the bytes beside the weights, at most at a time on a device.
-
-        The hidden states of all its tokens are held once, in `rope_eval.backends.hf.rows.Rows`, and
-        beside them either a layer's keys and values of all tokens and a chunk, or some logits.
+    def weights_in_turn(self, dtype: str) -> int:
+        """Return the bytes of weights that are held where files have them: two layers' at a time.
 
         Args:
-            tokens: T.
             dtype: that the model runs in.
-            chunk_size: C.
-            unrotated: whether keys are held unrotated too, for a base that changes with the query.
-            cached: whether all layers' are held, as a continuation does: turned keys too.
-            devices: G that the queries are over.
-            parts: devices that the layers are over.
         """
-        from rope_eval.scoring.logits import LOGITS_AT_ONCE
+        elsewhere = max(self.layers - 2, 0) * self._in_layers // self.layers
+        return (self.parameters - elsewhere) * BYTES[dtype]
 
-        each = BYTES[dtype]
-        chunk = min(chunk_size, tokens)
-        hidden = -(-tokens // devices) * self.hidden * each
-        keys = (3 if unrotated or cached else 2) * tokens * self.kv_heads * self.head_dim * each
-        tables = 2 * tokens * self.head_dim * 4
-        widest = max(self.wide, (self.heads + 2 * self.kv_heads) * self.head_dim)
-        layer = keys * (-(-self.layers // parts) if cached else 1) + CHUNKS * chunk * widest * each
-        logits = LOGITS * 4 * min(LOGITS_AT_ONCE, tokens * self.vocabulary)
-        return tables + hidden + max(layer, logits)
+    @property
+    def _in_layers(self) -> int:
+        return self.parameters - self.vocabulary * self.hidden * (1 if self.tied else 2)
 
 
 def usual_device() -> str:

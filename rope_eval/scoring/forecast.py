@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rope_eval.errors import SpecError
+from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.cost import Cost
 from rope_eval.scoring.machine import Machine
+from rope_eval.scoring.memory import Sizes
 
 SPLITS = ("queries", "layers")
 
@@ -87,7 +89,7 @@ def scoring(
     dtype: str,
     *,
     chunk_size: int,
-    unrotated: bool = False,
+    rope: RopeSpec | None = None,
     devices: Devices | None = None,
 ) -> Forecast:
     """Forecast one document.
@@ -98,7 +100,7 @@ def scoring(
         machine: each device.
         dtype: that the model runs in.
         chunk_size: C.
-        unrotated: whether keys are held unrotated too, for a base that changes with the query.
+        rope: the setting, as far as it changes memory; None for a neutral one.
         devices: one by default.
     """
     over = devices or Devices()
@@ -114,12 +116,12 @@ def scoring(
         + chunks * cost.layers * machine.layer_calls
     ) / over.share
     received = _received(cost, tokens, dtype, over)
-    working = cost.working(
+    sizes = Sizes.of(
+        cost,
         tokens,
         dtype,
-        chunk_size=chunk_size,
-        unrotated=unrotated,
-        cached=False,
+        rope or RopeSpec(),
+        weights=cost.weights(dtype, over.parts),
         devices=over.share,
     )
     return Forecast(
@@ -127,7 +129,7 @@ def scoring(
         flops=cost.flops(tokens),
         bytes=read + cached + moved + logits,
         received=received,
-        memory=cost.weights(dtype, over.parts) + working,
+        memory=sizes.held(min(chunk_size, tokens)),
         seconds=_with_transport(seconds, received, machine, over),
     )
 
@@ -139,7 +141,7 @@ def generation(
     machine: Machine,
     dtype: str,
     *,
-    unrotated: bool = False,
+    rope: RopeSpec | None = None,
     devices: Devices | None = None,
 ) -> Forecast:
     """Forecast tokens that are written one by one after a prompt, the prompt not counted.
@@ -152,7 +154,7 @@ def generation(
         tokens: how many are written.
         machine: each device.
         dtype: that the model runs in.
-        unrotated: as `scoring`'s.
+        rope: as `scoring`'s.
         devices: one by default; queries cannot be split, as there is one at a time.
 
     Raises:
@@ -174,15 +176,21 @@ def generation(
         + tokens * cost.layers * machine.layer_calls
     )
     received = _received(cost, tokens, dtype, over)
-    working = cost.working(
-        whole, dtype, chunk_size=prompt, unrotated=unrotated, cached=True, parts=over.parts
+    sizes = Sizes.of(
+        cost,
+        whole,
+        dtype,
+        rope or RopeSpec(),
+        weights=cost.weights(dtype, over.parts),
+        layers=-(-cost.layers // over.parts),
+        cached=True,
     )
     return Forecast(
         tokens=tokens,
         flops=cost.product_flops(tokens) + flops,
         bytes=read + cached + moved,
         received=received,
-        memory=cost.weights(dtype, over.parts) + working,
+        memory=sizes.held(prompt),
         seconds=_with_transport(seconds, received, machine, over),
     )
 

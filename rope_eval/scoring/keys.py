@@ -8,9 +8,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from rope_eval.backends.hf.attention import LayerAttention, RopeAttention
-from rope_eval.rope.rotary import rotate
-
-KEYS_AT_ONCE = 4096  # that are rotated anew where a base changes
 
 
 class Keys:
@@ -74,10 +71,7 @@ class _LayerKeys:
                 if alpha != self.alpha:
                     start, key = 0, unrotated[:, :, :stop]
             cos, sin = rotary.table(alpha, stop, key.device)
-            for first in range(start, stop, KEYS_AT_ONCE):
-                some = slice(first, min(first + KEYS_AT_ONCE, stop))
-                piece = layout.canonical(key[:, :, some.start - start : some.stop - start])
-                keys[:, :, some] = rotate(piece, cos[some], sin[some])
+            layout.turn_to(keys[:, :, start:stop], key, cos[start:stop], sin[start:stop])
             self.alpha = alpha
         else:
             keys[:, :, start:stop] = key

@@ -1,4 +1,4 @@
-"""What is held where while a document is scored, planned to fit into a budget.
+"""What is held where while a document is scored: the one count that estimates and budgets go by.
 
 The letters are those of `rope_eval.scoring.cost`.
 """
@@ -10,29 +10,32 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rope_eval.errors import SpecError
+from rope_eval.rope.spec import RopeSpec
 from rope_eval.scoring.cost import BYTES, Cost
-from rope_eval.sizes import size_text
+from rope_eval.sizes import size_text, told_apart
 
 SHORTEST = 128  # tokens of a chunk; shorter ones take far longer, and save nothing
-# Allowances, chosen so that plans were above the peaks of the one model of benchmarks/memory.py:
-SCALED = 5  # copies of all keys for xPos, which makes one a chunk; glibc keeps some of the freed
-TEMPORARY = 6  # of `[C, widest]` in a layer: twice `cost.CHUNKS`, which PyTorch's own count has
+CHUNKS = 3  # of `[C, …]`: what an attention layer or a feed-forward part holds at a time
+LOGITS = 2  # of `[rows, V]` in float32: the logits, and what their log-sum-exp needs
+KEPT = 1.1  # an allocator takes a twentieth more than PyTorch asks for (benchmarks/memory.py)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """The bytes of what is held, by what it depends on.
+    """The bytes of what is held on a device, by what it depends on.
 
     Attributes:
         weights: what of them is held at a time.
-        text: keys, values and tables of a layer for all tokens.
+        tables: of angles.
+        keys: keys and values, and the copies of keys that a setting needs, for all tokens.
         hidden: the hidden states of all tokens.
         per_token: what a token of a chunk takes in a layer.
         logits: what becoming scores takes, a part of the text at a time.
     """
 
     weights: int
-    text: int
+    tables: int
+    keys: int
     hidden: int
     per_token: int
     logits: int
@@ -43,42 +46,52 @@ class Sizes:
         cost: Cost,
         tokens: int,
         dtype: str,
+        rope: RopeSpec,
         *,
         weights: int,
-        unrotated: bool = False,
-        scaled: bool = False,
-        layers_kept: int = 1,
+        layers: int = 1,
+        cached: bool = False,
+        devices: int = 1,
     ) -> Sizes:
         """Return the sizes for a text.
+
+        A base that changes with the query needs keys before they turn beside those that did, as
+        does xPos, and a cache of each layer.
 
         Args:
             cost: of the model.
             tokens: T.
             dtype: that it runs in.
+            rope: the setting.
             weights: what of the weights is held at a time, in bytes.
-            unrotated: whether keys are held unrotated too, as the base changes with the query.
-            scaled: whether a chunk makes scaled copies of all keys before it (xPos).
-            layers_kept: of how many layers keys and values are held at once.
+            layers: of how many layers keys and values are held at once.
+            cached: whether that is in a cache, as a continuation has it.
+            devices: G that the queries are over.
         """
         from rope_eval.scoring.logits import LOGITS_AT_ONCE
 
         each = BYTES[dtype]
-        keys = tokens * cost.kv_heads * cost.head_dim * each
-        copies = (3 if unrotated else 2) * layers_kept + (SCALED if scaled else 0)
+        turned = layers if cached else int(rope.xpos or rope.base_changes == "per_query")
+        copies = 2 * layers + turned
         widest = max(cost.wide, (cost.heads + 2 * cost.kv_heads) * cost.head_dim)
-        rows = min(LOGITS_AT_ONCE, tokens * cost.vocabulary)
         return cls(
             weights=weights,
-            text=copies * keys + 2 * tokens * cost.head_dim * 4,
-            hidden=tokens * cost.hidden * each,
-            per_token=TEMPORARY * widest * each,
-            logits=2 * 4 * rows,
+            tables=(10 if rope.xpos else 8) * tokens * cost.head_dim,
+            keys=copies * tokens * cost.kv_heads * cost.head_dim * each,
+            hidden=-(-tokens // devices) * cost.hidden * each,
+            per_token=CHUNKS * widest * each,
+            logits=LOGITS * 4 * min(LOGITS_AT_ONCE, tokens * cost.vocabulary),
         )
 
-    def held(self, chunk_size: int, *, hidden: bool) -> int:
+    @property
+    def text(self) -> int:
+        """Keys, values and tables: what a layer holds for all tokens."""
+        return self.tables + self.keys
+
+    def held(self, chunk_size: int, *, hidden: bool = True) -> int:
         """Return the bytes held at most, with the hidden states among them or elsewhere."""
-        most = self.weights + max(self.text + chunk_size * self.per_token, self.logits)
-        return most + (self.hidden if hidden else 0)
+        most = self.tables + max(self.keys + chunk_size * self.per_token, self.logits)
+        return self.weights + int(KEPT * (most + (self.hidden if hidden else 0)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -155,8 +168,9 @@ def plan_memory(
                 place=place,
                 chunk_size=size,
             )
+    asked, least = told_apart(budget, held)
     raise SpecError(
-        f"--memory-budget {size_text(budget)} does not hold {what}: {size_text(held)} is the least,"
+        f"--memory-budget {asked} does not hold {what}: {least} is the least,"
         f" of weights {size_text(sizes.weights)}, a layer's keys and values "
         f"{size_text(sizes.text)} and chunks of {size} tokens {size_text(size * sizes.per_token)} "
         f"(or logits {size_text(sizes.logits)}), with the hidden states elsewhere. Ask for more, "

@@ -14,6 +14,7 @@ from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.offload import held_bytes
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.cost import Cost, usual_chunk
+from rope_eval.scoring.giving_back import give_back_large
 from rope_eval.scoring.memory import MemoryPlan, Sizes, plan_memory
 from rope_eval.scoring.tokens import check_chunk_size, score_lengths
 
@@ -46,6 +47,8 @@ class Planned:
         self.place = "device"
         if budget is not None and longest is not None:
             plan = _plan(model, longest, chunk_size, budget)
+            if input_device(model).type == "cpu":
+                give_back_large()
             self.chunk_size, self.place = plan.chunk_size, plan.place
             ran["memory"] = plan.to_dict()
             logging.getLogger(__name__).warning("memory: %s", plan)
@@ -80,10 +83,9 @@ def _plan(model: PreTrainedModel, longest: int, chunk_size: int | None, budget: 
         cost,
         longest,
         str(model.dtype).removeprefix("torch."),
+        attention.spec,
         weights=held_bytes(model),
-        unrotated=any(rotary.base_changes == "per_query" for rotary in attention.rotaries),
-        scaled=attention.spec.xpos,
-        layers_kept=cost.layers if attention.anatomy.shares_keys else 1,
+        layers=cost.layers if attention.anatomy.shares_keys else 1,
     )
     return plan_memory(
         sizes,

@@ -27,6 +27,7 @@ from rope_eval.backends.hf.overrides import evaluating
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.replay import Parts, Replay
 from rope_eval.backends.hf.rows import Rows
+from rope_eval.backends.hf.workspace import Workspace
 from rope_eval.errors import LengthError, SpecError
 from rope_eval.rope.spec import RopeSpec
 from rope_eval.scores import TokenScores
@@ -198,8 +199,9 @@ def last_hidden(
         _keeps_chunks(attention)
         or attention.anatomy.shares_keys
         or attention.rotary.position_map is not None
+        or attention.rotary.scales_pairs  # each chunk makes other keys of them in any case
     )
-    with sequence_lengths(model, length), _rotated_keys(attention, rotated):
+    with sequence_lengths(model, length), _of_a_text(attention, rotated, len(input_ids)):
         replay = Replay(model, tokens, parts, keys.update, place)
         steps = replay.depth * len(parts)
         with in_turn(replay.parts.blocks) as turn:
@@ -244,9 +246,10 @@ def chunks_of(attention: RopeAttention, length: int, size: int) -> list[slice]:
 
 
 @contextmanager
-def _rotated_keys(attention: RopeAttention, rotated: bool) -> Iterator[None]:
-    attention.keys_are_rotated = rotated
+def _of_a_text(attention: RopeAttention, rotated: bool, length: int) -> Iterator[None]:
+    """Have keys come rotated, if so, and else turned in one place for the whole text."""
+    attention.keys_are_rotated, attention.workspace = rotated, Workspace(length)
     try:
         yield
     finally:
-        attention.keys_are_rotated = False
+        attention.keys_are_rotated, attention.workspace = False, None

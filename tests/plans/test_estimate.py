@@ -12,7 +12,7 @@ from rope_eval.commands.status import show
 from rope_eval.paths import asset
 from rope_eval.plans.estimate import Estimate, Remaining, seconds_left
 from rope_eval.plans.plan import Plan
-from rope_eval.plans.survey import remaining, survey
+from rope_eval.plans.survey import Standing, remaining, survey
 from rope_eval.plans.worker import work
 from rope_eval.results import provenance
 from rope_eval.results.store import Store
@@ -104,3 +104,28 @@ def test_vllm_takes_at_least_weights_keys_and_values(
     file.write_text(PLAN.replace("device: cpu", "backend: vllm, engine: {kv_cache_dtype: fp8}"))
     (one,) = survey(Plan.read(file), Store(tmp_path / "runs"))
     assert one.estimate.cache is None and one.estimate.weights
+
+
+def test_a_budget_is_planned_before_anything_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, store = tmp_path / "plan.yaml", Store(tmp_path / "runs")
+
+    def standing(loading: str) -> Standing:
+        file.write_text(PLAN.replace("[64]", "[128]").replace("device: cpu", loading))
+        (one,) = survey(Plan.read(file), store)
+        return one
+
+    free = standing("device: cpu").estimate.memory
+    assert free is not None
+    ample = standing("device: cpu, memory_budget: 1GiB").estimate.memory
+    assert ample == free
+    tight = standing(f"device: cpu, memory_budget: {free // 1024 - 1}KiB").estimate.memory
+    assert tight is not None and tight < free
+    in_turn = standing("device: cpu, offload: true").estimate.memory
+    assert in_turn is not None and in_turn < free
+    refused = standing("device: cpu, memory_budget: 1MiB")
+    assert refused.state == "cannot"
+    assert "--memory-budget 1 MiB does not hold 128 tokens" in refused.why
+    show(Plan.read(file), store)
+    assert "is the least" in capsys.readouterr().out

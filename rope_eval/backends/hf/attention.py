@@ -29,6 +29,7 @@ from rope_eval.backends.hf.overrides import ATTRIBUTE, weights_of
 from rope_eval.backends.hf.rooms import room_of
 from rope_eval.backends.hf.spans import Span, spans
 from rope_eval.backends.hf.steps import Step, step
+from rope_eval.backends.hf.workspace import Workspace
 from rope_eval.errors import SpecError, UnsupportedModelError
 from rope_eval.rope.rotary import Rotary, rotate, scale_pairs, side_by_side
 from rope_eval.rope.spec import RopeSpec
@@ -50,6 +51,8 @@ class RopeAttention:
         positions: of the queries in this forward pass, int64 ``[B or 1, Q]``.
         chunk: the first of them and the length of the text, where that is known before.
         keys_are_rotated: the cache hands out rotated keys (the scorer's does).
+        workspace: where keys are turned and scaled, all of a layer's before the next's; None
+            where they become a tensor of their own.
 
     Raises:
         SpecError: where the setting has no sense for the model.
@@ -82,6 +85,7 @@ class RopeAttention:
         self.chunk: tuple[int, int] | None = None
         self._elsewhere: dict[torch.device, Tensor] = {}
         self.keys_are_rotated = False
+        self.workspace: Workspace | None = None
 
     def _check_map(self, layer: Layer) -> None:
         if not layer.pattern.is_full:
@@ -286,10 +290,16 @@ class LayerAttention:
         layout = self.layer.layout
         if layout is None:
             return query, key
+        if self.keys_are_rotated and span.k_pairs is None:
+            return query, key
+        room = None if self.model.workspace is None else self.model.workspace.like(key)
         if not self.keys_are_rotated:
-            key = rotate(layout.canonical(key), *span.k_table)
+            if room is None:
+                key = rotate(layout.canonical(key), *span.k_table)
+            else:
+                key = layout.turn_to(room, key, *span.k_table)
         if span.q_pairs is not None and span.k_pairs is not None:
-            query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs)
+            query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs, out=room)
         return query, key
 
     def _turned(self, query: Tensor, scale: Tensor | None, table: tuple[Tensor, Tensor]) -> Tensor:

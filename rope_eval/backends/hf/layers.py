@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rope_eval.rope.geometry import RotaryGeometry
+from rope_eval.rope.rotary import TOKENS_AT_ONCE, rotate
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +48,22 @@ class Layout:
         if self.backwards:
             halves = halves[1], halves[0]
         return torch.cat((*halves, x[..., : self.offset], x[..., end:]), dim=-1)
+
+    def turn_to(self, out: Tensor, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Rotate x ``[B, M, T, H]``, as `canonical` orders it, a block of tokens at a time.
+
+        Args:
+            out: what is written and returned, shaped as x, and no part of it.
+            x: not yet in that order.
+            cos: ``[…, T, F]``, as sin.
+            sin: of each angle.
+        """
+        for start in range(0, x.shape[2], TOKENS_AT_ONCE):
+            some = slice(start, start + TOKENS_AT_ONCE)
+            out[:, :, some] = rotate(
+                self.canonical(x[:, :, some]), cos[..., some, :], sin[..., some, :]
+            )
+        return out
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
