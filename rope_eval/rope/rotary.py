@@ -189,8 +189,11 @@ class Rotary(Facts):
         starts = torch.arange(first, stop, RUN, device=device).double()[:, None] * inv_freq
         within = torch.arange(RUN, device=device).double()[:, None] * inv_freq
         starts, within = (torch.polar(torch.ones_like(x), x) for x in (starts, within))
-        turns = starts[:, None] * (within * self.attention_factor(alpha))
-        return turns.flatten(0, 1)[: stop - first].to(torch.complex64)
+        within = within * self.attention_factor(alpha)
+        turns = torch.empty(len(starts), *within.shape, dtype=torch.complex64, device=device)
+        for some, out in zip(starts.split(RUN), turns.split(RUN), strict=True):
+            out.copy_(some[:, None] * within)
+        return turns.flatten(0, 1)[: stop - first]
 
     # ---- scales --------------------------------------------------------------------------------
 
@@ -254,21 +257,34 @@ def side_by_side(x: Tensor, F: int) -> Tensor:
     return torch.cat((pairs, x[..., 2 * F :]), dim=-1) if x.shape[-1] > 2 * F else pairs
 
 
+def rotate_side_by_side(x: Tensor, turns: Tensor) -> Tensor:
+    """Rotate x as `rotate` does, and put the two dimensions of each pair next to each other.
+
+    Args:
+        x: ``[B, N, T, H]``, any floating type; the arithmetic is at least float32.
+        turns: cos + i·sin, complex ``[…, T, F]``, broadcastable against ``[B, N, T, F]``.
+
+    Returns:
+        A new tensor as x, as long as the longer of x and turns.
+    """
+    F, precise = turns.shape[-1], torch.promote_types(x.dtype, torch.float32)
+    pairs = torch.complex(x[..., :F].to(precise), x[..., F : 2 * F].to(precise)) * turns
+    turned = torch.view_as_real(pairs).flatten(-2).to(x.dtype)
+    if x.shape[-1] == 2 * F:
+        return turned
+    return torch.cat((turned, x[..., 2 * F :].expand(*turned.shape[:-1], -1)), dim=-1)
+
+
 def rotate_pairs(out: Tensor, x: Tensor, turns: Tensor) -> None:
     """Rotate pairs whose dimensions are next to each other, as complex numbers.
 
     Args:
-        out: what is written, shaped as x; it may be x.
+        out: what is written, shaped as x, in at least float32.
         x: ``[B, N, T, H]`` of an even H, the pairs first; what follows them is passed through.
         turns: cos + i·sin, complex ``[…, T, F]``, broadcastable against ``[B, N, T, F]``.
     """
-    F, precise = turns.shape[-1], torch.promote_types(out.dtype, torch.float32)
-    if out.dtype != precise:
-        x = x.to(precise)
-        rotate_pairs(x, x, turns)
-        out.copy_(x)
-        return
-    if x.dtype != precise:
+    F = turns.shape[-1]
+    if x.dtype != out.dtype:
         x = out.copy_(x)
     pairs, turned = (y[..., : 2 * F].view(*y.shape[:-1], F, 2) for y in (x, out))
     torch.mul(torch.view_as_complex(pairs), turns, out=torch.view_as_complex(turned))

@@ -31,7 +31,7 @@ from rope_eval.backends.hf.spans import Span, spans
 from rope_eval.backends.hf.steps import Step, step
 from rope_eval.backends.hf.workspace import Workspace
 from rope_eval.errors import SpecError, UnsupportedModelError
-from rope_eval.rope.rotary import Rotary, rotate, scale_pairs, side_by_side
+from rope_eval.rope.rotary import Rotary, rotate, rotate_side_by_side, scale_pairs, side_by_side
 from rope_eval.rope.spec import RopeSpec
 
 NAME = "rope_eval"  # in transformers' attention and mask interfaces
@@ -246,11 +246,12 @@ class LayerAttention:
         if step is None:
             return None
         seen = slice(step.first_slot, None)
+        query = self._scaled(query, step.q_scale)
         if layout is None or room is None:
-            query = self._turned(query, step.q_scale, step.q_table)
             return step_attention(query, key[:, :, seen], value[:, :, seen], scores, step.mask)
-        query = query.expand(-1, -1, step.q_table[0].shape[2], -1)
-        query = side_by_side(self._turned(query, step.q_scale, step.q_table), layout.pairs)
+        query = rotate_side_by_side(query, step.q_table)
+        for norm in self.norms:
+            query = query * side_by_side(layout.canonical(weights_of(norm)), layout.pairs)
         key, value = room.turned(layout, step), value[:, :, seen]
         if step.anew or query.shape[2] > 1:
             return held_attention(step.meetings(query, key), value, scores, step.mask)
@@ -286,10 +287,13 @@ class LayerAttention:
             query: its queries, unrotated.
             key: the keys that they see, unrotated (but see `keys_are_rotated`).
         """
-        query = self._turned(query, span.q_scale, span.q_table)
+        query = self._scaled(query, span.q_scale)
         layout = self.layer.layout
         if layout is None:
             return query, key
+        query = rotate(query, *span.q_table)
+        for norm in self.norms:
+            query = query * layout.canonical(weights_of(norm))
         if self.keys_are_rotated and span.k_pairs is None:
             return query, key
         room = None if self.model.workspace is None else self.model.workspace.like(key)
@@ -302,19 +306,11 @@ class LayerAttention:
             query, key = scale_pairs(query, span.q_pairs), scale_pairs(key, span.k_pairs, out=room)
         return query, key
 
-    def _turned(self, query: Tensor, scale: Tensor | None, table: tuple[Tensor, Tensor]) -> Tensor:
-        """Return queries scaled and rotated, and by the weights of the norms that come after."""
-        layout = self.layer.layout
-        if layout is not None:
-            query = layout.canonical(query)
-        if scale is not None:
-            query = (query * scale).to(query.dtype)
-        if layout is None:
-            return query
-        query = rotate(query, *table)
-        for norm in self.norms:
-            query = query * layout.canonical(weights_of(norm))
-        return query
+    def _scaled(self, query: Tensor, scale: Tensor | None) -> Tensor:
+        """Return queries with their pairs in order, scaled."""
+        if self.layer.layout is not None:
+            query = self.layer.layout.canonical(query)
+        return query if scale is None else (query * scale).to(query.dtype)
 
     def spans(
         self, places: Tensor | None, Q: int, K: int, device: torch.device

@@ -35,11 +35,11 @@ def step_attention(
     plain = scores.sinks is None and mask is None
     if on_cuda and plain and calls_package(query, value, plain=False):  # it splits the keys
         return flash_attn(query, key, value, scores, None)
-    precise = query.dtype in (torch.float32, torch.float64)
-    if scores.are_changed or (precise and not on_cuda):
-        return held_attention([(query, key)], value, scores, mask)
     B, N, _, _ = query.shape
     M, V = key.shape[1], value.shape[3]
+    precise = query.dtype in (torch.float32, torch.float64)
+    if scores.are_changed or (precise and not on_cuda and N == M):
+        return held_attention([(query, key)], value, scores, mask)
     query, key, value = same_width(query, key, value)
     q = query.reshape(B, M, N // M, query.shape[3])  # heads that share keys as queries of one
     added = None if mask is None else mask.to(query.dtype)
@@ -62,14 +62,10 @@ def held_attention(
     Returns:
         ``[B, N, 1, V]``, as the values.
     """
-    B, M, _, _ = value.shape
-    products = [
-        q.to(k.dtype).reshape(B, M, -1, q.shape[3]) @ k.transpose(2, 3) for q, k in meetings
-    ]
-    held = (torch.cat(products, dim=-1) if len(products) > 1 else products[0]) * scores.scale
-    G = held.shape[2]
-    N = M * G
-    held = held.reshape(B, N, 1, -1)
+    B, M, K, _ = value.shape
+    products = [_products(q.to(k.dtype) * scores.scale, k) for q, k in meetings]
+    held = torch.cat(products, dim=-1) if len(products) > 1 else products[0]
+    N = held.shape[1]
     if scores.softcap is not None:
         held = (held / scores.softcap).tanh() * scores.softcap
     if mask is not None:
@@ -78,6 +74,17 @@ def held_attention(
         column = scores.sinks.to(held.dtype).reshape(1, N, 1, 1).expand(B, N, 1, 1)
         held = torch.cat((held, column), dim=-1)
     precise = torch.promote_types(held.dtype, torch.float32)
-    weights = held.softmax(-1, dtype=precise)[..., : value.shape[2]]
-    out = weights.to(value.dtype).reshape(B, M, G, -1) @ value
+    weights = held.softmax(-1, dtype=precise)
+    if scores.sinks is not None:
+        weights = weights[..., :K]
+    out = weights.to(value.dtype).reshape(B, M, N // M, K) @ value
     return out.reshape(B, N, 1, -1)
+
+
+def _products(query: Tensor, key: Tensor) -> Tensor:
+    """Return ``[B, N, 1, K]``: of each query ``[B, N, 1, H]`` with the keys ``[B, M, K, H]``."""
+    B, N, _, H = query.shape
+    if key.shape[1] == N:  # a matrix by a column: a third sooner on CPUs than a row by a matrix
+        return (key @ query.transpose(2, 3)).transpose(2, 3)
+    shared = query.reshape(B, key.shape[1], -1, H) @ key.transpose(2, 3)
+    return shared.reshape(B, N, 1, -1)

@@ -20,7 +20,7 @@ from rope_eval.backends.hf.kernels import wants_gradients
 from rope_eval.backends.hf.layers import Layout
 from rope_eval.backends.hf.overrides import ATTRIBUTE
 from rope_eval.backends.hf.steps import Step, Turn
-from rope_eval.rope.rotary import Rotary, rotate_pairs, side_by_side
+from rope_eval.rope.rotary import Rotary, rotate_side_by_side, side_by_side
 
 ROOM = 128  # slots beyond those in use
 BLOCK = 512  # keys that are turned at a time
@@ -117,12 +117,12 @@ class _Roomy(CacheLayerMixin):
 
     def _write(self, layout: Layout, rows: slice, part: slice, table: Tensor | None) -> None:
         """Put the keys of some slots into the third room, turned unless they are to stay still."""
-        keys, out = (self._rooms[room][rows, :, part] for room in (0, 2))
-        keys = side_by_side(layout.canonical(keys), layout.pairs)
+        keys = layout.canonical(self._rooms[0][rows, :, part])
         if table is None:
-            out.copy_(keys)
+            turned = side_by_side(keys, layout.pairs)
         else:
-            rotate_pairs(out, keys, table)
+            turned = rotate_side_by_side(keys, table)
+        self._rooms[2][rows, :, part] = turned
 
     # ---- room ----------------------------------------------------------------------------------
 

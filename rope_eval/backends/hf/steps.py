@@ -38,7 +38,9 @@ class Turn:
 
     def after(self, slots: int) -> Turn:
         """Return that of the row from a later slot on."""
-        return replace(self, first=self.first + slots) if self.alpha else self
+        if not slots or not self.alpha:
+            return self
+        return Turn(self.first + slots, self.alpha, self.centre, self.far)
 
     def stale(self, before: Turn, turned: int) -> list[tuple[int, int]]:
         """Return which slots are turned otherwise than before, of those that were, and the others.
@@ -47,6 +49,8 @@ class Turn:
             before: what the first ones are turned by.
             turned: so many of them.
         """
+        if before == self:
+            return [(turned, _ANYWHERE)]
         if replace(before, far=self.far) != self:
             return [(0, _ANYWHERE)]
         moved = sorted((before.far - self.first, self.far - self.first))
@@ -70,8 +74,9 @@ class Step:
             all rows see all of them.
         segments: of the slots from there on: where each starts and stops, and which of its R
             queries it meets, of each row or one for all.
-        q_table: cos and sin of the queries, float32 ``[B or 1, 1, R, F]``, times what scales pairs.
-        k_table: cos + i·sin of their own keys, complex64 ``[B or 1, 1, 1, F]``, likewise.
+        q_table: cos + i·sin of the queries, complex64 ``[B or 1, 1, R, F]``, times what scales
+            pairs.
+        k_table: that of their own keys, complex64 ``[B or 1, 1, 1, F]``, likewise.
         q_scale: float32 ``[B or 1, 1, 1, H]`` or None.
     """
 
@@ -81,10 +86,11 @@ class Step:
     first_slot: int
     mask: Tensor | None
     segments: tuple[tuple[int, int, tuple[int, ...]], ...]
-    q_table: tuple[Tensor, Tensor]
+    q_table: Tensor
     k_table: Tensor
     q_scale: Tensor | None
     _made: dict[tuple[Turn, int, int], Tensor] = field(default_factory=dict)
+    _once: list[Tensor] = field(default_factory=list)
 
     @property
     def kept(self) -> tuple[Turn, ...]:
@@ -113,7 +119,7 @@ class Step:
         return self._made[asked]
 
     def _keys_table(self, turn: Turn, first: int, last: int) -> Tensor:
-        rotary, device = self.rotary, self.q_table[0].device
+        rotary, device = self.rotary, self.q_table.device
         if rotary.position_map is not None:
             s = torch.arange(first, last, device=device, dtype=torch.float64).clamp(min=0)
             near, far = rotary.position_map.k_maps[0], rotary.position_map.k_maps[-1]
@@ -142,7 +148,7 @@ class Step:
             if len(set(chosen)) == 1:
                 met = query[:, :, chosen[0] : chosen[0] + 1]
             else:
-                met = torch.stack([row[:, [q]] for row, q in zip(query, chosen, strict=True)])
+                met = query[range(len(chosen)), :, chosen][:, :, None]
             for block in self._blocks(kept, start, stop):
                 yield met, block
 
@@ -159,11 +165,22 @@ class Step:
             ended = min(begun + size, stop)
             part, out = kept[:, :, begun:ended], scratch[:, :, : ended - begun]
             if self.anew:
-                tables = [self.keys_table(turn, begun, ended) for turn in self.turns]
-                rotate_pairs(out, part, torch.stack(tables)[:, None])
+                some = slice(begun - self.first_slot, ended - self.first_slot)
+                rotate_pairs(out, part, self._table_once()[:, :, some])
             else:
                 out.copy_(part)
             yield out
+
+    def _table_once(self) -> Tensor:
+        """Return what the keys turn by that no other step turns so, all that any row sees."""
+        if not self._once:
+            stop = self.segments[-1][1]
+            rows = [
+                self._keys_table(turn, turn.first + self.first_slot, turn.first + stop)
+                for turn in self.turns
+            ]
+            self._once.append(torch.stack(rows)[:, None])
+        return self._once[0]
 
 
 def step(
@@ -290,16 +307,15 @@ def _segments(
 
 def _own_tables(
     rotary: Rotary, turns: Sequence[Turn], last: Sequence[int], device: torch.device
-) -> tuple[tuple[Tensor, Tensor], Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Return what queries, and their own keys, turn by."""
     if rotary.position_map is not None:
         maps = (*rotary.position_map.q_maps, rotary.position_map.k_maps[0])
         at = torch.tensor(last, dtype=torch.float64, device=device)[:, None]
         positions = torch.cat([some(at) for some in maps], dim=1)
         rows = [rotary.table_at(turn.alpha, p) for turn, p in zip(turns, positions, strict=True)]
-        cos, sin = (torch.stack(some)[:, None] for some in zip(*rows, strict=True))
-        own = torch.complex(cos[:, :, -1:], sin[:, :, -1:])
-        return (cos[:, :, :-1], sin[:, :, :-1]), own
+        table = torch.stack([torch.complex(*row) for row in rows])[:, None]
+        return table[:, :, :-1], table[:, :, -1:]
     once = _is_used_once(rotary)
     rows = [
         rotary.table_at(turn.alpha, torch.tensor([t], dtype=torch.float64, device=device))
@@ -307,15 +323,14 @@ def _own_tables(
         else rotary.table(turn.alpha, t + 1, device)
         for turn, t in zip(turns, last, strict=True)
     ]
-    cos, sin = (torch.stack([x[-1:] for x in some])[:, None] for some in zip(*rows, strict=True))
-    own = torch.complex(cos, sin)
+    table = torch.stack([torch.complex(cos[-1:], sin[-1:]) for cos, sin in rows])[:, None]
     if not rotary.scales_pairs:
-        return (cos, sin), own
+        return table, table
     offsets = torch.tensor(
         [t - turn.centre for turn, t in zip(turns, last, strict=True)], device=device
     )
     q, k = (rotary.pair_scale(x)[:, None, None] for x in (offsets, -offsets))
-    return (cos * q, sin * q), own * k
+    return table * q, table * k
 
 
 def _is_used_once(rotary: Rotary) -> bool:
