@@ -15,7 +15,7 @@ from lm_eval.api.model import LM
 from rope_eval.data.books import read_books
 from rope_eval.data.probes import CHARACTERS_A_TOKEN, PASSKEY, Form, Probe, ProbePlan
 from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
-from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
+from rope_eval.hosts.lm_eval.local_task import LocalTask, at_depth, needed
 from rope_eval.hosts.lm_eval.metadata import check_names, text
 from rope_eval.scores import Sums, total
 
@@ -139,7 +139,7 @@ class RetrievalTask(LocalTask):
             )
         if len(self._plan.depths) > 1:
             for place, (text, *_) in zip(self._places(), results, strict=True):
-                scores[_at_depth(*place)] = float(first_word(text) == doc["value"])
+                scores[at_depth(*place)] = float(first_word(text) == doc["value"])
         return scores
 
     def aggregation(self) -> dict[str, Callable[[Sequence[Any]], float]]:
@@ -147,7 +147,7 @@ class RetrievalTask(LocalTask):
         kinds = {"accuracy": mean, "greedy": mean, "nll": _pooled_nll}
         found = {f"{name}@{n}": how for name, how in kinds.items() for n in self._plan.lengths}
         if len(self._plan.depths) > 1:
-            found |= {_at_depth(*place): mean for place in self._places()}
+            found |= {at_depth(*place): mean for place in self._places()}
         return found
 
     def higher_is_better(self) -> dict[str, bool]:
@@ -216,11 +216,6 @@ def first_word(text: str) -> str:
     """
     found = re.search(r"\w+", text)
     return found[0] if found else ""
-
-
-def _at_depth(length: int, depth: float) -> str:
-    text = f"{depth:.6f}".rstrip("0").rstrip(".")
-    return f"accuracy_depth_{text}@{length}"
 
 
 def _pooled_nll(sums: Sequence[Sums]) -> float:
