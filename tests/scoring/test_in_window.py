@@ -8,6 +8,7 @@ import torch
 from rope_eval import score_tokens
 from rope_eval.backends.hf.loading import load_model, load_tokenizer
 from rope_eval.paths import asset
+from rope_eval.protocols.perplexity import PerplexityProtocol
 from rope_eval.scoring.books import long_enough
 from rope_eval.scoring.in_window import score_in_windows
 
@@ -29,3 +30,9 @@ def test_each_token_has_a_context_that_tuning_has_shown(name: str, length: int) 
             assert contexts[-1] == pytest.approx(scores.nll[token - 1], abs=1e-4)
     whole = score_tokens(model, ids)
     assert scores.nll[-300:].mean() < whole.nll[-300:].mean() - 0.5  # past the bound it is lost
+    longppl = PerplexityProtocol(name="longppl", truncation=length // 2 + 1, stride=length // 2)
+    *windows, _, _ = longppl.windows(len(ids), len(ids), bos=False)  # the last tokens apart
+    for window in windows:  # what LongPPL calls a token's short context
+        short = score_tokens(model, ids[window.begin : window.end]).nll[-window.scored :]
+        kept = scores.nll[window.end - 1 - window.scored : window.end - 1]
+        assert kept == pytest.approx(short, abs=1e-4)

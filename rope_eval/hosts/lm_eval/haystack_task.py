@@ -14,7 +14,7 @@ from lm_eval.api.metrics import mean
 from lm_eval.api.model import LM
 
 from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
-from rope_eval.hosts.lm_eval.local_task import LocalTask
+from rope_eval.hosts.lm_eval.local_task import LocalTask, at_depth
 from rope_eval.hosts.lm_eval.metadata import check_names, numbers, whole
 from rope_eval.protocols.truncation import spans_of
 
@@ -140,14 +140,14 @@ class HaystackTask(LocalTask):
             for n in self._lengths
         }
         if len(self._depths) > 1:
-            scores |= {_at_depth(*place): mark for place, mark in marks.items()}
+            scores |= {at_depth(*place): mark for place, mark in marks.items()}
         return scores
 
     def aggregation(self) -> dict[str, Callable[[Sequence[float]], float]]:
         """Return how each number comes from the documents'."""
         names = [f"accuracy@{n}" for n in self._lengths]
         if len(self._depths) > 1:
-            names += [_at_depth(*place) for place in self._places()]
+            names += [at_depth(*place) for place in self._places()]
         return dict.fromkeys(names, mean)
 
     def higher_is_better(self) -> dict[str, bool]:
@@ -203,11 +203,6 @@ def haystack_prompt(self: LM, requests: Sequence[Instance]) -> list[str]:
             )
         )
     return self.generate_until(prompts)
-
-
-def _at_depth(length: int, depth: float) -> str:
-    text = f"{depth:.6f}".rstrip("0").rstrip(".")
-    return f"accuracy_depth_{text}@{length}"
 
 
 if not hasattr(LM, "haystack_prompt"):

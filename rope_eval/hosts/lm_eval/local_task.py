@@ -45,6 +45,16 @@ def needed(metadata: Mapping[str, Any], name: str, task: Any) -> Any:
     return metadata[name]
 
 
+def at_depth(length: int, depth: float) -> str:
+    """Return the name of the accuracy at a length and depth.
+
+    >>> at_depth(512, 0.25), at_depth(512, 1.0)
+    ('accuracy_depth_0.25@512', 'accuracy_depth_1@512')
+    """
+    text = f"{depth:.6f}".rstrip("0").rstrip(".")
+    return f"accuracy_depth_{text}@{length}"
+
+
 @contextmanager
 def _unheard(name: str) -> Iterator[None]:
     logger = logging.getLogger(name)

@@ -15,7 +15,7 @@ from lm_eval.api.model import LM
 from rope_eval.data.books import read_books
 from rope_eval.data.probes import CHARACTERS_A_TOKEN, PASSKEY, Form, Probe, ProbePlan
 from rope_eval.errors import LengthError, SpecError, UnsupportedModelError
-from rope_eval.hosts.lm_eval.local_task import LocalTask, needed
+from rope_eval.hosts.lm_eval.local_task import LocalTask, at_depth, needed
 from rope_eval.hosts.lm_eval.metadata import check_names, text
 from rope_eval.scores import Sums, total
 
@@ -133,7 +133,7 @@ class RetrievalTask(LocalTask):
             scores |= marks(doc, length, some)
         if len(self._plan.depths) > 1:
             for place, answer in zip(places, results, strict=True):
-                scores[_at_depth(*place)] = is_right(doc, answer)
+                scores[at_depth(*place)] = is_right(doc, answer)
         return scores
 
     def aggregation(self) -> dict[str, Callable[[Sequence[Any]], float]]:
@@ -141,7 +141,7 @@ class RetrievalTask(LocalTask):
         found = by_length(self._plan.lengths)
         if len(self._plan.depths) > 1:
             places = product(self._plan.lengths, self._plan.depths)
-            found |= {_at_depth(*place): mean for place in places}
+            found |= {at_depth(*place): mean for place in places}
         return found
 
     def higher_is_better(self) -> dict[str, bool]:
@@ -237,11 +237,6 @@ def first_word(text: str) -> str:
     """
     found = re.search(r"\w+", text)
     return found[0] if found else ""
-
-
-def _at_depth(length: int, depth: float) -> str:
-    text = f"{depth:.6f}".rstrip("0").rstrip(".")
-    return f"accuracy_depth_{text}@{length}"
 
 
 def _pooled_nll(sums: Sequence[Sums]) -> float:
