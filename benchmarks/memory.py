@@ -20,8 +20,7 @@ from typing import Any
 from scorer import EVERY_KNOB, PeakMemory, cpu_seconds, random_model, resident_gb, scorer
 
 BUDGET = "rope-eval, every knob, hidden states on disk, chunks of 256"
-GIVEN_BACK = "rope-eval, every knob, large blocks given back"
-METHODS = ("rope-eval", "rope-eval, every knob", GIVEN_BACK, BUDGET, "lm-eval hf")
+METHODS = ("rope-eval", "rope-eval, every knob", BUDGET, "lm-eval hf")
 VOCABULARY = 32000
 
 
@@ -60,15 +59,10 @@ def held(method: str, tokens: int) -> dict[str, Any]:
     """Return the peak beyond the model that is loaded and warm, and what a plan foresees."""
     import torch
 
-    from rope_eval.scoring.giving_back import give_back_large
-
     torch.set_num_threads(1)
     model, tokenizer = random_model(VOCABULARY)
     ids = torch.randint(0, VOCABULARY, (tokens,), generator=torch.Generator().manual_seed(0))
-    if method in (GIVEN_BACK, BUDGET):  # as with --memory-budget
-        give_back_large()
-    known = METHODS[1] if method == GIVEN_BACK else method
-    score = _planned(model) if method == BUDGET else scorer(known, model, tokenizer)
+    score = _planned(model) if method == BUDGET else scorer(method, model, tokenizer)
     score(ids[:256])
     before = resident_gb()
     with PeakMemory() as peak:

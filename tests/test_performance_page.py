@@ -63,6 +63,21 @@ def test_fewer_key_heads() -> None:
     assert f"{text} {d} by the present code" in WORDS
 
 
+def test_the_limit() -> None:
+    rows = [
+        [f"{row['tokens'] // 1024}K", str(row["threads"]), str(row["hidden"])]
+        + [f"{share:.2f}" for share in row["share"].values()]
+        for row in measured("limit")
+    ]
+    cells = PAGE.split("| tokens | threads | hidden size |")[1].split("\n\n")[0].splitlines()[2:]
+    assert [[cell.strip() for cell in row.strip("|").split("|")] for row in cells] == rows
+    assert list(measured("limit")[0]["share"]) == [
+        "transformers",
+        "rope-eval",
+        "rope-eval, every knob",
+    ]
+
+
 def test_memory_and_short_tasks() -> None:
     memory = measured("memory")["memory"]
     neutral, knobs, disk = (
@@ -75,6 +90,10 @@ def test_memory_and_short_tasks() -> None:
     )
     assert f"holds {neutral} of lm-eval's `hf` (neutral) and {knobs} with every knob" in WORDS
     assert f"{disk} with hidden states on disk and chunks of 256" in WORDS
+    long = " ".join((ROOT / "docs" / "long-documents.md").read_text(encoding="utf-8").split())
+    for method, row in memory.items():
+        if method != "lm-eval hf":
+            assert f"{row['peak_mib']} | " in long and f"| {row['planned_mib']} |" in long, method
     for kind, row in measured("shared-prompts").items():
         apart = f"{row['worst_difference_nats_a_token']:.1e}"
         assert f"| {kind} | {row['cpu_ratio']:.2f} | {apart} |" in PAGE

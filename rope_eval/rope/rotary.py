@@ -221,12 +221,13 @@ class Rotary(Facts):
             offsets: t − c of a query at t, c − s of a key at s, with a centre c within the block
                 of at most `longest_block` queries, so that no factor is out of range.
         """
-        scale = torch.ones(*offsets.shape, self.pairs, device=offsets.device)
-        for start in range(0, offsets.shape[-1], TOKENS_AT_ONCE):
+        flat = offsets.reshape(-1)
+        scale = torch.ones(len(flat), self.pairs, device=offsets.device)
+        for start in range(0, len(flat), TOKENS_AT_ONCE):
             some = slice(start, start + TOKENS_AT_ONCE)
             for pair_scale in self._pair_scales:
-                scale[..., some, :] *= pair_scale(offsets[..., some])
-        return scale
+                scale[some] *= pair_scale(flat[some])
+        return scale.reshape(*offsets.shape, self.pairs)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from rope_eval.backends.hf.compat import input_device
 from rope_eval.backends.hf.offload import held_bytes
 from rope_eval.scores import TokenScores
 from rope_eval.scoring.cost import Cost, usual_chunk
-from rope_eval.scoring.giving_back import give_back_large
 from rope_eval.scoring.memory import MemoryPlan, Sizes, plan_memory
 from rope_eval.scoring.tokens import check_chunk_size, score_lengths
 
@@ -47,8 +46,6 @@ class Planned:
         self.place = "device"
         if budget is not None and longest is not None:
             plan = _plan(model, longest, chunk_size, budget)
-            if input_device(model).type == "cpu":
-                give_back_large()
             self.chunk_size, self.place = plan.chunk_size, plan.place
             ran["memory"] = plan.to_dict()
             logging.getLogger(__name__).warning("memory: %s", plan)

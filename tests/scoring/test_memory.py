@@ -43,18 +43,18 @@ def planned(budget: int, **changes: Any) -> tuple[str, int, int]:
 
 
 def test_hidden_states_leave_first_and_then_chunks_get_shorter() -> None:
-    assert planned(3006) == ("device", 1024, 3006)
-    assert planned(3005) == ("disk", 1024, 2676)
-    assert planned(3005, device="cuda") == ("host", 1024, 2676)
-    assert planned(2675) == ("disk", 512, 2113)
-    assert planned(1690) == ("disk", 128, 1690)
+    assert planned(3280) == ("device", 1024, 3280)
+    assert planned(3279) == ("disk", 1024, 2905)
+    assert planned(3279, device="cuda") == ("host", 1024, 2905)
+    assert planned(2904) == ("disk", 512, 2265)
+    assert planned(1785) == ("disk", 128, 1785)
 
 
 def test_less_than_the_least_is_refused_with_the_numbers() -> None:
-    with pytest.raises(SpecError, match=r"9 tokens: 1\.66 KiB is the least, .* weights 0\.977 KiB"):
-        planned(1689)
+    with pytest.raises(SpecError, match=r"9 tokens: 1\.75 KiB is the least, .* weights 0\.977 KiB"):
+        planned(1784)
     with pytest.raises(SpecError, match=r"chunks of 1024 tokens"):
-        planned(2675, is_fixed=True)
+        planned(2904, is_fixed=True)
 
 
 def test_a_budget_and_the_least_are_told_apart() -> None:
