@@ -39,7 +39,7 @@ def feasible_length(checkpoint: Checkpoint, rope: RopeSpec) -> int | None:
     own = rope.replace(pretrain_theta=checkpoint.pretrain_theta)
     rotary = Rotary(own, geometry)
     places = torch.arange(FARTHEST + 1, dtype=torch.float64)
-    alphas = torch.tensor([rotary.alpha(length) for length in range(1, FARTHEST + 2)])
+    alphas = torch.tensor([rotary.alpha(place + 1) for place in range(FARTHEST + 1)])
     sums = torch.empty_like(places)
     for alpha in alphas.unique():
         some = alphas == alpha

@@ -78,6 +78,8 @@ def _at_depths(source: Source, line: Line) -> Iterator[Line]:
         yield line | {"depth": float(at_depth[1]), "length": int(at_depth[2])}
     elif at_length := _AT_LENGTH.fullmatch(metric):
         record = source.runs[line["key"]].results["tasks"][line["task"]]
+        if "distances" in record["metadata"]:
+            return  # no map: `curves` draws accuracy by distance
         depths = record["metadata"].get("depths")
         depths = depths if isinstance(depths, list) else [depths]
         if len(depths) == 1 and isinstance(depths[0], int | float):

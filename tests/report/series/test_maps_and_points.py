@@ -116,6 +116,8 @@ def test_retrieval_by_length_and_depth(store: Store) -> None:
         metadata={"depths": [0.25]},
     )
     put_task(store, "me/old", metrics={"accuracy@64,none": 1.0}, metadata={"depths": [0.0, 1.0]})
+    drawn = {"accuracy@64,none": 1.0, "accuracy@128,none": 0.9}
+    put_task(store, "me/drawn", metrics=drawn, metadata={"distances": [32, 128]})
     data = figure_data("retrieval", store)
     cells = data.frame[["panel", "depth", "length", "value"]].values.tolist()
     assert cells == [
@@ -127,6 +129,7 @@ def test_retrieval_by_length_and_depth(store: Store) -> None:
         ["me/two", 0.25, 128, 0.9],
     ]
     assert any("before depths were kept" in note and "me/old" in note for note in data.notes)
+    assert not any("before depths were kept" in note and "me/drawn" in note for note in data.notes)
     with pytest.raises(DataError, match="two lengths"):
         figure_data("retrieval", store, lengths=[64])
     with pytest.raises(DataError, match="no accuracy of retrieval by depth"):
