@@ -190,8 +190,9 @@ class Rotary(Facts):
         starts, within = (torch.polar(torch.ones_like(x), x) for x in (starts, within))
         within = within * self.attention_factor(alpha)
         turns = torch.empty(len(starts), *within.shape, dtype=torch.complex64, device=device)
-        for some, out in zip(starts.split(RUN), turns.split(RUN), strict=True):
-            out.copy_(some[:, None] * within)
+        for begun in range(0, len(starts), RUN):
+            some = slice(begun, begun + RUN)
+            turns[some] = starts[some, None] * within
         return turns.flatten(0, 1)[: stop - first]
 
     # ---- scales --------------------------------------------------------------------------------
