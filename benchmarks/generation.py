@@ -4,8 +4,8 @@ Tokens are generated greedily through the cache that `generate` makes, filled wi
 values of a prompt: what a token costs does not depend on them. Stock and each setting take turns,
 some tokens each, on the same random model and one thread; what is printed is the median of the
 ratios of their CPU time, for the machine's speed drifts. Memory is the process's peak beyond what
-it holds with the model loaded, each setting in a process of its own; that of windows, which hold
-less than the prompt, is not measured.
+it holds with the model loaded, each setting in a process of its own; beside windows stands stock
+with windows.
 
     python benchmarks/generation.py                           # 4,096 tokens, one row
     python benchmarks/generation.py --tokens 16384 --rows 4   # four rows, three left-padded
@@ -44,7 +44,9 @@ SETTINGS = {
     "STRING": "string_shift=1352,string_window=128",
 }
 WINDOWS = "windows"  # the neutral setting, on a model with a window in every second layer
+STOCK = "stock"
 KEPT = "MALLOC_MMAP_MAX_"  # of glibc: 0 has it keep what is freed, which stock does at every step
+NONE = float("nan")
 SHORT = 1024  # tokens of what is run before memory is measured
 
 
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="turns of each")
     parser.add_argument("--only", nargs="+", choices=names, default=names)
     parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--no-time", action="store_true")
     parser.add_argument("--json", type=Path, help="also write the figures into this file")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -69,16 +72,18 @@ def main() -> None:
     figures: dict[str, dict[str, float]] = {}
     print(f"{args.tokens} tokens, {args.rows} rows, load {os.getloadavg()[0]:.1f}")
     print(f"{'':20}{'CPU / stock':>12}{'stock ms':>10}{'memory / stock':>16}{'stock MiB':>11}")
-    stock_mib = None if args.no_memory else in_process("stock", args)
+    stock_mib: dict[str, float] = {}
     for name in args.only:
-        figures[name] = figure = cpu_ratio(name, args)
-        if stock_mib is not None and name != WINDOWS:
-            figure["stock_mib"] = stock_mib
-            figure["memory_ratio"] = in_process(name, args) / stock_mib
+        figures[name] = figure = {} if args.no_time else cpu_ratio(name, args)
+        if not args.no_memory:
+            beside = f"{STOCK} {WINDOWS}" if name == WINDOWS else STOCK
+            if beside not in stock_mib:
+                stock_mib[beside] = in_process(beside, args)
+            figure["stock_mib"] = stock_mib[beside]
+            figure["memory_ratio"] = in_process(name, args) / stock_mib[beside]
         print(
-            f"{name:20}{figure['cpu_ratio']:12.2f}{figure['stock_ms']:10.1f}"
-            f"{figure.get('memory_ratio', float('nan')):16.2f}"
-            f"{figure.get('stock_mib', float('nan')):11.0f}",
+            f"{name:20}{figure.get('cpu_ratio', NONE):12.2f}{figure.get('stock_ms', NONE):10.1f}"
+            f"{figure.get('memory_ratio', NONE):16.2f}{figure.get('stock_mib', NONE):11.0f}",
             flush=True,
         )
     if args.json:
@@ -95,8 +100,9 @@ def record(args: argparse.Namespace, figures: dict[str, dict[str, float]]) -> No
     key = f"{args.tokens} tokens, {args.rows} rows, {args.key_heads} key heads"
     if os.environ.get(KEPT) == "0":
         key += ", freed memory kept"
-    before = held.get(key, {}).get("settings", {})
-    held[key] = {"load": round(os.getloadavg()[0], 1), "settings": before | rounded}
+    group = held.setdefault(key, {"load": round(os.getloadavg()[0], 1), "settings": {}})
+    for name, figure in rounded.items():
+        group["settings"].setdefault(name, {}).update(figure)
     args.json.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
 
 
@@ -114,12 +120,16 @@ class Generation:
         device, dtype = model.device, model.dtype
         generator = torch.Generator(device).manual_seed(0)
         config = model.config
-        shape = rows, config.num_key_value_heads, tokens, config.head_dim
-        for layer in range(config.num_hidden_layers):
+        for number, layer in enumerate(self.cache.layers):
+            window = getattr(layer, "sliding_window", None)
+            count = tokens if window is None else min(tokens, window - 1)  # that it holds after it
+            shape = rows, config.num_key_value_heads, count, config.head_dim
             keys, values = (
                 torch.randn(shape, generator=generator, device=device).to(dtype) for _ in range(2)
             )
-            self.cache.update(keys, values, layer)
+            self.cache.update(keys, values, number)
+            if window is not None:
+                layer.cumulative_length = tokens
         if spec is not None:
             keep_caches([self.cache])
         self.token = torch.ones(rows, 1, dtype=torch.int64, device=device)
@@ -182,7 +192,8 @@ def in_process(name: str, args: argparse.Namespace) -> float:
     command = [sys.executable, __file__, "--peak", name, "--new", str(args.new)]
     command += ["--tokens", str(args.tokens), "--rows", str(args.rows)]
     command += ["--key-heads", str(args.key_heads)]
-    freed = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536"}  # what is let go of is given back
+    freed = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    freed["MALLOC_MMAP_THRESHOLD_"] = "65536"  # what is let go of is given back
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=freed)
     return float(done.stdout.splitlines()[-1])
 
@@ -193,8 +204,8 @@ def peak_mib(args: argparse.Namespace) -> float:
 
     torch.set_num_threads(1)
     name = args.peak
-    model = random_model(args, windows=False)
-    spec = None if name == "stock" else SETTINGS[name]
+    model = random_model(args, windows=name.endswith(WINDOWS))
+    spec = None if name.startswith(STOCK) else SETTINGS.get(name, "")
     short = Generation(model, spec, SHORT, 1)
     with short.entered():
         short.run(2)

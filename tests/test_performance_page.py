@@ -10,7 +10,12 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 WORDS = " ".join(PAGE.split())
-LENGTHS = ("4096 tokens, 1 rows", "16384 tokens, 1 rows", "4096 tokens, 4 rows")
+SHAPES = (
+    "4096 tokens, 1 rows, 8",
+    "16384 tokens, 1 rows, 8",
+    "4096 tokens, 4 rows, 8",
+    "4096 tokens, 1 rows, 2",
+)
 
 
 def measured(name: str) -> Any:
@@ -29,38 +34,15 @@ def said(figures: Any, group: str, setting: str, what: str = "cpu_ratio") -> str
     return "–" if found is None else f"{found:.2f}"
 
 
-def test_generation_by_the_present_code() -> None:
+def test_generation() -> None:
     figures, rows = measured("generation"), table("freed memory kept")
-    groups = [f"{n}, 8 key heads, freed memory kept, later code" for n in LENGTHS]
-    assert {name for group in groups for name in figures.get(group, {}).get("settings", {})} <= set(
-        rows
-    )
+    groups = [f"{shape} key heads, freed memory kept" for shape in SHAPES]
+    assert set(figures) == set(groups)
+    assert {name for group in groups for name in figures[group]["settings"]} == set(rows)
     for name, cells in rows.items():
-        assert cells == [said(figures, group, name) for group in groups], name
-
-
-def test_generation_by_the_earlier_code() -> None:
-    figures, rows = measured("generation"), table("earlier code")
-    assert len(rows) == 7
-    for name, cells in rows.items():
-        expected = []
-        for length in LENGTHS:
-            group = f"{length}, 8 key heads"
-            expected += [
-                said(figures, f"{group}, freed memory kept", name),
-                said(figures, group, name),
-                said(figures, group, name, "memory_ratio"),
-            ]
-        assert cells == expected, name
-
-
-def test_fewer_key_heads() -> None:
-    figures = measured("generation")
-    early = "4096 tokens, 1 rows, 2 key heads"
-    late = f"{early}, freed memory kept, later code"
-    a, b, c, d = (said(figures, g, s) for g in (early, late) for s in ("neutral", "every knob"))
-    text = f"{a} (neutral) and {b} (every knob) by the earlier code with glibc as it comes, {c} and"
-    assert f"{text} {d} by the present code" in WORDS
+        expected = [said(figures, group, name) for group in groups]
+        memory = said(figures, groups[0], name, "memory_ratio")
+        assert cells == [*expected, memory], name
 
 
 def test_the_limit() -> None:

@@ -22,7 +22,6 @@ from rope_eval.rope.method import BaseChanges, Effect, Method
 from rope_eval.rope.spec import RopeSpec
 
 ROWS_AT_ONCE = 65536
-TOKENS_AT_ONCE = 4096  # whose keys are turned, or factors computed in float64
 RUN = 64  # neighbours whose angles are made from one
 LONG = 2.0  # α of a sequence that takes longrope's long frequencies
 
@@ -191,8 +190,9 @@ class Rotary(Facts):
         starts, within = (torch.polar(torch.ones_like(x), x) for x in (starts, within))
         within = within * self.attention_factor(alpha)
         turns = torch.empty(len(starts), *within.shape, dtype=torch.complex64, device=device)
-        for i in range(0, len(starts), RUN):
-            turns[i : i + RUN] = starts[i : i + RUN, None] * within
+        for begun in range(0, len(starts), RUN):
+            some = slice(begun, begun + RUN)
+            turns[some] = starts[some, None] * within
         return turns.flatten(0, 1)[: stop - first]
 
     # ---- scales --------------------------------------------------------------------------------
@@ -221,13 +221,10 @@ class Rotary(Facts):
             offsets: t − c of a query at t, c − s of a key at s, with a centre c within the block
                 of at most `longest_block` queries, so that no factor is out of range.
         """
-        flat = offsets.reshape(-1)
-        scale = torch.ones(len(flat), self.pairs, device=offsets.device)
-        for start in range(0, len(flat), TOKENS_AT_ONCE):
-            some = slice(start, start + TOKENS_AT_ONCE)
-            for pair_scale in self._pair_scales:
-                scale[some] *= pair_scale(flat[some])
-        return scale.reshape(*offsets.shape, self.pairs)
+        scale = torch.ones(*offsets.shape, self.pairs, device=offsets.device)
+        for pair_scale in self._pair_scales:
+            scale *= pair_scale(offsets)
+        return scale
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -293,16 +290,10 @@ def rotate_pairs(out: Tensor, x: Tensor, turns: Tensor) -> None:
         out[..., 2 * F :] = x[..., 2 * F :]
 
 
-def scale_pairs(x: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:
-    """Multiply both dimensions of each pair of x ``[B, N, T, H]`` by scale ``[…, T, F]``.
-
-    Args:
-        x: is left as it is.
-        scale: float32.
-        out: what is written and returned, shaped as x; None makes a new tensor.
-    """
+def scale_pairs(x: Tensor, scale: Tensor) -> Tensor:
+    """Multiply both dimensions of each pair of x ``[B, N, T, H]`` by scale ``[…, T, F]``."""
     F = scale.shape[-1]
-    out = x.clone() if out is None else out.copy_(x)
+    out = x.clone()
     out[..., :F] *= scale
     out[..., F : 2 * F] *= scale
     return out

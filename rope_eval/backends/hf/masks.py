@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ _DROPPED = (
     "made without the model's config"
 )
 _WHY = (_ONLY_CAUSAL, _DROPPED)
+_KNOWN: dict[tuple[Any, ...], Pattern | None] = {}
 _UNFIT = -(1 << 40)  # in a mask: the first of these reasons, and below it the others
 
 
@@ -62,6 +64,36 @@ def pattern_of(function: MaskFunction) -> Pattern | None:
     queries = torch.tensor([0, size - 1, size, size + 1, 2 * size, FAR + _ODD, FAR + 2 * _ODD])
     fits = is_pattern(function, found, queries.unique(), torch.zeros(1, 1, dtype=torch.int64))
     return found if last == FAR + _ODD and bool(torch.as_tensor(fits).all()) else None
+
+
+def _written(function: object) -> tuple[Any, ...] | None:
+    """Return what a mask function is made of, if it is no more than code and numbers.
+
+    Two that are equal in it see the same keys: transformers makes them anew in every forward pass.
+    """
+    if not isinstance(function, FunctionType) or function.__defaults__ or function.__kwdefaults__:
+        return None
+    parts: list[Any] = [function.__module__, function.__code__]
+    for cell in function.__closure__ or ():
+        held = cell.cell_contents
+        some = held if isinstance(held, tuple | list) else (held,)
+        made = [one if isinstance(one, int) else _written(one) for one in some]
+        if None in made:
+            return None
+        parts.append(tuple(made))
+    return tuple(parts)
+
+
+def _is_written(function: MaskFunction, pattern: Pattern) -> bool:
+    """Whether a mask function that was asked before is known to be a pattern of all texts."""
+    if pattern.chunk is not None:  # counted from the first token of each row
+        return False
+    written = _written(function)
+    if written is None:
+        return False
+    if written not in _KNOWN:
+        _KNOWN[written] = pattern_of(function)
+    return _KNOWN[written] == pattern
 
 
 def is_pattern(
@@ -143,6 +175,8 @@ def mask_function(
         real = attention_mask[:, -q_length:].bool()
 
     def fits(pattern: Pattern) -> bool:
+        if _is_written(function, pattern):
+            return True
         found = is_pattern(function, pattern, queries, padding)
         return found if isinstance(found, bool) else bool((found | ~torch.as_tensor(real)).all())
 

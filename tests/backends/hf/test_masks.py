@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -9,10 +10,18 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM, PreTrainedModel
+from transformers.masking_utils import (
+    and_masks,
+    causal_mask_function,
+    padding_mask_function,
+    sliding_window_causal_mask_function,
+)
 
 from helpers.families.build import NAMED, build, config_of, log_probabilities, token_ids
 from helpers.families.compare import padded_forward
 from rope_eval import RopeSpec, patched, score_tokens
+from rope_eval.backends.hf import masks
+from rope_eval.backends.hf.layers import FULL, Pattern
 from rope_eval.backends.hf.proof import prove
 from rope_eval.errors import UnsupportedModelError
 
@@ -88,3 +97,31 @@ class TestImages:
             pytest.raises(UnsupportedModelError, match="attention to both sides"),
         ):
             log_probabilities(model, ids, token_type_ids=self.kinds(image=True))
+
+
+def test_a_mask_function_is_asked_at_length_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is made of the same code and numbers sees the same keys; a tensor may change."""
+    asked: list[Any] = []
+    pattern_of = masks.pattern_of
+
+    def counted(function: Any) -> Pattern | None:
+        asked.append(function)
+        return pattern_of(function)
+
+    monkeypatch.setattr(masks, "pattern_of", counted)
+    monkeypatch.setattr(masks, "_KNOWN", {})
+    for window in (7, 7, 8, 7):
+        function = sliding_window_causal_mask_function(window)
+        assert masks._is_written(function, Pattern(window=window))
+        assert not masks._is_written(function, Pattern(window=9))
+        assert not masks._is_written(function, FULL)
+        assert not masks._is_written(function, Pattern(chunk=7))
+    assert len(asked) == 2
+    padding = padding_mask_function(torch.ones(1, 40, dtype=torch.bool))
+    for other in (
+        and_masks(causal_mask_function, padding),
+        functools.partial(causal_mask_function),
+        lambda batch, head, q, k, size=7: (k <= q) & (k > q - size),
+    ):
+        assert masks._written(other) is None
+        assert not masks._is_written(other, FULL)
