@@ -22,6 +22,7 @@ from rope_eval.rope.method import BaseChanges, Effect, Method
 from rope_eval.rope.spec import RopeSpec
 
 ROWS_AT_ONCE = 65536
+TOKENS_AT_ONCE = 4096  # whose keys are turned, or factors computed in float64
 RUN = 64  # neighbours whose angles are made from one
 LONG = 2.0  # α of a sequence that takes longrope's long frequencies
 
@@ -221,10 +222,13 @@ class Rotary(Facts):
             offsets: t − c of a query at t, c − s of a key at s, with a centre c within the block
                 of at most `longest_block` queries, so that no factor is out of range.
         """
-        scale = torch.ones(*offsets.shape, self.pairs, device=offsets.device)
-        for pair_scale in self._pair_scales:
-            scale *= pair_scale(offsets)
-        return scale
+        flat = offsets.reshape(-1)
+        scale = torch.ones(len(flat), self.pairs, device=offsets.device)
+        for start in range(0, len(flat), TOKENS_AT_ONCE):
+            some = slice(start, start + TOKENS_AT_ONCE)
+            for pair_scale in self._pair_scales:
+                scale[some] *= pair_scale(flat[some])
+        return scale.reshape(*offsets.shape, self.pairs)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -290,10 +294,16 @@ def rotate_pairs(out: Tensor, x: Tensor, turns: Tensor) -> None:
         out[..., 2 * F :] = x[..., 2 * F :]
 
 
-def scale_pairs(x: Tensor, scale: Tensor) -> Tensor:
-    """Multiply both dimensions of each pair of x ``[B, N, T, H]`` by scale ``[…, T, F]``."""
+def scale_pairs(x: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:
+    """Multiply both dimensions of each pair of x ``[B, N, T, H]`` by scale ``[…, T, F]``.
+
+    Args:
+        x: is left as it is.
+        scale: float32.
+        out: what is written and returned, shaped as x; None makes a new tensor.
+    """
     F = scale.shape[-1]
-    out = x.clone()
+    out = x.clone() if out is None else out.copy_(x)
     out[..., :F] *= scale
     out[..., F : 2 * F] *= scale
     return out
