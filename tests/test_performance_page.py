@@ -71,6 +71,8 @@ def test_memory_and_short_tasks() -> None:
         )
     )
     assert f"holds {neutral} of lm-eval's `hf` (neutral) and {knobs} with every knob" in WORDS
+    runs = memory["rope-eval, every knob"]["runs_mib"]
+    assert f"({min(runs) / memory['lm-eval hf']['peak_mib']:.3f} in another run)" in WORDS
     assert f"{disk} with hidden states on disk and chunks of 256" in WORDS
     long = " ".join((ROOT / "docs" / "long-documents.md").read_text(encoding="utf-8").split())
     for method, row in memory.items():
