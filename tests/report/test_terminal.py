@@ -125,7 +125,7 @@ def test_captions_are_wrapped() -> None:
 
 
 def test_a_label_that_would_come_again_and_again_is_cut() -> None:
-    columns = tuple(name * 12 for name in "1234")
+    columns = tuple(name * 13 for name in "1234")
     rows = tuple((name * 30, "a book", *map(Decimal, "1234")) for name in "mn")
     some = table(labels=("row", "books"), columns=columns, rows=rows, group_by=())
     text = fitted(some, 60)

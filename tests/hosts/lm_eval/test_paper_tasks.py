@@ -505,5 +505,5 @@ def test_out_of_reach_and_not_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(DataError, match=r"no route to the hub\. .* data_dir=DIR") as error:
         task("piqa", None)
     assert "\n" not in str(error.value)
-    with pytest.raises(DataError, match=r"triviaqa\.jsonl .* --metadata data_dir=DIR"):
+    with pytest.raises(DataError, match=r"trivia-dev\.qa\.csv .* --metadata data_dir=DIR"):
         task("triviaqa", None)
