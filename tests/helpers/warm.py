@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -136,6 +137,9 @@ def _main(words: list[str]) -> int:
 
         return main()
     option, script, *sys.argv[1:] = words[1:]
+    if option == "-m":
+        runpy.run_module(script, run_name="__main__", alter_sys=True)
+        return 0
     assert option == "-c", words
     exec(compile(script, "<page>", "exec"), {"__name__": "__main__"})
     return 0

@@ -169,7 +169,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 
     (tmp_path / "out").rename(tmp_path / "moved")  # the key is that of the content
     run(str(tmp_path / "moved"), "--results", str(results))
-    assert capsys.readouterr().out.startswith(f"{fact['key']}  known  me/model  1 tasks")
+    assert capsys.readouterr().out.startswith(f"{fact['key']}  known  me/model  1 task,")
     run(str(tmp_path / "moved"), "--results", str(results), "--row", "lab/base-20")
     assert [stored.results["row"] for stored in store.runs()] == ["lab/base-20"]
     run(str(tmp_path / "moved"), "--results", str(results))  # and it stays so
@@ -240,7 +240,7 @@ def test_a_foreign_file_does_not_stop_the_others(
     words = (str(tmp_path / "out"), "--results", str(tmp_path / "runs"))
     assert run(*words) == 0
     out, err = capsys.readouterr()
-    assert "new    me/model  1 tasks" in out
+    assert "new    me/model  1 task," in out
     assert err == (
         f"rope-eval: left out: {tmp_path}/out/results_of_mine.json: expected a dict, got list\n"
     )
