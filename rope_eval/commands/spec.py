@@ -68,7 +68,9 @@ def run(args: argparse.Namespace) -> int:
         config = read_config(row.require_checkpoint() if args.model is None else args.model)
         print(json.dumps(config_of_spec(spec, config), indent=2))
         return 0
-    if args.model is not None and args.config is None:
+    if args.model is not None and args.config is not None:
+        raise SpecError("--config and --model say a setting each: give one, or --to-config")
+    if args.model is not None:
         if args.rope:
             raise SpecError("--model says the setting of its config, and --rope another: give one")
         spec = spec_of_config(read_config(args.model))

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from rope_eval import theory
-from rope_eval.commands.configs import read_config
 from rope_eval.commands.meaning import meaning
 from rope_eval.commands.options import add_shared
 from rope_eval.commands.theory_more import More, disturbed, feasible, fitted, slowed
+from rope_eval.commands.theory_setting import TheorySetting, facts_of
 from rope_eval.errors import SpecError
 from rope_eval.lengths import parse_length
 from rope_eval.rope import laws
 from rope_eval.rope.facts import Facts
-from rope_eval.rope.geometry import RotaryGeometry
-from rope_eval.rope.spec import RopeSpec
 from rope_eval.safe_text import shown
 from rope_eval.terminal import say
 
@@ -102,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
             f"--bases-per-decade must be {MOST_BASES:,} or less, got {args.bases_per_decade}: the "
             "scan takes seconds for a thousand"
         )
-    checkpoint, where = _facts(args)
-    setting = _Setting.of(checkpoint)
+    checkpoint, where = facts_of(args)
+    setting = TheorySetting.of(checkpoint)
     if setting.head_dim > MOST_DIMENSIONS:
         raise SpecError(f"--head-dim must be {MOST_DIMENSIONS:,} or less, got {setting.head_dim}")
     facts = _laws(setting, checkpoint)
@@ -146,85 +144,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Setting:
-    head_dim: int
-    train_length: int
-    tune_length: int
-    rope_theta: float
-    pretrain_theta: float
-
-    @classmethod
-    def of(cls, facts: Facts) -> _Setting:
-        needed = {
-            name: facts.laws.require(name, "theory", f"--{name.replace('_', '-')} …")
-            for name in ("train_length", "pretrain_theta")
-        }
-        return cls(
-            head_dim=facts.geometry.rotary_dim,
-            tune_length=int(facts.laws.tune_length.value or needed["train_length"]),
-            rope_theta=facts.rope_theta,
-            **needed,
-        )
-
-
-def _facts(args: argparse.Namespace) -> tuple[Facts, str]:
-    """Put the flags and the model's config together, flags first; also say where the config is."""
-    given: dict[str, Any] = {
-        name: None if value is None else parse_length(value)
-        for name, value in (("train_length", args.train_length), ("tune_length", args.tune_length))
-    }
-    given |= {"pretrain_theta": args.pretrain_theta, "rope_theta": args.rope_theta}
-    spec = RopeSpec(**given)
-    model = args.model
-    if args.config is not None:
-        from rope_eval.setting import resolve
-
-        flags = {name: value for name, value in given.items() if value is not None}
-        setting = resolve(model, args.config, flags)
-        model, spec = setting.checkpoint, setting.rope
-    if model is None:
-        for flag, value in (("--head-dim", args.head_dim), ("--train-length", args.train_length)):
-            _require(value, f"{flag} is missing", flag)
-        _require(args.pretrain_theta, "--pretrain-theta is missing", "--pretrain-theta")
-        geometry = RotaryGeometry(
-            head_dim=args.head_dim,
-            rotary_dim=args.head_dim,
-            rope_theta=args.pretrain_theta,
-            train_length=None,
-        )
-        return Facts(spec, geometry), ""
-    config = read_config(model)
-    if config.differs_by_layer:
-        for flag in ("--head-dim", "--rope-theta", "--pretrain-theta"):
-            if getattr(args, flag[2:].replace("-", "_")) is None:
-                raise SpecError(
-                    f"{config.where} has RoPE parameters for each type of layer: choose with {flag}"
-                )
-    dim = config.rotary_dim if args.head_dim is None else args.head_dim
-    base = spec.rope_theta or config.rope_theta
-    if dim is None:
-        sizes = "head_dim, nor hidden_size and num_attention_heads"
-        raise SpecError(f"{config.where} has no {sizes}: give --head-dim")
-    if base is None:
-        raise SpecError(f"{config.where} has no rope_theta: give --rope-theta")
-    geometry = RotaryGeometry(
-        head_dim=dim,
-        rotary_dim=dim,
-        rope_theta=base,
-        train_length=config.train_length,
-        rope_type=config.rope_type,
-        laws=config.laws,
-    )
-    return Facts(spec, geometry), config.where
-
-
-def _require(value: object, missing: str, flag: str) -> None:
-    if value is None:
-        raise SpecError(f"{missing}: give it, or take a model's with --model DIR or --config NAME")
-
-
-def _laws(s: _Setting, checkpoint: Facts) -> dict[str, Any]:
+def _laws(s: TheorySetting, checkpoint: Facts) -> dict[str, Any]:
     tuned = asdict(s)
     rope_theta = tuned.pop("rope_theta")
     doubt = checkpoint.doubt
@@ -239,7 +159,7 @@ def _laws(s: _Setting, checkpoint: Facts) -> dict[str, Any]:
     }
 
 
-def _target(s: _Setting, target_length: int, bases_per_decade: int) -> dict[str, Any]:
+def _target(s: TheorySetting, target_length: int, bases_per_decade: int) -> dict[str, Any]:
     return {
         "target_length": target_length,
         "smallest_base": theory.smallest_base_for(
@@ -254,7 +174,7 @@ def _target(s: _Setting, target_length: int, bases_per_decade: int) -> dict[str,
     }
 
 
-def _law_rows(s: _Setting, facts: dict[str, Any], doubt: str) -> list[tuple[str, str, str]]:
+def _law_rows(s: TheorySetting, facts: dict[str, Any], doubt: str) -> list[tuple[str, str, str]]:
     pairs, trained = s.head_dim // 2, facts["critical_dimension"] // 2
     pretrained = theory.periods(s.pretrain_theta, head_dim=s.head_dim)
     turns = f"pair {trained - 1} in {pretrained[trained - 1]:.0f} tokens"
@@ -296,7 +216,7 @@ def _law_rows(s: _Setting, facts: dict[str, Any], doubt: str) -> list[tuple[str,
     ]
 
 
-def _target_rows(s: _Setting, facts: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _target_rows(s: TheorySetting, facts: dict[str, Any]) -> list[tuple[str, str, str]]:
     scanned, published = facts["base_lower_bound"], facts["published_base_lower_bound"]
     first = facts["first_negative"]
     grid = f"scan of {facts['bases_per_decade']} bases a decade, up to {theory.MAX_BASE:.0e}"
@@ -323,7 +243,7 @@ def _target_rows(s: _Setting, facts: dict[str, Any]) -> list[tuple[str, str, str
     ]
 
 
-def _print_table(setting: _Setting, rows: list[tuple[str, str, str]]) -> None:
+def _print_table(setting: TheorySetting, rows: list[tuple[str, str, str]]) -> None:
     say(" · ".join(f"{name} {value:.12g}" for name, value in asdict(setting).items()))
     say("")
     widths = [max(len(row[column]) for row in rows) for column in range(2)]

@@ -55,6 +55,13 @@ class Needle:
             raise DataError(f"{self.name}: has no {what}, so nothing answers its question")
         if not all(part in self.template for part in ("{haystack}", "{question}")):
             raise DataError(f"{self.name}: a task_template needs {{haystack}} and {{question}}")
+        try:
+            self.template.format(haystack="", question="")
+        except (LookupError, ValueError) as error:
+            raise DataError(
+                f"{self.name}: a task_template takes {{haystack}} and {{question}} alone, and "
+                f"other braces doubled: {type(error).__name__}: {error}"
+            ) from error
 
     def drawn(self, seed: object) -> tuple[str, str, tuple[str, ...]]:
         """Return the needle and the question with a name put in, and the answers to accept."""

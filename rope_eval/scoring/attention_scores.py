@@ -21,9 +21,11 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from rope_eval.backends.hf.anatomy import without_adapter
-from rope_eval.backends.hf.attention import ATTRIBUTE, LayerAttention, RopeAttention, Scores
+from rope_eval.backends.hf.attention import RopeAttention
 from rope_eval.backends.hf.compat import input_device
-from rope_eval.backends.hf.overrides import override
+from rope_eval.backends.hf.kernels import Scores
+from rope_eval.backends.hf.layer_attention import LayerAttention
+from rope_eval.backends.hf.overrides import ATTRIBUTE, override
 from rope_eval.backends.hf.patch import patched
 from rope_eval.backends.hf.spans import Span
 from rope_eval.errors import SpecError, UnsupportedModelError

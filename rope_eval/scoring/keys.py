@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from rope_eval.backends.hf.attention import LayerAttention, RopeAttention
+from rope_eval.backends.hf.attention import RopeAttention
+from rope_eval.backends.hf.layer_attention import LayerAttention
 
 
 class Keys:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -133,7 +134,8 @@ def kept(curve: Curve, in_window: Curve, sample: Sample) -> Floats:
     return np.asarray((holds * np.array(lengths, dtype=np.float64)).max(1))
 
 
-def extended(laboratory: Laboratory) -> list[Extended]:
+@lru_cache(maxsize=8)  # a laboratory's: of all seeds, and of each, as two claims ask for it
+def extended(laboratory: Laboratory) -> tuple[Extended, ...]:
     """Return all checkpoints that were run under `extensions`, and their other methods."""
     names = tuple(
         extensions(
@@ -142,13 +144,13 @@ def extended(laboratory: Laboratory) -> list[Extended]:
             pretrain_theta=laboratory.pretrain_theta,
         )
     )
-    return [
+    return tuple(
         _extended(laboratory, checkpoint, method, asked=method in names)
         for checkpoint in laboratory.checkpoints
         if any(laboratory.curve(checkpoint, name) is not None for name in names)
         for method in (AS_TRAINED, *METHODS, *names)
         if laboratory.curve(checkpoint, method) is not None
-    ]
+    )
 
 
 def _extended(

@@ -46,6 +46,12 @@ def test_path_prints_a_folder(
     assert (Path(capsys.readouterr().out.rstrip("\n")) / file).is_file()
 
 
+def test_path_prints_the_checkpoint_of_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["path", "lab/base-1e6"]) == 0
+    folder = Path(capsys.readouterr().out.rstrip("\n"))
+    assert folder.name == "base-1e6" and (folder / "config.json").is_file()
+
+
 def test_path_knows_no_other_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["path", "elsewhere"]) == 2
     assert "opencompass" in capsys.readouterr().err

@@ -71,6 +71,7 @@ def test_a_list_from_a_file_as_it_is_recorded(
     [
         (["--to-config", "--rope", "yarn_factor=2"], "give --model DIR"),
         (["--model", ".", "--rope", "yarn_factor=2"], "give one"),
+        (["--model", ".", "--config", "lab/base-1e6"], "give one, or --to-config"),
         (["--model", "./nowhere"], "there is no model directory ./nowhere"),
     ],
 )

@@ -59,6 +59,7 @@ def test_a_needle_is_made_for_each_question_and_test() -> None:
         ({"character_set": []}, "0001_T1_onehop: has no character_set"),
         ({"needle": "Nobody came."}, "0001_T1_onehop: has no gold_answers"),
         ({"task_template": "{question}"}, "a task_template needs {haystack} and {question}"),
+        ({"task_template": "{haystack} {question} {x}"}, "other braces doubled: KeyError: 'x'"),
     ],
 )
 def test_an_entry_of_another_form_is_named(change: dict[str, Any], message: str) -> None:

@@ -108,23 +108,12 @@ class HaystackTask(LocalTask):
     def construct_requests(self, doc: Mapping[str, Any], ctx: str, **kwargs: Any) -> list[Instance]:
         """Ask for a document's answer at each length and depth."""
         chat = bool(kwargs.get("apply_chat_template"))
-        return [
-            Instance(
-                request_type=self.OUTPUT_TYPE,
-                doc=dict(doc),
-                arguments=(
-                    ctx,
-                    self._prompts,
-                    length,
-                    depth,
-                    self.config.generation_kwargs,
-                    chat,
-                ),
-                idx=i,
-                metadata=kwargs["metadata"],
-            )
-            for i, (length, depth) in enumerate(self._places())
-        ]
+        generation = self.config.generation_kwargs
+        asked = (
+            (ctx, self._prompts, length, depth, generation, chat)
+            for length, depth in self._places()
+        )
+        return self.requests(doc, asked, kwargs["metadata"])
 
     def process_results(self, doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
         """Mark a document at each length, over its depths and at each."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 from lm_eval.config.task import TaskConfig
 
@@ -27,6 +28,27 @@ class LocalTask(Task):
 
     def download(self, *_: Any, **__: Any) -> None:
         """Download nothing: the documents have been read."""
+
+    def requests(
+        self, doc: Mapping[str, Any], asked: Iterable[tuple[Any, ...]], metadata: Any
+    ) -> list[Instance]:
+        """Return a request of the task's type for each of what is asked of a document.
+
+        Args:
+            doc: the document.
+            asked: the arguments of each.
+            metadata: lm-eval's, of the document and its repeats.
+        """
+        return [
+            Instance(
+                request_type=self.OUTPUT_TYPE,
+                doc=dict(doc),
+                arguments=one,
+                idx=i,
+                metadata=metadata,
+            )
+            for i, one in enumerate(asked)
+        ]
 
     def has_training_docs(self) -> bool:  # noqa: D102
         return False

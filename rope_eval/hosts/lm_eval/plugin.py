@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
@@ -32,8 +31,12 @@ def activate() -> None:
     sys.excepthook = _show_error
     sys.argv = name_the_checkpoint(sys.argv)
     if MODEL in " ".join(sys.argv) and not {"--config", "-C"} & set(sys.argv):
-        with suppress(RopeEvalError):  # a cache that cannot be written: lm-eval's tasks are there
+        try:
             sys.argv = reach_tasks(sys.argv)
+        except RopeEvalError as error:  # lm-eval's own tasks are there all the same
+            from rope_eval.terminal import remark
+
+            remark(f"rope-eval: its tasks are not found: {error}")
 
 
 def announce() -> None:

@@ -104,23 +104,12 @@ class RetrievalTask(LocalTask):
 
     def construct_requests(self, doc: Mapping[str, Any], ctx: str, **kwargs: Any) -> list[Instance]:
         """Ask for a sample's probe at each length and depth."""
-        return [
-            Instance(
-                request_type=self.OUTPUT_TYPE,
-                doc=dict(doc),
-                arguments=(
-                    ctx,
-                    self._plan,
-                    doc["sample"],
-                    length,
-                    depth,
-                    self.config.generation_kwargs,
-                ),
-                idx=i,
-                metadata=kwargs["metadata"],
-            )
-            for i, (length, depth) in enumerate(self._places(doc))
-        ]
+        generation = self.config.generation_kwargs
+        asked = (
+            (ctx, self._plan, doc["sample"], length, depth, generation)
+            for length, depth in self._places(doc)
+        )
+        return self.requests(doc, asked, kwargs["metadata"])
 
     def process_results(
         self, doc: Mapping[str, Any], results: Sequence[Answer]

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rope_eval.report.measured import length_text
-from rope_eval.report.series.data import Axis, FigureData
+from rope_eval.report.page.axes import (
+    Line,
+    colour_bar,
+    layout_of,
+    named_axis,
+    on_scale,
+    place_between,
+    plain,
+)
+from rope_eval.report.series.data import FigureData
 from rope_eval.safe_text import shown
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
@@ -16,16 +24,9 @@ DASHES = ("solid", "dash", "dot", "dashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-down", "pentagon")
 INK = "ink"  # the colour of text, which page.js puts in by the theme
 GREY = "#888888"
-WIDEST = 5  # powers of ten of an axis: what has exploded lies beyond it
 MANY = 150  # cells whose numbers are written out
 
-Line = Mapping[str, Any]
 Drawn = dict[str, Any]
-
-
-def plain(text: object) -> str:
-    """Return a text that plotly, which reads some HTML, shows as it is."""
-    return shown(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def lines(data: FigureData, panel: Sequence[Line]) -> Drawn:
@@ -35,7 +36,7 @@ def lines(data: FigureData, panel: Sequence[Line]) -> Drawn:
         for position, (name, of_series) in enumerate(_by(panel, str(data.series)).items())
         for trace in _line(data, position, name, of_series)
     ]
-    layout = _layout(data, panel)
+    layout = layout_of(data, panel)
     uprights = _uprights(panel)
     layout["shapes"] = [
         {
@@ -94,12 +95,12 @@ def heat(data: FigureData, panel: Sequence[Line]) -> Drawn:
             "type": "heatmap",
             "x": list(range(len(columns))),
             "y": list(range(len(names))),
-            "z": [[_colour(value, scale) for value in row] for row in values],
+            "z": [[on_scale(value, scale) for value in row] for row in values],
             "hovertext": [[_said(data, one) for one in row] for row in grid],
             "hoverinfo": "text",
             "colorscale": "Cividis",
             "reversescale": scale != "share",
-            "colorbar": _colour_bar(data.colour, values),
+            "colorbar": colour_bar(data.colour, values),
             "xgap": 1,
             "ygap": 1,
         }
@@ -115,7 +116,7 @@ def heat(data: FigureData, panel: Sequence[Line]) -> Drawn:
     marks = [
         (place, row)
         for row, name in enumerate(names)
-        if (place := _between(bounds[name], columns)) is not None
+        if (place := place_between(bounds[name], columns)) is not None
     ]
     if marks:
         traces.append(
@@ -128,9 +129,9 @@ def heat(data: FigureData, panel: Sequence[Line]) -> Drawn:
                 "hoverinfo": "skip",
             }
         )
-    layout = _layout(data, panel)
-    layout["xaxis"] = _named(data.x.label, [length_text(int(one)) for one in columns])
-    layout["yaxis"] = _named(data.y.label, [plain(name) for name in names])
+    layout = layout_of(data, panel)
+    layout["xaxis"] = named_axis(data.x.label, [length_text(int(one)) for one in columns])
+    layout["yaxis"] = named_axis(data.y.label, [plain(name) for name in names])
     return {"traces": tuple(traces), "layout": layout}
 
 
@@ -180,7 +181,7 @@ def points(data: FigureData, panel: Sequence[Line]) -> Drawn:
                 "meta": {"legend": shown(name)},
             }
         )
-    return {"traces": tuple(traces), "layout": _layout(data, panel)}
+    return {"traces": tuple(traces), "layout": layout_of(data, panel)}
 
 
 DRAWN: Mapping[str, Callable[[FigureData, Sequence[Line]], Drawn]] = {
@@ -247,86 +248,6 @@ def _by(panel: Sequence[Line], column: str) -> dict[str, list[Line]]:
     for line in panel:
         found.setdefault(str(line[column]), []).append(line)
     return found
-
-
-# ---- axes --------------------------------------------------------------------------------------
-
-
-def _layout(data: FigureData, panel: Sequence[Line]) -> dict[str, Any]:
-    return {
-        "xaxis": _axis(data.x, panel),
-        "yaxis": _axis(data.y, panel),
-        "margin": {"l": 70, "r": 40, "t": 76, "b": 70},
-        "hovermode": "closest",
-    }
-
-
-def _axis(axis: Axis, panel: Sequence[Line]) -> dict[str, Any]:
-    found = {"title": {"text": plain(axis.label), "standoff": 8}, "automargin": True}
-    columns = (axis.column, "low", "high") if axis.column == "value" else (axis.column,)
-    given = [line.get(column) for line in panel for column in columns]
-    numbers = [n for n in given if isinstance(n, int | float) and math.isfinite(n)]
-    if axis.scale == "share":
-        return found | {"range": [-0.02, 1.02]}
-    if axis.scale not in ("length", "perplexity", "log") or not numbers or min(numbers) <= 0:
-        return found
-    low, high = min(numbers), max(numbers)
-    ticks = _powers(low, high) if axis.scale == "length" else _round_numbers(low, high)
-    found |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-    if high / low > 10**WIDEST:
-        found["range"] = [math.log10(low) - 0.1, math.log10(low) + WIDEST]
-    return found
-
-
-def _powers(low: float, high: float) -> list[float]:
-    """Return powers of two from before to after, every other one where there are many."""
-    first, last = math.floor(math.log2(low)), math.ceil(math.log2(high))
-    step = 1 if last - first <= 9 else 2
-    return [2.0**power for power in range(first, last + 1, step)]
-
-
-def _round_numbers(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times powers of ten, or the powers alone where there are many."""
-    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    last = min(last, first + WIDEST + 1)
-    steps = (1, 2, 5) if last - first <= 3 else (1,)
-    return [step * 10.0**power for power in range(first, last + 1) for step in steps]
-
-
-def _named(label: str, names: Sequence[str]) -> dict[str, Any]:
-    return {
-        "title": {"text": plain(label)},
-        "tickvals": list(range(len(names))),
-        "ticktext": list(names),
-        "automargin": True,
-        "showgrid": False,
-        "zeroline": False,
-    }
-
-
-def _between(bound: float | None, lengths: Sequence[float]) -> float | None:
-    """Return where a bound lies among columns of lengths, or None where outside of them."""
-    if bound is None or not lengths[0] <= bound <= lengths[-1]:
-        return None
-    for place, (low, high) in enumerate(itertools.pairwise(lengths)):
-        if low <= bound <= high:
-            return place + math.log(bound / low) / math.log(high / low)
-    return None
-
-
-def _colour(value: float | None, scale: str) -> float | None:
-    if value is None or not math.isfinite(value):
-        return None
-    return math.log10(value) if scale in ("perplexity", "log") and value > 0 else value
-
-
-def _colour_bar(axis: Axis, values: Sequence[Sequence[float | None]]) -> dict[str, Any]:
-    bar: dict[str, Any] = {"title": {"text": plain(axis.label), "side": "right"}}
-    numbers = [v for row in values for v in row if v is not None and math.isfinite(v) and v > 0]
-    if axis.scale in ("perplexity", "log") and numbers:
-        ticks = _round_numbers(min(numbers), max(numbers))
-        bar |= {"tickvals": [math.log10(t) for t in ticks], "ticktext": [f"{t:g}" for t in ticks]}
-    return bar
 
 
 def _short(value: float, digits: int) -> str:

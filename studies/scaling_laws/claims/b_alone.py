@@ -154,11 +154,11 @@ def _order(laboratory: Laboratory, runs: Sequence[Tuned]) -> Order:
     )
 
 
-def _pairs(runs: Sequence[Tuned]) -> list[tuple[Tuned, Tuned, Sample]]:
+def _pairs(runs: Sequence[Tuned]) -> list[tuple[Tuned, Tuned]]:
     """Return what was tuned without those dimensions, each with the same base with them."""
     whole = {one.checkpoint.name: one for one in runs if not one.checkpoint.dropped}
     return [
-        (one, whole[name], one.sample)
+        (one, whole[name])
         for one in runs
         if one.checkpoint.dropped and (name := one.checkpoint.name.removesuffix("-drop")) in whole
     ]
@@ -218,9 +218,9 @@ def _checks(runs: Sequence[Tuned], orders: Sequence[Order], settings: Settings) 
         below_zero(
             "at one base, a shorter B finds needles less far",
             dropped.checkpoint.name,
-            sample.estimate(dropped.finds - whole.finds),
+            dropped.sample.estimate(dropped.finds - whole.finds),
         )
-        for dropped, whole, sample in _pairs(runs)
+        for dropped, whole in _pairs(runs)
     ]
     for order in orders:
         at = f"T_tune {runs[0].checkpoint.tune_length}"

@@ -11,7 +11,7 @@ import torch
 
 from helpers import models
 from rope_eval import RopeSpec, patched
-from rope_eval.backends.hf import attention as hf_attention
+from rope_eval.backends.hf.layer_attention import LayerAttention
 from rope_eval.backends.hf.probe import anatomy_of
 from rope_eval.backends.hf.proof import TOKENS, proof_of, prove
 from rope_eval.errors import ScoreError, SpecError, UnsupportedModelError
@@ -170,9 +170,9 @@ def test_a_method_without_its_effect_is_refused(name: str, monkeypatch: pytest.M
 
 
 def test_an_attention_that_forgets_a_scale_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    rotated = hf_attention.LayerAttention.rotated
+    rotated = LayerAttention.rotated
     monkeypatch.setattr(
-        hf_attention.LayerAttention,
+        LayerAttention,
         "rotated",
         lambda self, span, q, k: rotated(self, dataclasses.replace(span, q_scale=None), q, k),
     )

@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from helpers import models
 from helpers.rows import padded, rows_of
 from rope_eval import RopeSpec, patched
-from rope_eval.backends.hf import attention, rooms, steps
+from rope_eval.backends.hf import layer_attention, rooms, steps
 from rope_eval.backends.hf.compat import cache_argument
 from rope_eval.backends.hf.rooms import RoomyLayer, RoomyWindow
 
@@ -182,7 +182,7 @@ def test_of_another_base_at_each_step_it_is_what_recomputing_gives(
     found = []
     for recomputed in (False, True):
         if recomputed:
-            monkeypatch.setattr(attention, "room_of", lambda _: None)
+            monkeypatch.setattr(layer_attention, "room_of", lambda _: None)
         with torch.inference_mode(), patched(model, RopeSpec.parse(text)):
             cache = DynamicCache(config=model.config)
             model(ids[:, :30], attention_mask=mask[:, :30], **{cache_argument(model): cache})
@@ -206,7 +206,7 @@ def test_in_float64_it_is_what_recomputing_gives_to_the_tables_precision(
     found = []
     for recomputed in (False, True):
         if recomputed:
-            monkeypatch.setattr(attention, "room_of", lambda _: None)
+            monkeypatch.setattr(layer_attention, "room_of", lambda _: None)
         with torch.no_grad(), patched(model, RopeSpec.parse(text)):
             cache = DynamicCache()
             model(ids[:, :30], attention_mask=mask[:, :30], **{cache_argument(model): cache})

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from rope_eval import catalogue
+from rope_eval.errors import StoreError
+from rope_eval.hosts.lm_eval import plugin
 from rope_eval.hosts.lm_eval.plugin import name_the_checkpoint
 
 LINE = (Path(__file__).parents[3] / "rope_eval_lm_eval.pth").read_text(encoding="utf-8")
@@ -93,3 +96,51 @@ def test_a_row_of_the_catalogue_has_its_checkpoint_beside_it(words: list[str]) -
 )
 def test_words_that_stay_as_they_are(words: list[str]) -> None:
     assert name_the_checkpoint(words) == words
+
+
+OURS = ["lm_eval", "--model", "scaling_rope", "--tasks", "builtin_cumulative"]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return monkeypatch
+
+
+def test_a_start_with_our_model_has_our_tasks(started: pytest.MonkeyPatch) -> None:
+    started.setattr(sys, "argv", list(OURS))
+    plugin.activate()
+    *words, option, folder = sys.argv
+    assert (words, option) == (OURS, "--include_path")
+    assert (Path(folder) / "builtin_cumulative.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*OURS, "--include_path", "mine"],
+        [*OURS, "--include_path=mine"],
+        [*OURS, "--config", "mine.yaml"],
+        ["lm_eval", "--model", "hf", "--tasks", "piqa"],
+    ],
+)
+def test_a_start_that_says_its_tasks_keeps_them(
+    started: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    started.setattr(sys, "argv", list(words))
+    plugin.activate()
+    assert sys.argv == words
+
+
+def test_tasks_that_cannot_be_written_are_said(
+    started: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(words: Sequence[str]) -> list[str]:
+        raise StoreError("no space left")
+
+    started.setattr(plugin, "reach_tasks", full)
+    started.setattr(sys, "argv", list(OURS))
+    plugin.activate()
+    assert sys.argv == OURS
+    assert "its tasks are not found: no space left" in capsys.readouterr().err

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from helpers import figure_store, page_store
-from rope_eval.report.page.drawing import COLOURS, plain
+from rope_eval.report.page.axes import plain
+from rope_eval.report.page.drawing import COLOURS
 from rope_eval.report.page.figures import figures
 from rope_eval.report.page.html import html_of
 from rope_eval.report.page.model import Figure, Page, Section
